@@ -1,0 +1,3 @@
+//! The agent's command line.
+
+fn main() {}

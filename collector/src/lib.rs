@@ -1,0 +1,15 @@
+//! `upkeep-collector`: receives what agents report, stores it, judges it by rules, alerts, and
+//! serves it over HTTP. ARCHITECTURE.md at the top of the project shows how the modules relate.
+
+pub mod alert;
+pub mod app;
+pub mod auth;
+pub mod ca;
+pub mod config;
+pub mod fleet;
+pub mod http;
+pub mod ingest;
+pub mod notify;
+pub mod query;
+pub mod rule;
+pub mod state;

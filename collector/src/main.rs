@@ -1,0 +1,3 @@
+//! The collector's command line.
+
+fn main() {}

@@ -1,0 +1,154 @@
+//! Label sets in Prometheus' sense.
+
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// The label that holds a series' metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// One name and value of a label set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    /// The label's name.
+    pub name: String,
+    /// The label's value; never empty inside [`Labels`].
+    pub value: String,
+}
+
+/// A set of labels: sorted by name, each name once, no empty values (an empty value means that the
+/// label is absent, as in Prometheus).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels(Vec<Label>);
+
+impl Labels {
+    /// Makes a set from pairs in any order; of a name given twice the last value holds.
+    pub fn new<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut set = Self::default();
+        for (name, value) in pairs {
+            set.set(name, value);
+        }
+        set
+    }
+
+    /// The value of a label, or `None` where the set has no such label.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let at = self.position(name).ok()?;
+        self.0.get(at).map(|label| label.value.as_str())
+    }
+
+    /// The metric name, if the set has one.
+    pub fn metric_name(&self) -> Option<&str> {
+        self.get(METRIC_NAME)
+    }
+
+    /// Sets a label; an empty value removes it.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.position(&name) {
+            Ok(at) if value.is_empty() => {
+                self.0.remove(at);
+            }
+            Ok(at) => {
+                if let Some(label) = self.0.get_mut(at) {
+                    label.value = value;
+                }
+            }
+            Err(_) if value.is_empty() => {}
+            Err(at) => self.0.insert(at, Label { name, value }),
+        }
+    }
+
+    /// Removes a label if it is there.
+    pub fn remove(&mut self, name: &str) {
+        if let Ok(at) = self.position(name) {
+            self.0.remove(at);
+        }
+    }
+
+    /// The set with one label set, for building in one expression.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Keeps the labels whose name passes.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.0.retain(|label| keep(&label.name));
+    }
+
+    /// The labels in order of their names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|label| (label.name.as_str(), label.value.as_str()))
+    }
+
+    /// How many labels the set has, the metric name included.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|label| label.name.as_str().cmp(name))
+    }
+}
+
+/// As Prometheus writes it: `name{label="value", …}`, values escaped.
+impl fmt::Display for Labels {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.metric_name().unwrap_or_default())?;
+        let mut rest = self.iter().filter(|(name, _)| *name != METRIC_NAME).peekable();
+        if rest.peek().is_none() {
+            return if self.is_empty() { formatter.write_str("{}") } else { Ok(()) };
+        }
+        formatter.write_str("{")?;
+        let mut first = true;
+        for (name, value) in rest {
+            if !first {
+                formatter.write_str(", ")?;
+            }
+            first = false;
+            write!(formatter, "{name}={value:?}")?;
+        }
+        formatter.write_str("}")
+    }
+}
+
+/// A JSON object of names to values, as in the responses of Prometheus' HTTP API.
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_sorted_unique_and_without_empty_values() {
+        let set = Labels::new([("b", "2"), ("a", "1"), ("b", "3"), ("c", "")]);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "3")]);
+        assert_eq!(set.clone().with("a", "").len(), 1);
+    }
+
+    #[test]
+    fn display_is_prometheus_notation() {
+        let check = |pairs: &[(&str, &str)], expect: &str| {
+            assert_eq!(Labels::new(pairs.iter().copied()).to_string(), expect);
+        };
+        check(&[], "{}");
+        check(&[(METRIC_NAME, "up")], "up");
+        check(&[(METRIC_NAME, "up"), ("job", "node")], "up{job=\"node\"}");
+        check(&[("b", "x\"y"), ("a", "1")], "{a=\"1\", b=\"x\\\"y\"}");
+    }
+}

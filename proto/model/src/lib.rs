@@ -1,0 +1,24 @@
+//! Domain types that the agent and the collector share.
+//!
+//! This crate knows neither the wire nor any disk format: those convert to and from these types
+//! at their own edges.
+
+mod delivery;
+mod event;
+mod facts;
+mod labels;
+mod matcher;
+mod observation;
+mod updates;
+
+pub use delivery::{Epoch, HostId, Lane, StreamKey};
+pub use event::{Event, EventKind, Gap};
+pub use facts::{Distribution, Hardware, HostFacts, Virtualization};
+pub use labels::{Label, Labels, METRIC_NAME};
+pub use matcher::{MatchOperator, Matcher, MatcherError};
+pub use observation::{
+    MetricKind, Observation, Sample, Series, SeriesSamples, is_stale, stale_marker,
+};
+pub use updates::{
+    Knowledge, ManagerReport, PackageUpdate, RebootReport, RestartReason, UpdateReport,
+};
