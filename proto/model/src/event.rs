@@ -15,7 +15,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventKind {
     /// The host's facts, sent at start and when they change.
-    Facts(HostFacts),
+    Facts(Box<HostFacts>),
     /// The host's pending updates, sent when they were looked up.
     Updates(UpdateReport),
     /// Records that were lost before they could be delivered.

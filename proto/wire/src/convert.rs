@@ -33,7 +33,7 @@ pub enum WireError {
 /// When a part cannot be serialized.
 pub fn encode_event(event: &Event) -> Result<Vec<u8>, WireError> {
     let kind = match &event.kind {
-        EventKind::Facts(facts) => v1::event::Kind::Facts(json("facts", facts)?),
+        EventKind::Facts(facts) => v1::event::Kind::Facts(json("facts", facts.as_ref())?),
         EventKind::Updates(report) => v1::event::Kind::Updates(json("updates", report)?),
         EventKind::Gap(gap) => v1::event::Kind::Gap(gap.into()),
     };
@@ -47,7 +47,7 @@ pub fn encode_event(event: &Event) -> Result<Vec<u8>, WireError> {
 pub fn decode_event(body: &[u8]) -> Result<Event, WireError> {
     let event = v1::Event::decode(body)?;
     let kind = match event.kind.ok_or(WireError::Field("kind"))? {
-        v1::event::Kind::Facts(text) => EventKind::Facts(parse("facts", &text)?),
+        v1::event::Kind::Facts(text) => EventKind::Facts(Box::new(parse("facts", &text)?)),
         v1::event::Kind::Updates(text) => EventKind::Updates(parse("updates", &text)?),
         v1::event::Kind::Gap(gap) => EventKind::Gap(Gap::try_from(gap)?),
     };
@@ -182,7 +182,7 @@ mod tests {
             reason: "the disk was full".into(),
         };
         let facts = HostFacts { hostname: "web1".into(), ..HostFacts::default() };
-        for kind in [EventKind::Gap(gap), EventKind::Facts(facts)] {
+        for kind in [EventKind::Gap(gap), EventKind::Facts(Box::new(facts))] {
             let event = Event { at_ms: 1_700_000_000_123, kind };
             assert_eq!(decode_event(&encode_event(&event).unwrap()).unwrap(), event);
         }
