@@ -2,8 +2,10 @@
 //! from the domain types. Only the edges of both programs use this crate.
 
 mod convert;
+mod token;
 
 pub use convert::{WireError, decode_event, encode_event};
+pub use token::{Fingerprint, Token, TokenError, TokenSecret};
 
 /// The generated protocol, `upkeep.v1`.
 #[expect(
