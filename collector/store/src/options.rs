@@ -1,0 +1,37 @@
+//! What an operator may choose, and the bounds that are not for choosing.
+
+use std::time::Duration;
+
+/// How a store behaves; the default suits a collector of some thousand hosts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples older than this may be dropped by [`Store::retain`](crate::Store::retain).
+    pub retention: Duration,
+    /// The stretch of time that a sealed chunk covers at most.
+    pub span: Duration,
+    /// How long the committer waits for more appends after the first of a group, so that one sync
+    /// serves them all.
+    pub hold: Duration,
+    /// How often complete spans are looked for and sealed.
+    pub seal_every: Duration,
+    /// Memory for pages of the database, in bytes.
+    pub cache_bytes: usize,
+    /// A journal segment that has grown past this, in bytes, is followed by a new one.
+    pub segment_bytes: u64,
+    /// A journal that has grown past this, in bytes, is sealed at once, whatever its spans' age.
+    pub journal_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_hours(15 * 24),
+            span: Duration::from_hours(1),
+            hold: Duration::from_millis(20),
+            seal_every: Duration::from_mins(5),
+            cache_bytes: 64 * 1024 * 1024,
+            segment_bytes: 64 * 1024 * 1024,
+            journal_bytes: 512 * 1024 * 1024,
+        }
+    }
+}
