@@ -1,1 +1,354 @@
-//! To be written.
+//! The only door to the host: its files, folders, file systems and commands.
+//!
+//! Everything that is said about a host is read through [`Host`], so that a host can be another
+//! root (a container that looks at the machine around it), a captured tree of files, or a
+//! recording that was sent in with a report of a problem (`docs/replay.md`).
+
+mod command;
+mod error;
+mod files;
+mod replay;
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+pub use self::command::Output;
+pub use self::error::HostError;
+pub use self::files::FilesystemUsage;
+use self::replay::Recording;
+
+/// The most that is read of a file, in bytes. The longest honest ones, the mount table and the
+/// package database of a crowded server, stay under a quarter of it.
+const MAX_FILE_BYTES: u64 = 32 << 20;
+
+/// How many read buffers are kept for the next reader; there are never more readers at a time than
+/// probes that run at once.
+const KEPT_BUFFERS: usize = 4;
+
+/// A read buffer that grew beyond this many bytes is given back instead of kept.
+const KEPT_BUFFER_BYTES: usize = 256 << 10;
+
+/// Where the parts of the host's file system are found, as node_exporter's `--path.*` options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPaths {
+    /// The root file system.
+    pub rootfs: PathBuf,
+    /// The kernel's process file system.
+    pub procfs: PathBuf,
+    /// The kernel's device file system.
+    pub sysfs: PathBuf,
+    /// What udev knows about devices.
+    pub udev_data: PathBuf,
+}
+
+impl Default for HostPaths {
+    fn default() -> Self {
+        Self {
+            rootfs: "/".into(),
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            udev_data: "/run/udev/data".into(),
+        }
+    }
+}
+
+/// The parts of the host's file system; paths are given relative to one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// The root file system.
+    Root,
+    /// The kernel's process file system.
+    Proc,
+    /// The kernel's device file system.
+    Sys,
+    /// What udev knows about devices.
+    UdevData,
+}
+
+/// One entry of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its name within the folder.
+    pub name: String,
+    /// Whether it is a folder itself (and not a link to one).
+    pub is_folder: bool,
+}
+
+/// A host: this machine, another root, or a recording. Clones share what they keep open.
+#[derive(Clone, Debug)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    paths: HostPaths,
+    recording: Option<Recording>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Host {
+    /// The host whose file systems are at the given places.
+    pub fn new(paths: HostPaths) -> Self {
+        Self::of(paths, None)
+    }
+
+    /// A host that was recorded into a folder; `docs/replay.md` describes what is in it.
+    ///
+    /// # Errors
+    /// When the folder is not a recording; the file and line are named.
+    pub fn replay(folder: &Path) -> Result<Self, HostError> {
+        let root = folder.join("root");
+        let paths = HostPaths {
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            udev_data: root.join("run/udev/data"),
+            rootfs: root,
+        };
+        Ok(Self::of(paths, Some(Recording::load(folder)?)))
+    }
+
+    fn of(paths: HostPaths, recording: Option<Recording>) -> Self {
+        Self { inner: Arc::new(Inner { paths, recording, buffers: Mutex::default() }) }
+    }
+
+    /// Whether what is asked is answered about the very system that this process runs on, so that
+    /// system calls and commands describe it too.
+    pub fn is_this_system(&self) -> bool {
+        let ours = HostPaths::default();
+        self.inner.recording.is_none()
+            && self.inner.paths.rootfs == ours.rootfs
+            && self.inner.paths.procfs == ours.procfs
+    }
+
+    /// Where a file of the host lies in the file system of this process.
+    pub fn path(&self, tree: Tree, relative: &str) -> PathBuf {
+        let paths = &self.inner.paths;
+        let base = match tree {
+            Tree::Root => return files::beneath(&paths.rootfs, relative),
+            Tree::Proc => &paths.procfs,
+            Tree::Sys => &paths.sysfs,
+            Tree::UdevData => &paths.udev_data,
+        };
+        base.join(relative.trim_start_matches('/'))
+    }
+
+    /// Reads a text file whole. The text lends its buffer from the host and gives it back, so that
+    /// a file that is read again and again costs no allocation. Bytes that are not UTF-8 become
+    /// replacement characters.
+    ///
+    /// # Errors
+    /// When the file cannot be read; [`HostError::is_absent`] tells whether it is missing.
+    pub fn read(&self, tree: Tree, relative: &str) -> Result<Text, HostError> {
+        let path = self.path(tree, relative);
+        let mut buffer = self.buffers().pop().unwrap_or_default();
+        buffer.clear();
+        match files::read(&path, MAX_FILE_BYTES, &mut buffer) {
+            Ok(()) => Ok(Text::new(self, buffer)),
+            Err(error) => {
+                self.keep(buffer);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads a text file that need not be there: `None` if it is absent.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn read_if_present(&self, tree: Tree, relative: &str) -> Result<Option<Text>, HostError> {
+        match self.read(tree, relative) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a file of bytes whole.
+    ///
+    /// # Errors
+    /// As [`Host::read`].
+    pub fn read_bytes(&self, tree: Tree, relative: &str) -> Result<Vec<u8>, HostError> {
+        let mut bytes = Vec::new();
+        files::read(&self.path(tree, relative), MAX_FILE_BYTES, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The entries of a folder, sorted by name.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn list(&self, tree: Tree, relative: &str) -> Result<Vec<Entry>, HostError> {
+        files::list(&self.path(tree, relative))
+    }
+
+    /// The entries of a folder that need not be there: none if it is absent.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be listed.
+    pub fn list_if_present(&self, tree: Tree, relative: &str) -> Result<Vec<Entry>, HostError> {
+        match self.list(tree, relative) {
+            Err(error) if error.is_absent() => Ok(Vec::new()),
+            answer => answer,
+        }
+    }
+
+    /// Whether something is at a path, and can be seen.
+    pub fn exists(&self, tree: Tree, relative: &str) -> bool {
+        self.path(tree, relative).exists()
+    }
+
+    /// Where a symbolic link points to, as it is written there.
+    ///
+    /// # Errors
+    /// When it is not a link or cannot be read.
+    pub fn link(&self, tree: Tree, relative: &str) -> Result<PathBuf, HostError> {
+        files::link(&self.path(tree, relative))
+    }
+
+    /// When a file's content last changed.
+    ///
+    /// # Errors
+    /// When the file cannot be looked at.
+    pub fn modified(&self, tree: Tree, relative: &str) -> Result<SystemTime, HostError> {
+        files::modified(&self.path(tree, relative))
+    }
+
+    /// The size of the file system that is mounted at a place of the host. This may block for as
+    /// long as a network file system's server is away.
+    ///
+    /// # Errors
+    /// When the file system does not answer, or a recording does not hold it.
+    pub fn filesystem(&self, mount_point: &str) -> Result<FilesystemUsage, HostError> {
+        match &self.inner.recording {
+            Some(recording) => recording.filesystem(mount_point),
+            None => files::usage(&self.path(Tree::Root, mount_point)),
+        }
+    }
+
+    /// Runs a program and waits for its end. It is looked for in the system's folders only, gets a
+    /// cleared environment with `LC_ALL=C`, and no input.
+    ///
+    /// # Errors
+    /// When it cannot be run, takes longer than `deadline`, prints too much, or a recording does
+    /// not hold it. A failure that the program itself reports is no error here.
+    pub fn run(&self, arguments: &[&str], deadline: Duration) -> Result<Output, HostError> {
+        if let Some(recording) = &self.inner.recording {
+            return recording.run(arguments);
+        }
+        if !self.is_this_system() {
+            let program = arguments.first().copied().unwrap_or_default().to_owned();
+            return Err(HostError::OtherRoot { program, root: self.inner.paths.rootfs.clone() });
+        }
+        command::run(arguments, deadline)
+    }
+
+    /// Whether the host has a program of this name in one of the system's folders.
+    pub fn has_program(&self, name: &str) -> bool {
+        let recorded =
+            self.inner.recording.as_ref().is_some_and(|recording| recording.has_program(name));
+        recorded
+            || command::FOLDERS.iter().any(|at| self.exists(Tree::Root, &format!("{at}/{name}")))
+    }
+
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.inner.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers();
+        if buffers.len() < KEPT_BUFFERS && buffer.capacity() <= KEPT_BUFFER_BYTES {
+            buffers.push(buffer);
+        }
+    }
+}
+
+/// The text of a file in a buffer lent by its host.
+#[derive(Debug)]
+pub struct Text {
+    host: Host,
+    text: String,
+}
+
+impl Text {
+    fn new(host: &Host, bytes: Vec<u8>) -> Self {
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Self { host: host.clone(), text }
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        self.host.keep(std::mem::take(&mut self.text).into_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> (tempfile::TempDir, Host) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("etc")).unwrap();
+        std::fs::write(folder.path().join("etc/hostname"), "web1\n").unwrap();
+        let paths = HostPaths {
+            rootfs: folder.path().into(),
+            procfs: folder.path().join("proc"),
+            sysfs: folder.path().join("sys"),
+            udev_data: folder.path().join("udev"),
+        };
+        (folder, Host::new(paths))
+    }
+
+    #[test]
+    fn text_is_read_beneath_the_root_and_its_buffer_comes_back() {
+        let (_folder, host) = tree();
+        let text = host.read(Tree::Root, "/etc/hostname").unwrap();
+        assert_eq!(&*text, "web1\n");
+        assert_eq!(host.buffers().len(), 0);
+        drop(text);
+        assert_eq!(host.buffers().len(), 1);
+        assert!(host.read(Tree::Root, "etc/none").unwrap_err().is_absent());
+        assert!(host.read_if_present(Tree::Proc, "stat").unwrap().is_none());
+        assert_eq!(host.buffers().len(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_beneath_the_root() {
+        let (folder, host) = tree();
+        std::os::unix::fs::symlink("/etc", folder.path().join("settings")).unwrap();
+        std::os::unix::fs::symlink("../../../etc/hostname", folder.path().join("etc/name"))
+            .unwrap();
+        std::os::unix::fs::symlink("loop", folder.path().join("etc/loop")).unwrap();
+        for path in ["settings/hostname", "etc/name", "../../etc/hostname"] {
+            assert_eq!(&*host.read(Tree::Root, path).unwrap(), "web1\n", "{path}");
+        }
+        assert!(host.read(Tree::Root, "etc/loop").is_err());
+    }
+
+    #[test]
+    fn commands_are_not_run_for_another_root() {
+        let (_folder, host) = tree();
+        let error = host.run(&["true"], Duration::from_secs(5)).unwrap_err();
+        assert!(matches!(error, HostError::OtherRoot { .. }), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_replaced() {
+        let (folder, host) = tree();
+        std::fs::write(folder.path().join("etc/model"), b"Disk\xff1").unwrap();
+        assert_eq!(&*host.read(Tree::Root, "etc/model").unwrap(), "Disk\u{fffd}1");
+    }
+}

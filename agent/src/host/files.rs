@@ -1,0 +1,136 @@
+//! Files, folders and file systems of this process' own view.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Deserialize;
+
+use super::{Entry, HostError};
+
+/// How many links are followed on the way to one file, as the kernel has it.
+const MAX_LINKS: usize = 40;
+
+/// How much of a file system is used. A recording holds one as a line of JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesystemUsage {
+    /// The unit of the three numbers of blocks, in bytes.
+    pub block_bytes: u64,
+    /// All blocks.
+    pub blocks: u64,
+    /// Free blocks.
+    pub blocks_free: u64,
+    /// Free blocks that a user without privileges may take.
+    pub blocks_available: u64,
+    /// All inodes.
+    pub inodes: u64,
+    /// Free inodes.
+    pub inodes_free: u64,
+}
+
+/// The place of `relative` beneath `root`, with links followed as if `root` were the root of the
+/// file system: an absolute link in another host's tree must not lead into this one's.
+pub(super) fn beneath(root: &Path, relative: &str) -> PathBuf {
+    if root == Path::new("/") {
+        return Path::new("/").join(relative);
+    }
+    let mut inside = PathBuf::new();
+    let mut ahead: VecDeque<OsString> = names(Path::new(relative));
+    let mut links = 0;
+    while let Some(name) = ahead.pop_front() {
+        if name == ".." {
+            inside.pop();
+            continue;
+        }
+        inside.push(&name);
+        let Ok(target) = std::fs::read_link(root.join(&inside)) else { continue };
+        links += 1;
+        if links > MAX_LINKS {
+            break;
+        }
+        inside.pop();
+        if target.is_absolute() {
+            inside.clear();
+        }
+        let mut first = names(&target);
+        first.append(&mut ahead);
+        ahead = first;
+    }
+    root.join(inside)
+}
+
+/// Appends a file's content to a buffer.
+pub(super) fn read(path: &Path, limit: u64, buffer: &mut Vec<u8>) -> Result<(), HostError> {
+    let failed = |source| HostError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let length = file.take(limit + 1).read_to_end(buffer).map_err(failed)?;
+    if length as u64 > limit {
+        return Err(HostError::TooLong { path: path.to_owned(), limit });
+    }
+    Ok(())
+}
+
+/// The entries of a folder, sorted by name.
+pub(super) fn list(path: &Path) -> Result<Vec<Entry>, HostError> {
+    let failed = |source| HostError::Read { path: path.to_owned(), source };
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        entries.push(Entry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_folder: entry.file_type().is_ok_and(|kind| kind.is_dir()),
+        });
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Where a symbolic link points to.
+pub(super) fn link(path: &Path) -> Result<PathBuf, HostError> {
+    std::fs::read_link(path).map_err(|source| HostError::Read { path: path.to_owned(), source })
+}
+
+/// When a file's content last changed.
+pub(super) fn modified(path: &Path) -> Result<SystemTime, HostError> {
+    std::fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .map_err(|source| HostError::Read { path: path.to_owned(), source })
+}
+
+/// Asks a file system for its size.
+#[cfg(unix)]
+pub(super) fn usage(path: &Path) -> Result<FilesystemUsage, HostError> {
+    let status = rustix::fs::statvfs(path).map_err(|errno| HostError::Read {
+        path: path.to_owned(),
+        source: io::Error::from(errno),
+    })?;
+    Ok(FilesystemUsage {
+        block_bytes: status.f_frsize,
+        blocks: status.f_blocks,
+        blocks_free: status.f_bfree,
+        blocks_available: status.f_bavail,
+        inodes: status.f_files,
+        inodes_free: status.f_ffree,
+    })
+}
+
+/// Asks a file system for its size.
+#[cfg(not(unix))]
+pub(super) fn usage(path: &Path) -> Result<FilesystemUsage, HostError> {
+    let source = io::Error::from(io::ErrorKind::Unsupported);
+    Err(HostError::Read { path: path.to_owned(), source })
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+        })
+        .collect()
+}
