@@ -13,3 +13,4 @@ pub mod notify;
 pub mod query;
 pub mod rule;
 pub mod state;
+pub mod yaml;
