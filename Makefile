@@ -1,0 +1,33 @@
+# Every target also sets up what it needs. CARGO_TARGET_DIR is respected.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test package bench audit
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+demo: ## Start a collector and an agent of this machine, and show its health and patches
+	@packaging/install-needs build
+	@cargo run --quiet --package upkeep-tests --bin demo
+
+test: ## Check formatting, lints and documentation, then run every test
+	@packaging/install-needs build tree package
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --workspace && cargo test --workspace --doc --quiet; \
+	else cargo test --workspace; fi
+	tests/packages.sh
+
+package: ## Build both programs as deb and rpm into packaging/dist (PROFILE=dev for unoptimised ones)
+	@packaging/install-needs build package
+	@packaging/build
+
+bench: ## Measure cost and speed, and print the figures
+	@packaging/install-needs build
+	@cargo run --quiet --package upkeep-tests --bin bench
+
+audit: ## Hold licences, sources and bans of the dependencies against deny.toml
+	@packaging/install-needs build
+	@packaging/audit
