@@ -1,1 +1,215 @@
-//! To be written.
+//! What the collector knows that is no sample: hosts, tokens, updates, marks, the audit log.
+//!
+//! The state lives in one SQLite database in the collector's data folder, in write-ahead mode with
+//! a sync at every commit: what a function here returned as done survives a power cut. This module
+//! is the only one that contains SQL, and the SQL keeps to what PostgreSQL takes too (times are
+//! milliseconds since 1970 in a BIGINT, identities and hashes are text).
+//!
+//! Every function blocks; asynchronous callers go through `tokio::task::spawn_blocking`. Several
+//! processes may have the database open: the command line changes it while the server runs.
+
+mod api_tokens;
+mod audit;
+mod column;
+mod enrollments;
+mod events;
+mod hosts;
+mod migrations;
+mod secret;
+mod tokens;
+mod updates;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use thiserror::Error;
+
+pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
+pub use audit::{Action, AuditEntry, By, Outcome};
+pub use enrollments::{
+    Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
+};
+pub use events::{CommittedEvents, DeclaredGap, EventRecord, Quarantined};
+pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
+pub use secret::SecretHash;
+pub use tokens::{EnrollmentToken, NewEnrollmentToken};
+pub use updates::{HostUpdates, PendingUpdate};
+
+/// The database's name in the data folder.
+pub const FILE_NAME: &str = "state.db";
+
+/// How long a statement waits for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the state could not be read or changed.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The file or its folder cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The database cannot be opened or set up.
+    #[error("{}: cannot be opened: {source}", path.display())]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The database was written by a newer version of the program.
+    #[error("{}: has schema version {found}, this version of the program knows {known}; \
+             use a newer upkeep-collector", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// A migration failed; the database is as it was before it.
+    #[error("migration {version} ({name}) failed: {source}")]
+    Migration {
+        /// Its number.
+        version: i64,
+        /// Its name.
+        name: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A statement failed; nothing of its transaction holds.
+    #[error("{action} failed: {source}")]
+    Statement {
+        /// What was being done.
+        action: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A records of events does not follow on what was committed.
+    #[error("events up to {committed} are committed, and {got} does not follow")]
+    Hole {
+        /// The last sequence number that was committed.
+        committed: u64,
+        /// The one that came.
+        got: u64,
+    },
+}
+
+impl StateError {
+    /// Whether the disk is full: the same change may succeed later.
+    pub fn is_disk_full(&self) -> bool {
+        let (Self::Open { source, .. }
+        | Self::Migration { source, .. }
+        | Self::Statement { source, .. }) = self
+        else {
+            return false;
+        };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}
+
+/// A handle on the database; clones share it.
+#[derive(Clone, Debug)]
+pub struct State {
+    connections: Arc<Connections>,
+}
+
+/// Readers do not wait for a writer's sync, since each side has a connection of its own.
+#[derive(Debug)]
+struct Connections {
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+impl State {
+    /// Opens the database, makes it if it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or was written by a newer version of the program.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        restrict(path).map_err(|source| StateError::File { path: path.to_owned(), source })?;
+        let failed = |source| StateError::Open { path: path.to_owned(), source };
+        let mut writer = connect(path).map_err(failed)?;
+        migrations::run(&mut writer, path)?;
+        let reader = connect(path).map_err(failed)?;
+        let connections = Connections { writer: Mutex::new(writer), reader: Mutex::new(reader) };
+        Ok(Self { connections: Arc::new(connections) })
+    }
+
+    /// Runs statements that change something as one transaction.
+    fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
+        let failed = |source| StateError::Statement { action, source };
+        self.transact(action, |transaction| work(transaction).map_err(failed))
+    }
+
+    /// The same for work that can fail for reasons of its own; then nothing is changed.
+    fn transact<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let failed = |source| StateError::Statement { action, source };
+        let mut connection = lock(&self.connections.writer);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let done = work(&transaction)?;
+        transaction.commit().map_err(failed)?;
+        Ok(done)
+    }
+
+    /// Runs statements that only read, on one snapshot.
+    fn read<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
+        let failed = |source| StateError::Statement { action, source };
+        let mut connection = lock(&self.connections.reader);
+        let transaction = connection.transaction().map_err(failed)?;
+        work(&transaction).map_err(failed)
+    }
+}
+
+/// A panic in another thread rolled its transaction back, so the connection is in order.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes sure that the file exists and only its owner can read it, before SQLite opens it; SQLite
+/// gives its companions (`-wal`, `-shm`) the same mode.
+fn restrict(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+pub(crate) fn temporary() -> (tempfile::TempDir, State) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(&folder.path().join(FILE_NAME)).unwrap();
+    (folder, state)
+}

@@ -1,0 +1,78 @@
+//! How domain types stand in columns.
+
+use rusqlite::Row;
+use rusqlite::types::{FromSqlError, Type};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use upkeep_model::{Epoch, HostId, Lane};
+use uuid::Uuid;
+
+/// A host's identity in a text column.
+pub(super) fn host(row: &Row<'_>, name: &str) -> rusqlite::Result<HostId> {
+    let text: String = row.get(name)?;
+    Uuid::parse_str(&text).map(HostId).map_err(|error| broken(name, error))
+}
+
+/// A buffer's epoch in a text column.
+pub(super) fn epoch(row: &Row<'_>, name: &str) -> rusqlite::Result<Epoch> {
+    let text: String = row.get(name)?;
+    let uuid = Uuid::parse_str(&text).map_err(|error| broken(name, error))?;
+    Ok(Epoch(uuid.into_bytes()))
+}
+
+/// A lane in a text column.
+pub(super) fn lane(row: &Row<'_>, name: &str) -> rusqlite::Result<Lane> {
+    let text: String = row.get(name)?;
+    Lane::ALL
+        .into_iter()
+        .find(|lane| lane.to_string() == text)
+        .ok_or_else(|| broken(name, FromSqlError::InvalidType))
+}
+
+/// A count or sequence number in a BIGINT column.
+pub(super) fn unsigned(row: &Row<'_>, name: &str) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(name)?;
+    u64::try_from(number).map_err(|error| broken(name, error))
+}
+
+/// A count or sequence number as a BIGINT. Numbers beyond 63 bits are refused at the edges.
+pub(super) fn big(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A structure in a text column.
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, name: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(name)?;
+    serde_json::from_str(&text).map_err(|error| broken(name, error))
+}
+
+/// A structure in a text column that may be NULL.
+pub(super) fn optional_json<T: DeserializeOwned>(
+    row: &Row<'_>,
+    name: &str,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(name)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|error| broken(name, error))).transpose()
+}
+
+/// A structure as text.
+pub(super) fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// A stored value that is not what its column holds.
+pub(super) fn broken(
+    name: &str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    let named = BrokenColumn { name: name.to_owned(), error: Box::new(error) };
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(named))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("column {name}: {error}")]
+struct BrokenColumn {
+    name: String,
+    error: Box<dyn std::error::Error + Send + Sync>,
+}

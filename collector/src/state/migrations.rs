@@ -1,0 +1,117 @@
+//! The schema's history. A migration that was released is never changed; what changes later is a
+//! new entry at the end of the list.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{StateError, api_tokens, audit, enrollments, events, hosts, tokens, updates};
+
+/// One step of the schema.
+pub(super) struct Migration {
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// Every step in order; the version of a step is its place, counted from 1.
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "audit", sql: audit::SCHEMA },
+    Migration { name: "hosts", sql: hosts::SCHEMA },
+    Migration { name: "enrollment tokens", sql: tokens::SCHEMA },
+    Migration { name: "enrollments", sql: enrollments::SCHEMA },
+    Migration { name: "API tokens", sql: api_tokens::SCHEMA },
+    Migration { name: "updates", sql: updates::SCHEMA },
+    Migration { name: "events", sql: events::SCHEMA },
+];
+
+/// Brings a database up to date, each step in a transaction of its own.
+pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
+    apply(connection, path, MIGRATIONS)
+}
+
+fn apply(
+    connection: &mut Connection,
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<(), StateError> {
+    let open = |source| StateError::Open { path: path.to_owned(), source };
+    connection
+        .execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
+        .map_err(open)?;
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    for (migration, version) in migrations.iter().zip(1..) {
+        let failed = |source| StateError::Migration { version, name: migration.name, source };
+        // Another process may be at the same step; whoever comes second finds it done.
+        let step =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(open)?;
+        let found = current(&step).map_err(open)?;
+        if found > known {
+            return Err(StateError::Newer { path: path.to_owned(), found, known });
+        }
+        if found >= version {
+            continue;
+        }
+        step.execute_batch(migration.sql).map_err(failed)?;
+        step.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])
+            .map_err(failed)?;
+        step.commit().map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn current(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
+    let sql = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+    transaction.query_row(sql, [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{FILE_NAME, State};
+
+    fn step(name: &'static str, sql: &'static str) -> Migration {
+        Migration { name, sql }
+    }
+
+    #[test]
+    fn a_database_is_migrated_once_and_opens_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        State::open(&path).unwrap();
+        State::open(&path).unwrap();
+        let mut connection = Connection::open(&path).unwrap();
+        let step = connection.transaction().unwrap();
+        assert_eq!(current(&step).unwrap(), i64::try_from(MIGRATIONS.len()).unwrap());
+    }
+
+    #[test]
+    fn an_old_database_gets_only_the_new_steps() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let first = step("first", "CREATE TABLE one (id BIGINT)");
+        let second = step("second", "CREATE TABLE two (id BIGINT)");
+        apply(&mut connection, Path::new("x"), &[first]).unwrap();
+        let first = step("first", "not SQL, and not run again");
+        apply(&mut connection, Path::new("x"), &[first, second]).unwrap();
+        connection.execute("INSERT INTO two (id) VALUES (1)", []).unwrap();
+    }
+
+    #[test]
+    fn a_newer_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        State::open(&path).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.execute("INSERT INTO schema_version (version) VALUES (999)", []).unwrap();
+        let refused = State::open(&path).unwrap_err();
+        assert!(matches!(refused, StateError::Newer { found: 999, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing_behind() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let broken = step("broken", "CREATE TABLE one (id BIGINT); CREATE TABLE one (id BIGINT)");
+        let error = apply(&mut connection, Path::new("x"), &[broken]).unwrap_err();
+        assert!(matches!(error, StateError::Migration { version: 1, .. }), "{error}");
+        connection.execute_batch("CREATE TABLE one (id BIGINT)").unwrap();
+    }
+}
