@@ -1,1 +1,16 @@
-//! Stub.
+//! The harness of the end-to-end stories: starts the real agent and the real collector, each in a
+//! temporary folder of its own and on ports that the system gives, and ends what it started.
+
+mod agent;
+mod collector;
+mod fake_host;
+mod process;
+mod smtp;
+mod webhook;
+
+pub use agent::{Agent, AgentOptions};
+pub use collector::{Collector, CollectorOptions};
+pub use fake_host::FakeHost;
+pub use process::{Output, binary, until};
+pub use smtp::{Mail, SmtpServer};
+pub use webhook::WebhookServer;

@@ -1,0 +1,199 @@
+//! A real agent in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::collector::Collector;
+use crate::process::{Output, Running, binary, run};
+
+/// How long an agent may take to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a story sets; everything else stays at its default.
+#[derive(Clone, Debug, Default)]
+pub struct AgentOptions {
+    /// How often it observes, as the configuration has it, such as `"1s"`.
+    pub interval: Option<String>,
+    /// A recorded host to observe in place of this machine.
+    pub replay: Option<PathBuf>,
+    /// More lines of TOML for the configuration, in a drop-in.
+    pub settings: String,
+}
+
+/// An agent with its state, enrolled or not.
+pub struct Agent {
+    folder: TempDir,
+    replay: Option<PathBuf>,
+    running: Option<Running>,
+}
+
+impl Agent {
+    /// An agent that is configured and neither enrolled nor running.
+    ///
+    /// # Errors
+    /// When its folder cannot be written.
+    pub fn new(options: &AgentOptions) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let interval = options.interval.as_deref().unwrap_or("1s");
+        let main = format!(
+            "state_dir = {:?}\ninterval = \"{interval}\"\n[uplink]\nbackoff_max = \"1s\"\n",
+            folder.path().join("state"),
+        );
+        std::fs::create_dir_all(folder.path().join("conf.d"))?;
+        std::fs::write(folder.path().join("agent.toml"), main)?;
+        std::fs::write(folder.path().join("conf.d/10-story.toml"), &options.settings)?;
+        Ok(Self { folder, replay: options.replay.clone(), running: None })
+    }
+
+    /// An agent that is enrolled and runs.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub fn start(collector: &Collector, options: &AgentOptions) -> Result<Self> {
+        let mut agent = Self::new(options)?;
+        agent.enroll(&collector.token()?)?.success()?;
+        agent.launch()?;
+        Ok(agent)
+    }
+
+    /// Enrolls with a token given on standard input.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn enroll(&self, token: &str) -> Result<Output> {
+        run(self.program()?.args(["enroll", "--token-file", "-"]), token)
+    }
+
+    /// Starts the agent.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = self.program()?;
+        command.env("RUST_LOG", "info,upkeep_agent::scheduler=debug").arg("run");
+        self.running = Some(Running::start(&mut command, &self.log_path())?);
+        Ok(())
+    }
+
+    /// Ends it at once, as a crash would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.running.take().context("the agent does not run")?.kill()
+    }
+
+    /// Asks it to end and waits for that.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not with 0.
+    pub async fn stop(&mut self) -> Result<()> {
+        let mut running = self.running.take().context("the agent does not run")?;
+        match running.stop(PATIENCE).await? {
+            Some(0) => Ok(()),
+            other => bail!("the agent ended with {other:?}: {}", self.log()?),
+        }
+    }
+
+    /// Runs one of its commands.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        run(self.program()?.args(arguments), "")
+    }
+
+    /// The process id of the running agent.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.running.as_ref().context("the agent does not run")?.id())
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        match &mut self.running {
+            Some(running) => Ok(!running.has_ended()?),
+            None => Ok(false),
+        }
+    }
+
+    /// The timestamps of all frames that the agent has confirmed as durable, from its log, over all
+    /// its lives.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn confirmed(&self) -> Result<Vec<i64>> {
+        let stamp = |line: &str| {
+            let (_, rest) = line.split_once("observation is durable")?;
+            let (_, rest) = rest.split_once("timestamp_ms=")?;
+            rest.split_whitespace().next()?.parse().ok()
+        };
+        Ok(plain(&self.log()?).lines().filter_map(stamp).collect())
+    }
+
+    /// Everything that it has logged.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.log_path())?)
+    }
+
+    /// Its identity, as enrollment stored it.
+    ///
+    /// # Errors
+    /// When it is not enrolled.
+    pub fn identity(&self) -> Result<Value> {
+        let path = self.state_dir().join("identity.json");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// The folder that holds its keys and its buffer.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The folder of its configuration.
+    pub fn configuration_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("agent.log")
+    }
+
+    fn program(&self) -> Result<Command> {
+        let mut command = Command::new(binary("upkeep-agent")?);
+        command.arg("--config").arg(self.folder.path().join("agent.toml"));
+        if let Some(replay) = &self.replay {
+            command.arg("--replay").arg(replay);
+        }
+        Ok(command)
+    }
+}
+
+/// The log without the colours that a terminal would show.
+fn plain(log: &str) -> String {
+    let mut text = String::with_capacity(log.len());
+    let mut inside = false;
+    for character in log.chars() {
+        match character {
+            '\u{1b}' => inside = true,
+            'm' if inside => inside = false,
+            _ if inside => {}
+            other => text.push(other),
+        }
+    }
+    text
+}

@@ -1,0 +1,267 @@
+//! A real collector in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Certificate, Client, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Output, Running, binary, run, until};
+
+/// How long a collector may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a story sets; everything else stays at its default.
+#[derive(Clone, Debug, Default)]
+pub struct CollectorOptions {
+    /// Rule files: name and text.
+    pub rules: Vec<(String, String)>,
+    /// The routing file's text.
+    pub routing: Option<String>,
+    /// More lines of TOML for the configuration, in a drop-in.
+    pub settings: String,
+}
+
+/// A collector that was initialised, and usually runs.
+pub struct Collector {
+    folder: TempDir,
+    running: Option<Running>,
+    client: Client,
+    grpc: String,
+    http: String,
+    api_token: String,
+}
+
+impl Collector {
+    /// Initialises a collector and starts it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(options: &CollectorOptions) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        write_configuration(folder.path(), options)?;
+        let mut collector = Self {
+            folder,
+            running: None,
+            client: Client::new(),
+            grpc: "127.0.0.1:0".to_owned(),
+            http: "127.0.0.1:0".to_owned(),
+            api_token: String::new(),
+        };
+        collector
+            .command(&["init", "--address", "127.0.0.1", "--address", "localhost"])?
+            .success()?;
+        collector.client = https_client(&collector.data_dir())?;
+        collector.launch().await?;
+        let created = collector.command(&["api-token", "create", "story", "--scope", "admin"])?;
+        collector.api_token = created.success()?.trim().to_owned();
+        Ok(collector)
+    }
+
+    /// Starts the collector again, on the addresses that it had.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn launch(&mut self) -> Result<()> {
+        let addresses = self.data_dir().join("addresses.json");
+        if addresses.exists() {
+            std::fs::remove_file(&addresses)?;
+        }
+        let text =
+            format!("[grpc]\nlisten = \"{}\"\n[http]\nlisten = \"{}\"\n", self.grpc, self.http);
+        std::fs::write(self.folder.path().join("conf.d/50-listen.toml"), text)?;
+        let log = self.log_path();
+        let mut running = Running::start(self.program()?.arg("serve"), &log)?;
+        let found = until("the collector's addresses", PATIENCE, || {
+            let ended = running.has_ended();
+            let text = std::fs::read_to_string(&addresses).ok();
+            let log = log.clone();
+            async move {
+                if ended? {
+                    bail!("the collector ended: {}", std::fs::read_to_string(log)?);
+                }
+                Ok(text)
+            }
+        });
+        let found: Value = serde_json::from_str(&found.await?)?;
+        self.grpc = found["grpc"].as_str().context("addresses.json: grpc")?.to_owned();
+        self.http = found["http"].as_str().context("addresses.json: http")?.to_owned();
+        self.running = Some(running);
+        until("the collector to be ready", PATIENCE, || async {
+            let answer = self.client.get(self.url("/-/ready")).send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await
+    }
+
+    /// Ends it at once, as a crash would.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn kill(&mut self) -> Result<()> {
+        self.running.take().context("the collector does not run")?.kill()
+    }
+
+    /// Asks it to end and waits for that.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not with 0.
+    pub async fn stop(&mut self) -> Result<()> {
+        let mut running = self.running.take().context("the collector does not run")?;
+        match running.stop(PATIENCE).await? {
+            Some(0) => Ok(()),
+            other => bail!("the collector ended with {other:?}: {}", self.log()?),
+        }
+    }
+
+    /// Runs one of its commands.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        run(self.program()?.args(arguments), "")
+    }
+
+    /// A fresh enrollment token.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn token(&self) -> Result<String> {
+        let output = self.command(&["token", "create", "--address", &self.grpc])?;
+        Ok(output.success()?.trim().to_owned())
+    }
+
+    /// The address for agents.
+    pub fn grpc(&self) -> &str {
+        &self.grpc
+    }
+
+    /// The process id of the running collector.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.running.as_ref().context("the collector does not run")?.id())
+    }
+
+    /// The address of the HTTP API and a path on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.http)
+    }
+
+    /// The token for the HTTP API.
+    pub fn api_token(&self) -> &str {
+        &self.api_token
+    }
+
+    /// A GET with the token.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path)).bearer_auth(&self.api_token)
+    }
+
+    /// A GET without a token.
+    pub fn get_unauthorized(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    /// The JSON of a successful GET.
+    ///
+    /// # Errors
+    /// When the status says failure.
+    pub async fn json(&self, path: &str) -> Result<Value> {
+        let answer = self.get(path).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        if !status.is_success() {
+            bail!("GET {path}: {status}: {text}");
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// `data.result` of an instant query.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn query(&self, expression: &str) -> Result<Vec<Value>> {
+        let request = self.get("/api/v1/query").query(&[("query", expression)]);
+        let body: Value = request.send().await?.json().await?;
+        let result = body["data"]["result"].as_array().cloned();
+        result.with_context(|| format!("query {expression}: {body}"))
+    }
+
+    /// The raw samples of one series: milliseconds and values as text.
+    ///
+    /// # Errors
+    /// When the query fails or gives more than one series.
+    pub async fn samples(&self, selector: &str) -> Result<Vec<(i64, String)>> {
+        let result = self.query(&format!("{selector}[1h]")).await?;
+        if result.len() > 1 {
+            bail!("{selector} gives {} series", result.len());
+        }
+        let values = result.first().and_then(|row| row["values"].as_array()).cloned();
+        let pair = |point: &Value| {
+            let seconds = point[0].as_f64().context("a time")?;
+            let value = point[1].as_str().context("a value")?;
+            Ok(((seconds * 1000.0).round() as i64, value.to_owned()))
+        };
+        values.unwrap_or_default().iter().map(pair).collect()
+    }
+
+    /// Everything that it has logged.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.log_path())?)
+    }
+
+    /// The folder that holds its keys and data.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The folder of its configuration.
+    pub fn configuration_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("collector.log")
+    }
+
+    fn program(&self) -> Result<Command> {
+        let mut command = Command::new(binary("upkeep-collector")?);
+        command.arg("--config").arg(self.folder.path().join("collector.toml"));
+        Ok(command)
+    }
+}
+
+fn write_configuration(folder: &Path, options: &CollectorOptions) -> Result<()> {
+    let rules = folder.join("rules.d");
+    std::fs::create_dir_all(&rules)?;
+    std::fs::create_dir_all(folder.join("conf.d"))?;
+    for (name, text) in &options.rules {
+        std::fs::write(rules.join(name), text)?;
+    }
+    let mut main = format!("data_dir = {:?}\n", folder.join("data"));
+    main.push_str(&format!("[rules]\nfolder = {rules:?}\n"));
+    if let Some(routing) = &options.routing {
+        let path = folder.join("routing.yml");
+        std::fs::write(&path, routing)?;
+        main.push_str(&format!("[alerts]\nrouting = {path:?}\n"));
+    }
+    std::fs::write(folder.join("collector.toml"), main)?;
+    std::fs::write(folder.join("conf.d/10-story.toml"), &options.settings)?;
+    Ok(())
+}
+
+fn https_client(data_dir: &Path) -> Result<Client> {
+    // The process' provider may have been set by an earlier collector of the same test.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let root = std::fs::read(data_dir.join("ca/root.pem"))?;
+    let client =
+        Client::builder().tls_certs_only([Certificate::from_pem(&root)?]).no_proxy().build()?;
+    Ok(client)
+}

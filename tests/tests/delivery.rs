@@ -1,0 +1,147 @@
+//! Nothing confirmed is lost and nothing is stored twice, whatever ends or goes away.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use upkeep_tests::{Agent, AgentOptions, Collector, CollectorOptions, FakeHost, until};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// How often each of the two is killed.
+const KILLS: usize = 50;
+
+fn fast(host: &FakeHost) -> AgentOptions {
+    AgentOptions {
+        interval: Some("200ms".to_owned()),
+        replay: Some(host.path().into()),
+        settings: "[uplink]\nbackoff_max = \"200ms\"\n".to_owned(),
+    }
+}
+
+/// Waits until the collector has every confirmed observation, and checks that each is there once.
+async fn all_arrived_once(collector: &Collector, agent: &Agent) -> Result<usize> {
+    let confirmed: BTreeSet<i64> = agent.confirmed()?.into_iter().collect();
+    let stored = until("every confirmed observation", SOON, || async {
+        let stored = collector.samples("node_load1").await?;
+        let stamps: BTreeSet<i64> = stored.iter().map(|(stamp, _)| *stamp).collect();
+        let missing = confirmed.difference(&stamps).count();
+        ensure!(missing == 0, "{missing} of {} are missing", confirmed.len());
+        Ok(Some(stored))
+    })
+    .await?;
+    let stamps: BTreeSet<i64> = stored.iter().map(|(stamp, _)| *stamp).collect();
+    ensure!(stamps.len() == stored.len(), "{} doubled", stored.len() - stamps.len());
+    Ok(stored.len())
+}
+
+#[tokio::test]
+async fn a_collector_that_was_away_gets_everything_once() -> Result<()> {
+    let mut collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let mut agent = Agent::start(&collector, &fast(&host))?;
+    for round in 0..3 {
+        until("fresh data", SOON, || async {
+            let stored = collector.samples("node_load1").await?;
+            Ok((stored.len() > round * 20).then_some(()))
+        })
+        .await?;
+        if round % 2 == 0 {
+            collector.stop().await?
+        } else {
+            collector.kill()?
+        }
+        let before = agent.confirmed()?.len();
+        until("observations while the collector is away", SOON, || {
+            let confirmed = agent.confirmed();
+            async move { Ok((confirmed?.len() >= before + 25).then_some(())) }
+        })
+        .await?;
+        collector.launch().await?;
+    }
+    agent.stop().await?;
+    // What was confirmed last may still be in the buffer: a new life of the agent sends it.
+    agent.launch()?;
+    let stored = all_arrived_once(&collector, &agent).await?;
+    assert!(stored >= 75, "{stored}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_arrive_as_they_were_observed() -> Result<()> {
+    let mut collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let agent = Agent::start(&collector, &fast(&host))?;
+    for step in 1..=5 {
+        host.set_load(f64::from(step))?;
+        until("the new value", SOON, || async {
+            let stored = collector.samples("node_load1").await?;
+            Ok(stored.last().filter(|(_, value)| *value == step.to_string()).map(|_| ()))
+        })
+        .await?;
+    }
+    collector.kill()?;
+    host.set_load(7.0)?;
+    let before = agent.confirmed()?.len();
+    until("observations while the collector is away", SOON, || {
+        let confirmed = agent.confirmed();
+        async move { Ok((confirmed?.len() >= before + 5).then_some(())) }
+    })
+    .await?;
+    collector.launch().await?;
+    all_arrived_once(&collector, &agent).await?;
+    let values: Vec<String> =
+        collector.samples("node_load1").await?.into_iter().map(|(_, value)| value).collect();
+    let mut steps = values.clone();
+    steps.dedup();
+    assert_eq!(steps, ["0.1", "1", "2", "3", "4", "5", "7"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_killed_again_and_again_loses_nothing_it_confirmed() -> Result<()> {
+    let collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let mut agent = Agent::start(&collector, &fast(&host))?;
+    for kill in 0..KILLS {
+        let before = agent.confirmed()?.len();
+        // Some lives end while they begin, the others after an observation or two.
+        if kill % 3 != 0 {
+            until("an observation", SOON, || {
+                let confirmed = agent.confirmed();
+                async move { Ok((confirmed?.len() > before + kill % 2).then_some(())) }
+            })
+            .await?;
+        } else {
+            tokio::time::sleep(Duration::from_millis(7 * kill as u64 % 120)).await;
+        }
+        agent.kill()?;
+        agent.launch()?;
+    }
+    let stored = all_arrived_once(&collector, &agent).await?;
+    assert!(stored >= KILLS, "{stored}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_killed_again_and_again_loses_nothing_it_acknowledged() -> Result<()> {
+    let mut collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let agent = Agent::start(&collector, &fast(&host))?;
+    let mut seen = 0;
+    for kill in 0..KILLS {
+        if kill % 2 == 0 {
+            until("more data than before", SOON, || async {
+                let stored = collector.samples("node_load1").await?.len();
+                ensure!(stored >= seen, "{stored} samples are left of {seen}");
+                Ok((stored > seen).then(|| seen = stored))
+            })
+            .await?;
+        }
+        collector.kill()?;
+        collector.launch().await?;
+    }
+    let stored = all_arrived_once(&collector, &agent).await?;
+    assert!(stored >= seen, "{stored} of {seen}");
+    Ok(())
+}
