@@ -131,10 +131,10 @@ async fn a_collector_killed_again_and_again_loses_nothing_it_acknowledged() -> R
     let mut seen = 0;
     for kill in 0..KILLS {
         if kill % 2 == 0 {
-            until("more data than before", SOON, || async {
+            seen = until("more data than before", SOON, || async {
                 let stored = collector.samples("node_load1").await?.len();
                 ensure!(stored >= seen, "{stored} samples are left of {seen}");
-                Ok((stored > seen).then(|| seen = stored))
+                Ok((stored > seen).then_some(stored))
             })
             .await?;
         }

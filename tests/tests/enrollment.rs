@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use upkeep_tests::{Agent, AgentOptions, Collector, CollectorOptions, FakeHost, until};
+use upkeep_wire::{Fingerprint, Token, TokenSecret};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -93,17 +94,19 @@ async fn tokens_that_are_not_good_are_refused_with_their_reason() -> Result<()> 
         .and_then(|token| token["id"].as_str().map(str::to_owned))
         .unwrap_or_default();
     collector.command(&["token", "revoke", &newest])?.success()?;
-    let good: upkeep_wire::Token = collector.token()?.parse()?;
-    let forged = upkeep_wire::Token { secret: [7; 32].into(), ..good.clone() }.to_string();
-    let elsewhere = upkeep_wire::Token { pins: vec![[9; 32]], ..good }.to_string();
+    let good: Token = collector.token()?.parse()?;
+    let forged =
+        Token::new(good.id(), TokenSecret::new([7; 32]), good.address(), good.pins().into())?;
+    let secret = TokenSecret::new(*good.secret().reveal());
+    let elsewhere = Token::new(good.id(), secret, good.address(), vec![Fingerprint([9; 32])])?;
 
     let mut identities = Vec::new();
     for (token, reason) in [
         (used.as_str(), "used"),
         (expired.trim(), "expired"),
         (revoked.as_str(), "revoked"),
-        (&forged, "not"),
-        (&elsewhere, "fingerprint"),
+        (&forged.to_text(), "not"),
+        (&elsewhere.to_text(), "fingerprint"),
         ("upkeep1.cut", "token"),
     ] {
         let agent = Agent::new(&AgentOptions::default())?;
