@@ -1,0 +1,58 @@
+//! What an evaluation gives back.
+
+use upkeep_model::Labels;
+
+/// The value of an expression, and what its author should know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The result.
+    pub value: Value,
+    /// What is probably wrong, each once, as Prometheus words it.
+    pub warnings: Vec<String>,
+    /// What may be wrong, each once, as Prometheus words it.
+    pub infos: Vec<String>,
+}
+
+/// The four types of a PromQL value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// One number without labels.
+    Scalar {
+        /// The moment of the evaluation, in milliseconds since 1970.
+        at_ms: i64,
+        /// The number.
+        value: f64,
+    },
+    /// A string.
+    Text {
+        /// The moment of the evaluation, in milliseconds since 1970.
+        at_ms: i64,
+        /// The string.
+        text: String,
+    },
+    /// One value a series, at one moment. The order is that of `sort`, `topk` and their like;
+    /// otherwise it carries no meaning.
+    Vector(Vec<Point>),
+    /// Many values a series, ordered by labels.
+    Matrix(Vec<Row>),
+}
+
+/// One series at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The series.
+    pub labels: Labels,
+    /// The moment of the evaluation, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its value.
+    pub value: f64,
+}
+
+/// One series over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The series.
+    pub labels: Labels,
+    /// Milliseconds since 1970 and the value, ascending; moments without a value are left out.
+    pub points: Vec<(i64, f64)>,
+}
