@@ -1,0 +1,220 @@
+//! One batch in the making: what an append writes and removes, all of it or nothing.
+
+use upkeep_model::{Event, EventKind, Gap, Lane, Observation};
+use upkeep_wire::encode_event;
+
+use super::entry::{Entry, Kind, remove};
+use super::queue::Refused;
+use super::recipe::Database;
+use super::series;
+use super::state::{Lanes, RecordHead, State};
+use super::{BufferError, Draft};
+
+/// A record's body may not be longer: the collector takes no longer message than twice this.
+const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// An event that takes no more than this is not replaced to make room.
+const SMALL_EVENT_BYTES: u64 = 512;
+
+/// Records that were dropped to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    pub(super) samples: u64,
+    pub(super) events: u64,
+}
+
+/// What will be written, and what is known once it is.
+pub(super) struct Change {
+    pub(super) batch: sled::Batch,
+    pub(super) lanes: Lanes,
+    pub(super) added_bytes: u64,
+    pub(super) removed_bytes: u64,
+    pub(super) new_keys: Vec<u64>,
+    pub(super) old_keys: Vec<u64>,
+    pub(super) dropped: Dropped,
+    latest_ms: i64,
+}
+
+impl Change {
+    /// The change that appends drafts; `refused` were lost before and are declared with it. The
+    /// state's dictionary and encoder move on, so if the change is not written, the state must be
+    /// loaded anew.
+    pub(super) fn of(
+        state: &mut State,
+        drafts: &[Draft],
+        refused: Option<&Refused>,
+    ) -> Result<Self, BufferError> {
+        let mut change = Self {
+            batch: sled::Batch::default(),
+            lanes: state.lanes,
+            added_bytes: 0,
+            removed_bytes: 0,
+            new_keys: Vec::new(),
+            old_keys: Vec::new(),
+            dropped: Dropped::default(),
+            latest_ms: drafts.iter().map(Draft::at_ms).max().unwrap_or_default(),
+        };
+        if let Some(refused) = refused {
+            change.put_event(&refused.declaration())?;
+        }
+        let known = state.dictionary.since(0).len();
+        for draft in drafts {
+            match draft {
+                Draft::Observation(observation) => change.put_observation(state, observation)?,
+                Draft::Event(event) => change.put_event(event)?,
+            }
+        }
+        let first = u32::try_from(known).unwrap_or(u32::MAX);
+        let new = state.dictionary.since(first);
+        if !new.is_empty() {
+            Entry::new(Kind::Series, u64::from(first), series::encode(new)).put(&mut change.batch);
+        }
+        Ok(change)
+    }
+
+    /// Drops old records until what is there and what comes fits into `limit` with an eighth of it
+    /// to spare, so that not every append drops some. Samples go first, oldest first; then events
+    /// are replaced by the declaration of their loss.
+    pub(super) fn make_room(
+        &mut self,
+        state: &State,
+        database: &Database,
+        limit: u64,
+    ) -> Result<(), BufferError> {
+        let used = state.record_bytes + self.added_bytes;
+        if used <= limit {
+            return Ok(());
+        }
+        let wanted = used - (limit - limit / 8);
+        self.drop_samples(state, database, wanted)?;
+        let samples = state.lanes.samples;
+        let all_dropped = samples.pending() == self.dropped.samples;
+        if all_dropped && self.removed_bytes < wanted {
+            self.replace_events(state, database, wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the change with the counters.
+    pub(super) fn close(&mut self) {
+        self.lanes.to_entry().put(&mut self.batch);
+    }
+
+    fn put_observation(
+        &mut self,
+        state: &mut State,
+        observation: &Observation,
+    ) -> Result<(), BufferError> {
+        let number =
+            |sample: &upkeep_model::Sample| (state.dictionary.number(&sample.series), sample.value);
+        let row = observation.samples.iter().map(number).collect();
+        let sequence = self.lanes.samples.next_sequence;
+        let at_ms = observation.timestamp_ms;
+        let encoded = state.encoder.encode(sequence, at_ms, row);
+        if encoded.key.is_none() {
+            self.new_keys.push(sequence);
+        }
+        self.put(Lane::Samples, RecordHead { at_ms, key: encoded.key }, &encoded.bytes)
+    }
+
+    fn put_event(&mut self, event: &Event) -> Result<(), BufferError> {
+        let body = encode_event(event).map_err(BufferError::Event)?;
+        self.put(Lane::Events, RecordHead { at_ms: event.at_ms, key: None }, &body)
+    }
+
+    fn put(&mut self, lane: Lane, head: RecordHead, body: &[u8]) -> Result<(), BufferError> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(BufferError::TooLong { lane, bytes: body.len() });
+        }
+        let state = self.lanes.of_mut(lane);
+        let entry = head.entry(lane, state.next_sequence, body);
+        state.next_sequence += 1;
+        self.added_bytes += entry.stored_bytes();
+        entry.put(&mut self.batch);
+        Ok(())
+    }
+
+    fn drop_samples(
+        &mut self,
+        state: &State,
+        database: &Database,
+        wanted: u64,
+    ) -> Result<(), BufferError> {
+        let lane = state.lanes.samples;
+        let (mut times, mut freed, mut last) = (None, 0, lane.settled());
+        let mut found = Vec::new();
+        for entry in database.entries(Kind::Samples, 0, lane.next_sequence - 1) {
+            let entry = entry?;
+            if entry.number > lane.settled() {
+                if freed >= wanted {
+                    break;
+                }
+                let (head, _) = RecordHead::read(&entry)?;
+                times = Some((times.map_or(head.at_ms, |(from, _)| from), head.at_ms));
+                last = entry.number;
+            }
+            freed += entry.stored_bytes();
+            found.push((entry.number, entry.parts(), entry.stored_bytes()));
+        }
+        let Some((from_ms, to_ms)) = times else { return Ok(()) };
+        // The next record may be one of this very change.
+        let needed = self.new_keys.iter().copied().filter(|key| *key <= last + 1).max();
+        let needed = needed.or_else(|| state.key_needed_after(last));
+        for (number, parts, bytes) in found {
+            if Some(number) != needed {
+                remove(&mut self.batch, Kind::Samples, number, parts);
+                self.removed_bytes += bytes;
+                self.old_keys.push(number);
+            }
+        }
+        self.dropped.samples = last - lane.settled();
+        self.lanes.samples.lost_through = last;
+        self.put_event(&Event {
+            at_ms: self.latest_ms,
+            kind: EventKind::Gap(Gap {
+                lane: Lane::Samples,
+                first: lane.settled() + 1,
+                last,
+                from_ms: Some(from_ms),
+                to_ms: Some(to_ms),
+                reason: "the buffer was full".to_owned(),
+            }),
+        })
+    }
+
+    fn replace_events(
+        &mut self,
+        state: &State,
+        database: &Database,
+        wanted: u64,
+    ) -> Result<(), BufferError> {
+        let lane = state.lanes.events;
+        for entry in database.entries(Kind::Events, lane.settled() + 1, lane.next_sequence - 1) {
+            let entry = entry?;
+            if self.removed_bytes >= wanted {
+                break;
+            }
+            if entry.stored_bytes() <= SMALL_EVENT_BYTES {
+                continue;
+            }
+            let (head, _) = RecordHead::read(&entry)?;
+            let gap = Gap {
+                lane: Lane::Events,
+                first: entry.number,
+                last: entry.number,
+                from_ms: Some(head.at_ms),
+                to_ms: Some(head.at_ms),
+                reason: "the buffer was full".to_owned(),
+            };
+            let event = Event { at_ms: head.at_ms, kind: EventKind::Gap(gap) };
+            let body = encode_event(&event).map_err(BufferError::Event)?;
+            let declaration = head.entry(Lane::Events, entry.number, &body);
+            entry.remove(&mut self.batch);
+            declaration.put(&mut self.batch);
+            self.removed_bytes += entry.stored_bytes();
+            self.added_bytes += declaration.stored_bytes();
+            self.dropped.events += 1;
+        }
+        Ok(())
+    }
+}

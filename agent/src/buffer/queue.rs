@@ -1,0 +1,458 @@
+//! The queue itself.
+
+use std::fs::File;
+use std::path::Path;
+
+use tracing::{info, warn};
+use upkeep_model::{Epoch, Event, EventKind, Gap, Lane, Series};
+use upkeep_wire::encode_event;
+
+use super::change::{Change, Dropped};
+use super::entry::{Entry, Kind};
+use super::folder::Root;
+use super::recipe::{self, Database, Opening};
+use super::room::Room;
+use super::state::{LaneState, Lanes, RecordHead, State, missing, sentinel};
+use super::{BufferError, Draft, Options, Portion, Record, Statistics};
+
+/// A drained database whose file is longer is replaced by a fresh one.
+const SHRINK_BYTES: u64 = 16 * 1024 * 1024;
+
+/// So many acknowledged records are removed in one batch.
+const REMOVED_AT_ONCE: usize = 1024;
+
+/// Observations that could not be written, to be declared as soon as something can be.
+pub(super) struct Refused {
+    from_ms: i64,
+    to_ms: i64,
+    records: u64,
+    reason: String,
+}
+
+impl Refused {
+    /// They never had sequence numbers, so the gap names none.
+    pub(super) fn declaration(&self) -> Event {
+        let reason = format!("{} observations were not written: {}", self.records, self.reason);
+        unnumbered_gap(Some(self.from_ms), self.to_ms, reason)
+    }
+}
+
+/// Declares the loss of samples whose numbers, if they had any, are not of this epoch.
+fn unnumbered_gap(from_ms: Option<i64>, to_ms: i64, reason: String) -> Event {
+    let gap = Gap { lane: Lane::Samples, first: 0, last: 0, from_ms, to_ms: Some(to_ms), reason };
+    Event { at_ms: to_ms, kind: EventKind::Gap(gap) }
+}
+
+/// The queue. All its methods block on the disk.
+pub struct Buffer {
+    root: Root,
+    room: Room,
+    /// `None` after a failure, until it could be opened again.
+    database: Option<Database>,
+    state: State,
+    /// Whether the file's content is in doubt and has to be copied to a fresh folder.
+    in_doubt: bool,
+    shrink_bytes: u64,
+    refused: Option<Refused>,
+    refused_records: u64,
+    dropped: Dropped,
+    latest_ms: i64,
+    _lock: File,
+}
+
+impl Buffer {
+    /// Opens the buffer in a folder of its own, which is made if it is not there. `now_ms` is the
+    /// wall clock, for the declaration of a loss.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or another process uses it. Damage is no error: what is
+    /// damaged is put aside and declared.
+    pub fn open(folder: &Path, options: Options, now_ms: i64) -> Result<Self, BufferError> {
+        let root = Root::prepare(folder)?;
+        let lock = recipe::lock(&root)?;
+        let mut buffer = Self {
+            root,
+            room: Room::new(options),
+            database: None,
+            state: State::new(Epoch([0; 16])),
+            in_doubt: false,
+            shrink_bytes: SHRINK_BYTES,
+            refused: None,
+            refused_records: 0,
+            dropped: Dropped::default(),
+            latest_ms: now_ms,
+            _lock: lock,
+        };
+        buffer.heal()?;
+        Ok(buffer)
+    }
+
+    /// The name of this life of the buffer.
+    pub fn epoch(&self) -> Epoch {
+        self.state.epoch
+    }
+
+    /// Where a lane stands.
+    pub fn lane(&self, lane: Lane) -> LaneState {
+        self.state.lanes.of(lane)
+    }
+
+    /// Appends drafts, all or none; they are durable when this returns. Where the buffer is full,
+    /// old records go to make room.
+    ///
+    /// # Errors
+    /// When they could not be written. Observations are then counted, and declared as a gap by the
+    /// next append that succeeds; events are for the caller to bring again.
+    pub fn append(&mut self, drafts: &[Draft]) -> Result<(), BufferError> {
+        self.latest_ms = drafts.iter().map(Draft::at_ms).max().unwrap_or(self.latest_ms);
+        let outcome = self.heal().and_then(|()| self.try_append(drafts));
+        match &outcome {
+            Ok(()) => self.refused = None,
+            Err(error) => self.note_refused(drafts, error),
+        }
+        outcome
+    }
+
+    /// Pending records of a lane after a sequence number, in order. Records that were settled
+    /// meanwhile are passed over.
+    ///
+    /// # Errors
+    /// When the database cannot be read. If it is damaged, the buffer has a new epoch afterwards.
+    pub fn pending(
+        &mut self,
+        lane: Lane,
+        after: u64,
+        portion: Portion,
+    ) -> Result<Vec<Record>, BufferError> {
+        self.heal()?;
+        let state = self.state.lanes.of(lane);
+        let read = |database: &Database| read_pending(database, state, lane, after, portion);
+        read(self.healthy()?).map_err(|error| self.fail(error))
+    }
+
+    /// Forgets the records of a lane up to and including a number, since the collector has them.
+    /// The removal becomes durable with the next append.
+    ///
+    /// # Errors
+    /// When the database cannot be written; what is not forgotten will be sent and skipped again.
+    pub fn forget_through(&mut self, lane: Lane, sequence: u64) -> Result<(), BufferError> {
+        let state = self.state.lanes.of(lane);
+        let through = sequence.min(state.next_sequence.saturating_sub(1));
+        if through <= state.acknowledged {
+            return Ok(());
+        }
+        self.healthy()?;
+        self.try_forget(lane, through).map_err(|error| self.fail(error))?;
+        self.shrink();
+        Ok(())
+    }
+
+    /// The series of the epoch from a number on, in the order of their numbers.
+    pub fn series_since(&self, number: u32) -> &[Series] {
+        self.state.dictionary.since(number)
+    }
+
+    /// The key frame of a sequence number, as long as a pending record may lean on it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn key_frame(&mut self, sequence: u64) -> Result<Option<Vec<u8>>, BufferError> {
+        if !self.state.keys.contains(&sequence) {
+            return Ok(None);
+        }
+        let read = |database: &Database| {
+            let entry = database.entry(Kind::Samples, sequence)?;
+            entry.map(|entry| RecordHead::read(&entry).map(|(_, body)| body.to_vec())).transpose()
+        };
+        read(self.healthy()?).map_err(|error| self.fail(error))
+    }
+
+    /// What the buffer tells about itself.
+    pub fn statistics(&self) -> Statistics {
+        let Lanes { samples, events } = self.state.lanes;
+        let oldest_of = |lane: Lane| {
+            let state = self.state.lanes.of(lane);
+            let first = state.settled() + 1;
+            let entry = (first < state.next_sequence)
+                .then(|| self.database.as_ref()?.entry(lane.into(), first).ok().flatten())??;
+            RecordHead::read(&entry).ok().map(|(head, _)| head.at_ms)
+        };
+        Statistics {
+            samples: samples.pending(),
+            events: events.pending(),
+            bytes: self.state.record_bytes,
+            limit_bytes: self.room.limit_bytes(),
+            oldest_ms: Lane::ALL.into_iter().filter_map(oldest_of).min(),
+            dropped_samples: self.dropped.samples,
+            dropped_events: self.dropped.events,
+            refused: self.refused_records,
+        }
+    }
+
+    /// Puts everything aside and begins a new epoch, which opens with the declaration of the loss.
+    /// For a buffer whose sequence numbers cannot be trusted, such as one from an old copy of the
+    /// disk.
+    ///
+    /// # Errors
+    /// When no fresh database can be made.
+    pub fn start_over(&mut self, reason: &str) -> Result<(), BufferError> {
+        let number = self.database.take().map(|database| database.number());
+        match recipe::lose(&self.root, number, reason)? {
+            Opening::Lost { next, reason } => self.begin(next, Some(reason)),
+            Opening::Sound(_) | Opening::Fresh(_) => self.heal(),
+        }
+    }
+
+    /// Drops the handle, so that the next use opens the database again. For a buffer whose thread
+    /// panicked, and whose memory may therefore not agree with the disk.
+    pub(super) fn distrust(&mut self) {
+        self.database = None;
+    }
+
+    fn healthy(&mut self) -> Result<&Database, BufferError> {
+        self.heal()?;
+        self.database.as_ref().ok_or_else(|| BufferError::Locked(self.root.path().to_owned()))
+    }
+
+    /// Opens the database if it is not open.
+    fn heal(&mut self) -> Result<(), BufferError> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        match recipe::open(&self.root)? {
+            Opening::Fresh(number) => self.begin(number, None),
+            Opening::Lost { next, reason } => self.begin(next, Some(reason)),
+            Opening::Sound(database) => match State::load(&database) {
+                Ok(state) => {
+                    self.state = state;
+                    if self.in_doubt {
+                        self.replace(database)
+                    } else {
+                        self.database = Some(database);
+                        Ok(())
+                    }
+                }
+                Err(BufferError::Damaged(reason)) => {
+                    self.database = Some(database);
+                    self.start_over(&reason)
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Makes a fresh database of a new epoch.
+    fn begin(&mut self, number: u64, loss: Option<String>) -> Result<(), BufferError> {
+        let mut state = State::new(Epoch(rand::random()));
+        let mut entries = vec![sentinel(state.epoch)];
+        if let Some(reason) = loss {
+            warn!(epoch = %state.epoch, "{reason}; a new epoch begins");
+            let at_ms = self.latest_ms;
+            let body =
+                encode_event(&unnumbered_gap(None, at_ms, reason)).map_err(BufferError::Event)?;
+            let head = RecordHead { at_ms, key: None };
+            let entry = head.entry(Lane::Events, state.lanes.events.next_sequence, &body);
+            state.lanes.events.next_sequence += 1;
+            state.record_bytes += entry.stored_bytes();
+            entries.push(entry);
+        }
+        entries.push(state.lanes.to_entry());
+        let database = Database::create(&self.root, number, entries.into_iter().map(Ok))?;
+        self.database = Some(database);
+        self.state = state;
+        self.in_doubt = false;
+        Ok(())
+    }
+
+    fn try_append(&mut self, drafts: &[Draft]) -> Result<(), BufferError> {
+        let outcome = self.write(drafts);
+        let Err((error, written)) = outcome else { return Ok(()) };
+        // The batch may be on the disk all the same; opening again syncs what is there.
+        self.fail_quietly(&error);
+        match (self.heal(), written) {
+            (Ok(()), Some(lanes)) if self.state.lanes == lanes => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// Writes one append. An error comes with the counters that are in force if the batch reached
+    /// the disk, where it was given to the database at all.
+    fn write(&mut self, drafts: &[Draft]) -> Result<(), (BufferError, Option<Lanes>)> {
+        let early = |error| (error, None);
+        let Some(database) = &self.database else { return Ok(()) };
+        let change = Change::of(&mut self.state, drafts, self.refused.as_ref());
+        let mut change = change.map_err(early)?;
+        let limit = self.room.limit(self.state.record_bytes, self.root.path());
+        change.make_room(&self.state, database, limit).map_err(early)?;
+        change.close();
+        let written = change.lanes;
+        let batch = std::mem::take(&mut change.batch);
+        database.commit(batch).map_err(|error| (error, Some(written)))?;
+        self.dropped.samples += change.dropped.samples;
+        self.dropped.events += change.dropped.events;
+        if change.dropped != Dropped::default() {
+            warn!(
+                samples = change.dropped.samples,
+                events = change.dropped.events,
+                "the buffer is full: the oldest records were dropped and declared as a gap"
+            );
+        }
+        self.state.take(change);
+        Ok(())
+    }
+
+    fn try_forget(&mut self, lane: Lane, through: u64) -> Result<(), BufferError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let needed = match lane {
+            Lane::Samples => self.state.key_needed_after(through),
+            Lane::Events => None,
+        };
+        let mut lanes = self.state.lanes;
+        lanes.of_mut(lane).acknowledged = through;
+        let mut batch = sled::Batch::default();
+        lanes.to_entry().put(&mut batch);
+        let (mut removed, mut bytes, mut keys) = (0, 0, Vec::new());
+        for entry in database.entries(lane.into(), 0, through) {
+            let entry = entry?;
+            if Some(entry.number) == needed {
+                continue;
+            }
+            entry.remove(&mut batch);
+            bytes += entry.stored_bytes();
+            keys.push(entry.number);
+            removed += 1;
+            if removed == REMOVED_AT_ONCE {
+                database.apply(std::mem::take(&mut batch))?;
+                removed = 0;
+            }
+        }
+        database.apply(batch)?;
+        self.state.lanes = lanes;
+        self.state.record_bytes = self.state.record_bytes.saturating_sub(bytes);
+        if lane == Lane::Samples {
+            for key in keys {
+                self.state.keys.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves to a fresh folder when nothing is pending and the file is much longer than it need be.
+    fn shrink(&mut self) {
+        let Lanes { samples, events } = self.state.lanes;
+        if samples.pending() + events.pending() > 0 {
+            return;
+        }
+        let Some(database) = self.database.take() else { return };
+        let before = database.file_bytes();
+        if before <= self.shrink_bytes {
+            self.database = Some(database);
+            return;
+        }
+        match self.replace(database) {
+            Ok(()) => {
+                let after = self.database.as_ref().map_or(0, Database::file_bytes);
+                self.shrink_bytes = SHRINK_BYTES.max(after * 2);
+                info!(before, after, "the drained buffer moved to a fresh folder");
+            }
+            Err(error) => {
+                // It is only about room, so there is no hurry to try again.
+                self.shrink_bytes = before * 2;
+                warn!("the drained buffer cannot move to a fresh folder: {error}");
+            }
+        }
+    }
+
+    /// Copies all that counts to a fresh folder and goes on there. If that fails, the old folder
+    /// still counts, and is opened again when it is next needed.
+    fn replace(&mut self, database: Database) -> Result<(), BufferError> {
+        let settled = self.state.lanes;
+        let keys = &self.state.keys;
+        let counts = |entry: &Entry| match entry.kind {
+            Kind::Samples => {
+                entry.number > settled.samples.settled() || keys.contains(&entry.number)
+            }
+            Kind::Events => entry.number > settled.events.settled(),
+            Kind::Sentinel | Kind::Counters | Kind::Series => true,
+        };
+        let entries = database.all().filter(|entry| entry.as_ref().map_or(true, counts));
+        let number = database.number();
+        let fresh = Database::create(&self.root, number + 1, entries)?;
+        drop(database);
+        self.database = Some(fresh);
+        self.in_doubt = false;
+        if let Err(error) = self.root.remove(number) {
+            warn!("the buffer's former folder stays for now: {error}");
+        }
+        Ok(())
+    }
+
+    /// Drops the handle after a failure and tries to open the database again.
+    fn fail(&mut self, error: BufferError) -> BufferError {
+        self.fail_quietly(&error);
+        if let Err(again) = self.heal() {
+            warn!("the buffer cannot be opened again yet: {again}");
+        }
+        error
+    }
+
+    fn fail_quietly(&mut self, error: &BufferError) {
+        self.in_doubt |= error.leaves_doubt();
+        match error {
+            BufferError::Damaged(reason) => {
+                if let Err(again) = self.start_over(reason) {
+                    warn!("no fresh buffer can be made yet: {again}");
+                }
+            }
+            _ => self.database = None,
+        }
+    }
+
+    fn note_refused(&mut self, drafts: &[Draft], error: &BufferError) {
+        let times = drafts.iter().filter_map(|draft| match draft {
+            Draft::Observation(observation) => Some(observation.timestamp_ms),
+            Draft::Event(_) => None,
+        });
+        for at_ms in times {
+            self.refused_records += 1;
+            let refused = self.refused.get_or_insert_with(|| Refused {
+                from_ms: at_ms,
+                to_ms: at_ms,
+                records: 0,
+                reason: String::new(),
+            });
+            refused.to_ms = at_ms;
+            refused.records += 1;
+            refused.reason = error.to_string();
+        }
+    }
+}
+
+fn read_pending(
+    database: &Database,
+    state: LaneState,
+    lane: Lane,
+    after: u64,
+    portion: Portion,
+) -> Result<Vec<Record>, BufferError> {
+    let first = after.max(state.settled()) + 1;
+    let last = state.next_sequence.min(first.saturating_add(portion.records)).saturating_sub(1);
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    if first > last {
+        return Ok(records);
+    }
+    for (entry, sequence) in database.entries(lane.into(), first, last).zip(first..) {
+        let entry = entry?;
+        let (head, body) = RecordHead::read(&entry)?;
+        if entry.number != sequence {
+            return Err(missing(lane, sequence));
+        }
+        bytes += body.len();
+        if bytes > portion.bytes && !records.is_empty() {
+            return Ok(records);
+        }
+        let body = body.to_vec();
+        records.push(Record { sequence, at_ms: head.at_ms, key: head.key, body });
+    }
+    if records.is_empty() { Err(missing(lane, first)) } else { Ok(records) }
+}

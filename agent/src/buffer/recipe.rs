@@ -1,0 +1,284 @@
+//! Opening the database, and writing to it, so that it survives power cuts: the recipe of the
+//! module's documentation, step by step.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sled::IVec;
+
+use super::BufferError;
+use super::entry::{Entry, Join, Kind, first_key, last_key};
+use super::folder::{Marker, Root, settle_snapshots, sync_file, sync_folder};
+
+/// The database's cache; its default of 1 GB would be most of a small host.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The database's own flusher; at its default of 500 ms it syncs although nothing happens. Every
+/// append flushes by itself.
+const FLUSH_EVERY_MS: u64 = 60_000;
+
+/// How long the lock of a process that just ended, or of a handle that was just dropped, is waited
+/// for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the lock is tried meanwhile.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// An open database whose content is durable.
+pub(super) struct Database {
+    number: u64,
+    tree: sled::Db,
+    /// Our own handle of the file that the database appends to.
+    file: File,
+}
+
+/// What opening found.
+pub(super) enum Opening {
+    /// The marker names a database that opened and has its sentinel.
+    Sound(Database),
+    /// Nothing was ever confirmed here. The number is that of the folder to make.
+    Fresh(u64),
+    /// A database was here and is lost; it was put aside. The number is that of the folder to make.
+    Lost {
+        /// The number of the folder to make.
+        next: u64,
+        /// What was found, in words for an operator.
+        reason: String,
+    },
+}
+
+/// Takes the lock of the folder, so that no second process settles what the first is writing.
+pub(super) fn lock(root: &Root) -> Result<File, BufferError> {
+    let path = root.path().join("lock");
+    let file = File::create(&path).map_err(|error| BufferError::file("make", &path, error))?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_RETRY);
+            }
+            Err(TryLockError::WouldBlock) => return Err(BufferError::Locked(path)),
+            Err(TryLockError::Error(error)) => return Err(BufferError::file("lock", &path, error)),
+        }
+    }
+}
+
+/// Steps 1 to 4 and 6: opens what the marker names, or says what to make instead.
+pub(super) fn open(root: &Root) -> Result<Opening, BufferError> {
+    let number = match root.marker()? {
+        Marker::Names(number) => number,
+        Marker::Missing => {
+            for number in root.numbers()? {
+                root.remove(number)?;
+            }
+            return Ok(Opening::Fresh(1));
+        }
+        Marker::Unreadable => {
+            return lose(root, root.numbers()?.last().copied(), "its marker cannot be read");
+        }
+    };
+    for other in root.numbers()? {
+        if other != number {
+            root.remove(other)?;
+        }
+    }
+    let folder = root.folder(number);
+    if !folder.is_dir() {
+        return lose(root, Some(number), "its folder is gone");
+    }
+    let opened = settle_snapshots(&folder).and_then(|()| Database::start(root, number));
+    match opened {
+        Ok(database) if database.has_sentinel()? => Ok(Opening::Sound(database)),
+        Ok(database) => {
+            drop(database);
+            lose(root, Some(number), "it opened empty")
+        }
+        Err(BufferError::Damaged(reason)) => lose(root, Some(number), &reason),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a database aside that cannot be used.
+pub(super) fn lose(root: &Root, number: Option<u64>, why: &str) -> Result<Opening, BufferError> {
+    let number = number.unwrap_or_default();
+    root.quarantine(number)?;
+    Ok(Opening::Lost { next: number + 1, reason: format!("the buffer's database was lost: {why}") })
+}
+
+impl Database {
+    /// Makes a database of the given entries. The marker is written last, so that until then the
+    /// one that it names remains the one that counts.
+    pub(super) fn create(
+        root: &Root,
+        number: u64,
+        entries: impl IntoIterator<Item = Result<Entry, BufferError>>,
+    ) -> Result<Self, BufferError> {
+        root.remove(number)?;
+        let folder = root.folder(number);
+        std::fs::create_dir(&folder).map_err(|error| BufferError::file("make", &folder, error))?;
+        sync_folder(root.path())?;
+        let (tree, file) = start(&folder)?;
+        let database = Self { number, tree, file };
+        for entry in entries {
+            let mut batch = sled::Batch::default();
+            entry?.put(&mut batch);
+            database.apply(batch)?;
+        }
+        database.sync_all(root)?;
+        root.mark(number)?;
+        Ok(database)
+    }
+
+    fn start(root: &Root, number: u64) -> Result<Self, BufferError> {
+        let (tree, file) = start(&root.folder(number))?;
+        let database = Self { number, tree, file };
+        database.sync_all(root)?;
+        Ok(database)
+    }
+
+    /// Step 4: what the database itself leaves unsynced after it opened.
+    fn sync_all(&self, root: &Root) -> Result<(), BufferError> {
+        let folder = root.folder(self.number);
+        guard(|| self.tree.flush().map(drop))?;
+        self.sync()?;
+        sync_file(&folder.join("conf"))?;
+        sync_folder(&folder)?;
+        sync_folder(root.path())
+    }
+
+    /// Step 5: one batch, on the disk when this returns. After an error the database must be
+    /// dropped: it stays poisoned.
+    pub(super) fn commit(&self, batch: sled::Batch) -> Result<(), BufferError> {
+        self.apply(batch)?;
+        guard(|| self.tree.flush().map(drop))?;
+        self.sync()
+    }
+
+    /// One batch that becomes durable with the next commit. It may be lost as a whole before.
+    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), BufferError> {
+        guard(|| self.tree.apply_batch(batch))
+    }
+
+    fn sync(&self) -> Result<(), BufferError> {
+        self.file.sync_all().map_err(BufferError::Sync)
+    }
+
+    /// The number of the database's folder.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How long the file is that the database appends to.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// The entries of a kind from one number through another, in order.
+    pub(super) fn entries(
+        &self,
+        kind: Kind,
+        first: u64,
+        last: u64,
+    ) -> impl Iterator<Item = Result<Entry, BufferError>> {
+        Join::new(guarded(self.tree.range(first_key(kind, first)..=last_key(kind, last))))
+    }
+
+    /// All entries, in order of kind and number.
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<Entry, BufferError>> {
+        Join::new(guarded(self.tree.iter()))
+    }
+
+    /// One entry, if it is there.
+    pub(super) fn entry(&self, kind: Kind, number: u64) -> Result<Option<Entry>, BufferError> {
+        self.entries(kind, number, number).next().transpose()
+    }
+
+    fn has_sentinel(&self) -> Result<bool, BufferError> {
+        let found = guard(|| self.tree.contains_key(first_key(Kind::Sentinel, 0)));
+        match found {
+            Err(BufferError::Damaged(_)) => Ok(false),
+            other => other,
+        }
+    }
+}
+
+/// Step 3: opens the database, and the file for our own syncs.
+fn start(folder: &Path) -> Result<(sled::Db, File), BufferError> {
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(FLUSH_EVERY_MS));
+    let begun = Instant::now();
+    let tree = loop {
+        match guard(|| config.open()) {
+            Err(BufferError::Database(error)) if is_lock(&error) => {
+                if begun.elapsed() >= LOCK_PATIENCE {
+                    return Err(BufferError::Locked(folder.to_owned()));
+                }
+                thread::sleep(LOCK_RETRY);
+            }
+            other => break other?,
+        }
+    };
+    let path = folder.join("db");
+    let file = File::open(&path).map_err(|error| BufferError::file("open", &path, error))?;
+    Ok((tree, file))
+}
+
+fn is_lock(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+/// Runs an operation of the database, which panics on some kinds of damage.
+fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, BufferError> {
+    let outcome = catch_unwind(AssertUnwindSafe(operation));
+    outcome
+        .map_err(|_| BufferError::Damaged("the database panicked".to_owned()))?
+        .map_err(Into::into)
+}
+
+/// A scan that ends with an error where the database would panic.
+fn guarded(mut scan: sled::Iter) -> impl Iterator<Item = sled::Result<(IVec, IVec)>> {
+    let mut over = false;
+    std::iter::from_fn(move || {
+        if over {
+            return None;
+        }
+        let next = catch_unwind(AssertUnwindSafe(|| scan.next())).unwrap_or_else(|_| {
+            let reason = "the database panicked during a scan".to_owned();
+            Some(Err(sled::Error::ReportableBug(reason)))
+        });
+        over = !matches!(next, Some(Ok(_)));
+        next
+    })
+}
+
+impl From<sled::Error> for BufferError {
+    /// Errors that say that the files are not what was written count as damage; others, such as a
+    /// full disk, leave the files as they are.
+    fn from(error: sled::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+        match error {
+            sled::Error::Corruption { at, .. } => {
+                Self::Damaged(format!("the database is corrupted at {at:?}"))
+            }
+            sled::Error::Unsupported(reason) | sled::Error::ReportableBug(reason) => {
+                Self::Damaged(reason)
+            }
+            sled::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    InvalidData | InvalidInput | NotFound | UnexpectedEof
+                ) =>
+            {
+                Self::Damaged(error.to_string())
+            }
+            other => Self::Database(other),
+        }
+    }
+}

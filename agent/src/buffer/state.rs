@@ -1,0 +1,254 @@
+//! What the buffer keeps in memory of what is in the database.
+
+use std::collections::BTreeSet;
+
+use upkeep_codec::{Dictionary, Encoder};
+use upkeep_model::{Epoch, Lane};
+
+use super::BufferError;
+use super::change::Change;
+use super::entry::{Entry, Kind};
+use super::recipe::Database;
+use super::series;
+
+/// Where a lane stands. Its pending records are all those from the one after the larger of
+/// `acknowledged` and `lost_through` to the one before `next_sequence`, without a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneState {
+    /// The sequence number that the next record will get.
+    pub next_sequence: u64,
+    /// All records up to here are committed at the collector.
+    pub acknowledged: u64,
+    /// The records up to here that were not acknowledged were dropped, and declared as a gap.
+    pub lost_through: u64,
+}
+
+impl LaneState {
+    /// The last sequence number that is no longer pending.
+    pub fn settled(&self) -> u64 {
+        self.acknowledged.max(self.lost_through)
+    }
+
+    /// How many records are pending.
+    pub fn pending(&self) -> u64 {
+        self.next_sequence.saturating_sub(1).saturating_sub(self.settled())
+    }
+}
+
+impl Default for LaneState {
+    /// A lane that never had a record.
+    fn default() -> Self {
+        Self { next_sequence: 1, acknowledged: 0, lost_through: 0 }
+    }
+}
+
+/// Both lanes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lanes {
+    pub(super) samples: LaneState,
+    pub(super) events: LaneState,
+}
+
+impl Lanes {
+    pub(super) fn of(&self, lane: Lane) -> LaneState {
+        match lane {
+            Lane::Samples => self.samples,
+            Lane::Events => self.events,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, lane: Lane) -> &mut LaneState {
+        match lane {
+            Lane::Samples => &mut self.samples,
+            Lane::Events => &mut self.events,
+        }
+    }
+
+    pub(super) fn to_entry(self) -> Entry {
+        let fields = [self.samples, self.events]
+            .map(|lane| [lane.next_sequence, lane.acknowledged, lane.lost_through]);
+        let payload = fields.concat().into_iter().flat_map(u64::to_le_bytes).collect();
+        Entry::new(Kind::Counters, 0, payload)
+    }
+
+    fn from_payload(payload: &[u8]) -> Option<Self> {
+        let (numbers, rest) = payload.as_chunks::<8>();
+        let numbers: Vec<u64> = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let lane = |numbers: &[u64]| match *numbers {
+            [next_sequence, acknowledged, lost_through] => {
+                let state = LaneState { next_sequence, acknowledged, lost_through };
+                (state.settled() < next_sequence).then_some(state)
+            }
+            _ => None,
+        };
+        let (samples, events) = numbers.split_at_checked(3)?;
+        rest.is_empty().then_some(Self { samples: lane(samples)?, events: lane(events)? })
+    }
+}
+
+/// The part of a record's payload that comes before its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordHead {
+    /// Wall clock of the observation or event in milliseconds since 1970.
+    pub(super) at_ms: i64,
+    /// The key frame that the record leans on; `None` for key frames and events.
+    pub(super) key: Option<u64>,
+}
+
+impl RecordHead {
+    pub(super) fn entry(self, lane: Lane, sequence: u64, body: &[u8]) -> Entry {
+        let mut payload = Vec::with_capacity(16 + body.len());
+        payload.extend_from_slice(&self.at_ms.to_le_bytes());
+        payload.extend_from_slice(&self.key.unwrap_or_default().to_le_bytes());
+        payload.extend_from_slice(body);
+        Entry::new(lane.into(), sequence, payload)
+    }
+
+    pub(super) fn read(entry: &Entry) -> Result<(Self, &[u8]), BufferError> {
+        let split = || {
+            let (at_ms, rest) = entry.payload.split_first_chunk::<8>()?;
+            let (key, body) = rest.split_first_chunk::<8>()?;
+            let key = Some(u64::from_le_bytes(*key)).filter(|key| *key != 0);
+            Some((Self { at_ms: i64::from_le_bytes(*at_ms), key }, body))
+        };
+        split().ok_or_else(|| {
+            BufferError::Damaged(format!("record {} is too short for its head", entry.number))
+        })
+    }
+}
+
+/// What is known without reading the database again.
+pub(super) struct State {
+    pub(super) epoch: Epoch,
+    pub(super) lanes: Lanes,
+    pub(super) dictionary: Dictionary,
+    pub(super) encoder: Encoder,
+    /// The key frames that are there: those of pending records, and the last before them.
+    pub(super) keys: BTreeSet<u64>,
+    /// What all records take that are there.
+    pub(super) record_bytes: u64,
+}
+
+impl State {
+    /// An empty buffer's.
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            lanes: Lanes::default(),
+            dictionary: Dictionary::default(),
+            encoder: Encoder::default(),
+            keys: BTreeSet::new(),
+            record_bytes: 0,
+        }
+    }
+
+    /// Reads and checks everything that is in a database.
+    pub(super) fn load(database: &Database) -> Result<Self, BufferError> {
+        let (mut epoch, mut lanes, mut series) = (None, None, Vec::new());
+        let mut records = Records::default();
+        for entry in database.all() {
+            let entry = entry?;
+            match entry.kind {
+                Kind::Sentinel => epoch = <[u8; 16]>::try_from(entry.payload.as_slice()).ok(),
+                Kind::Counters => lanes = Lanes::from_payload(&entry.payload),
+                Kind::Series if entry.number == series.len() as u64 => {
+                    series.extend(series::decode(&entry.payload).ok_or_else(|| damaged("series"))?);
+                }
+                Kind::Series => return Err(damaged("series")),
+                Kind::Samples => {
+                    let lane = lanes.ok_or_else(|| damaged("counters"))?.samples;
+                    records.take(lane, Lane::Samples, &entry)?;
+                }
+                Kind::Events => {
+                    let lane = lanes.ok_or_else(|| damaged("counters"))?.events;
+                    records.take(lane, Lane::Events, &entry)?;
+                }
+            }
+        }
+        let lanes = lanes.ok_or_else(|| damaged("counters"))?;
+        records.end(lanes)?;
+        Ok(Self {
+            epoch: Epoch(epoch.ok_or_else(|| damaged("sentinel"))?),
+            lanes,
+            dictionary: Dictionary::restore(series),
+            encoder: Encoder::default(),
+            keys: records.keys,
+            record_bytes: records.bytes,
+        })
+    }
+
+    /// Takes over what a change says, once it is written.
+    pub(super) fn take(&mut self, change: Change) {
+        self.lanes = change.lanes;
+        self.record_bytes += change.added_bytes;
+        self.record_bytes = self.record_bytes.saturating_sub(change.removed_bytes);
+        self.keys.extend(change.new_keys);
+        for key in change.old_keys {
+            self.keys.remove(&key);
+        }
+    }
+
+    /// The key frame that the record after `through` leans on, where it is a delta: the last key
+    /// frame at or before it.
+    pub(super) fn key_needed_after(&self, through: u64) -> Option<u64> {
+        self.keys.range(..=through.saturating_add(1)).next_back().copied()
+    }
+}
+
+/// The entry that proves that the database is the one that was written.
+pub(super) fn sentinel(epoch: Epoch) -> Entry {
+    Entry::new(Kind::Sentinel, 0, epoch.0.to_vec())
+}
+
+/// The records of a database as they are read in order.
+#[derive(Default)]
+struct Records {
+    keys: BTreeSet<u64>,
+    bytes: u64,
+    /// How many pending records of each lane were seen.
+    samples: u64,
+    events: u64,
+}
+
+impl Records {
+    fn take(&mut self, state: LaneState, lane: Lane, entry: &Entry) -> Result<(), BufferError> {
+        let (head, _) = RecordHead::read(entry)?;
+        let seen = match lane {
+            Lane::Samples => &mut self.samples,
+            Lane::Events => &mut self.events,
+        };
+        // Records that are settled are kept as key frames or were not removed yet.
+        if entry.number > state.settled() {
+            *seen += 1;
+            if entry.number != state.settled() + *seen {
+                return Err(missing(lane, state.settled() + *seen));
+            }
+            if head.key.is_some_and(|key| !self.keys.contains(&key)) {
+                return Err(missing(lane, head.key.unwrap_or_default()));
+            }
+        }
+        if lane == Lane::Samples && head.key.is_none() {
+            self.keys.insert(entry.number);
+        }
+        self.bytes += entry.stored_bytes();
+        Ok(())
+    }
+
+    fn end(&self, lanes: Lanes) -> Result<(), BufferError> {
+        for (lane, seen) in [(Lane::Samples, self.samples), (Lane::Events, self.events)] {
+            if seen != lanes.of(lane).pending() {
+                return Err(missing(lane, lanes.of(lane).settled() + seen + 1));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(what: &str) -> BufferError {
+    BufferError::Damaged(format!("its {what} cannot be read"))
+}
+
+/// The error for a record that should be there.
+pub(super) fn missing(lane: Lane, sequence: u64) -> BufferError {
+    BufferError::Damaged(format!("record {sequence} of lane {lane} is missing"))
+}

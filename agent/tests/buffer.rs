@@ -1,0 +1,396 @@
+//! The buffer keeps what it confirmed, in order, whatever happens to it.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options, Portion, Record};
+use upkeep_codec::{Frame, KeyFrame, decode};
+use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Observation};
+use upkeep_wire::decode_event;
+
+const NOW: i64 = 1_700_000_000_000;
+const EVERYTHING: Portion = Portion { records: 1_000_000, bytes: usize::MAX };
+
+/// Set in the child processes that append until they are killed.
+const CHILD: &str = "UPKEEP_TEST_BUFFER";
+
+fn options(limit_bytes: u64) -> Options {
+    Options { limit_bytes, keep_free: KeepFree { percent: 0, bytes: 0 } }
+}
+
+fn open(folder: &Path) -> Buffer {
+    Buffer::open(folder, options(64 << 20), NOW).unwrap()
+}
+
+fn observation(tick: i64) -> Draft {
+    let mut observation = Observation::at(NOW + tick * 10_000);
+    for cpu in 0..20 {
+        let label = cpu.to_string();
+        observation.counter("cpu_seconds_total", "", &[("cpu", &label)], (tick * 7 + cpu) as f64);
+    }
+    Draft::Observation(observation)
+}
+
+fn facts(length: usize) -> Draft {
+    let facts = HostFacts { kernel: "k".repeat(length), ..HostFacts::default() };
+    Draft::Event(Event { at_ms: NOW, kind: EventKind::Facts(Box::new(facts)) })
+}
+
+fn all(buffer: &mut Buffer, lane: Lane) -> Vec<Record> {
+    buffer.pending(lane, 0, EVERYTHING).unwrap()
+}
+
+fn numbers(records: &[Record]) -> Vec<u64> {
+    records.iter().map(|record| record.sequence).collect()
+}
+
+fn gaps(buffer: &mut Buffer) -> Vec<Gap> {
+    let events = all(buffer, Lane::Events);
+    let gap = |record: &Record| match decode_event(&record.body).unwrap().kind {
+        EventKind::Gap(gap) => Some(gap),
+        EventKind::Facts(_) | EventKind::Updates(_) => None,
+    };
+    events.iter().filter_map(gap).collect()
+}
+
+/// Decodes all pending samples as a collector would that has nothing but them and the key frames.
+fn frames(buffer: &mut Buffer) -> Vec<Frame> {
+    let mut key: Option<(u64, KeyFrame)> = None;
+    let mut frames = Vec::new();
+    for record in all(buffer, Lane::Samples) {
+        if let Some(wanted) = record.key
+            && key.as_ref().is_none_or(|(sequence, _)| *sequence != wanted)
+        {
+            let body = buffer.key_frame(wanted).unwrap().expect("the key frame is kept");
+            key = Some((wanted, decode(&body, |_| None).unwrap().to_key()));
+        }
+        let base = key.as_ref().map(|(_, key)| key);
+        let frame = decode(&record.body, |_| base).unwrap();
+        if frame.is_key {
+            key = Some((record.sequence, frame.to_key()));
+        }
+        frames.push(frame);
+    }
+    frames
+}
+
+#[test]
+fn what_was_appended_is_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = open(folder.path());
+    let epoch = buffer.epoch();
+    for tick in 0..5 {
+        buffer.append(&[observation(tick), facts(10)]).unwrap();
+    }
+    let before = (all(&mut buffer, Lane::Samples), all(&mut buffer, Lane::Events));
+    buffer.forget_through(Lane::Samples, 2).unwrap();
+    drop(buffer);
+
+    let mut buffer = open(folder.path());
+    assert_eq!(buffer.epoch(), epoch);
+    assert_eq!(all(&mut buffer, Lane::Events), before.1);
+    assert_eq!(all(&mut buffer, Lane::Samples), before.0[2..]);
+    buffer.append(&[observation(9)]).unwrap();
+    assert_eq!(numbers(&all(&mut buffer, Lane::Samples)), [3, 4, 5, 6]);
+    let times: Vec<i64> = frames(&mut buffer).iter().map(|frame| frame.timestamp_ms).collect();
+    assert_eq!(times, [2, 3, 4, 9].map(|tick| NOW + tick * 10_000));
+    assert_eq!(buffer.series_since(0).len(), 20);
+    assert_eq!(buffer.series_since(19)[0].labels.get("cpu"), Some("19"));
+    assert_eq!(gaps(&mut buffer), []);
+}
+
+#[test]
+fn records_of_every_length_come_back_and_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = open(folder.path());
+    let lengths = [0, 4_000, 4_096, 5_000, 300_000];
+    for length in lengths {
+        buffer.append(&[facts(length)]).unwrap();
+    }
+    drop(buffer);
+    let mut buffer = open(folder.path());
+    let found: Vec<usize> = all(&mut buffer, Lane::Events)
+        .iter()
+        .map(|record| match decode_event(&record.body).unwrap().kind {
+            EventKind::Facts(facts) => facts.kernel.len(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(found, lengths);
+    buffer.forget_through(Lane::Events, 99).unwrap();
+    assert_eq!(all(&mut buffer, Lane::Events), []);
+    assert_eq!((buffer.statistics().bytes, buffer.lane(Lane::Events).acknowledged), (0, 5));
+    assert!(buffer.append(&[facts(3 << 20)]).is_err());
+    buffer.append(&[facts(1)]).unwrap();
+    assert_eq!(numbers(&all(&mut buffer, Lane::Events)), [6]);
+}
+
+#[test]
+fn a_portion_ends_at_either_bound_and_is_never_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = open(folder.path());
+    for _ in 0..6 {
+        buffer.append(&[facts(1000)]).unwrap();
+    }
+    let mut check = |after: u64, records: u64, bytes: usize, expect: &[u64]| {
+        let found = buffer.pending(Lane::Events, after, Portion { records, bytes }).unwrap();
+        assert_eq!(numbers(&found), expect, "after {after}, {records} records, {bytes} bytes");
+    };
+    check(0, 3, usize::MAX, &[1, 2, 3]);
+    check(4, 3, usize::MAX, &[5, 6]);
+    check(0, 9, 2_800, &[1, 2]);
+    check(2, 9, 1, &[3]);
+    check(6, 9, 1, &[]);
+    check(7, 9, 1, &[]);
+    buffer.forget_through(Lane::Events, 4).unwrap();
+    let found = buffer.pending(Lane::Events, 0, EVERYTHING).unwrap();
+    assert_eq!(numbers(&found), [5, 6]);
+}
+
+#[test]
+fn a_full_buffer_drops_its_oldest_samples_and_declares_each() {
+    const LIMIT: u64 = 100_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = Buffer::open(folder.path(), options(LIMIT), NOW).unwrap();
+    buffer.append(&[facts(20_000)]).unwrap();
+    for tick in 0..1500 {
+        buffer.append(&[observation(tick)]).unwrap();
+        assert!(buffer.statistics().bytes <= LIMIT);
+    }
+    drop(buffer);
+    let mut buffer = Buffer::open(folder.path(), options(LIMIT), NOW).unwrap();
+    let pending = all(&mut buffer, Lane::Samples);
+    let gaps = gaps(&mut buffer);
+    assert!((2..40).contains(&gaps.len()), "{} gaps", gaps.len());
+    let mut lost = Vec::new();
+    for gap in &gaps {
+        assert_eq!(gap.lane, Lane::Samples);
+        assert_eq!(gap.from_ms, Some(NOW + (gap.first as i64 - 1) * 10_000));
+        assert_eq!(gap.to_ms, Some(NOW + (gap.last as i64 - 1) * 10_000));
+        lost.extend(gap.first..=gap.last);
+    }
+    let accounted: Vec<u64> = lost.iter().copied().chain(numbers(&pending)).collect();
+    assert_eq!(accounted, (1..=1500).collect::<Vec<u64>>());
+    assert_eq!(frames(&mut buffer).len(), pending.len());
+    let last = frames(&mut buffer).pop().unwrap();
+    assert_eq!((last.timestamp_ms, last.values[1]), (NOW + 14_990_000, 10_494.0));
+    assert_eq!(buffer.statistics().oldest_ms, Some(NOW));
+}
+
+#[test]
+fn events_go_last_and_leave_a_gap_in_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = Buffer::open(folder.path(), options(50_000), NOW).unwrap();
+    for _ in 0..5 {
+        buffer.append(&[observation(1)]).unwrap();
+        buffer.append(&[facts(20_000)]).unwrap();
+    }
+    let events = all(&mut buffer, Lane::Events);
+    assert_eq!(numbers(&events), (1..=events.len() as u64).collect::<Vec<_>>());
+    let lost: Vec<Gap> =
+        gaps(&mut buffer).into_iter().filter(|gap| gap.lane == Lane::Events).collect();
+    assert!(!lost.is_empty() && lost.iter().all(|gap| gap.first == gap.last), "{lost:?}");
+    assert_eq!(lost.len() as u64, buffer.statistics().dropped_events);
+    assert!(buffer.statistics().bytes <= 50_000);
+    assert!(events.iter().any(|event| event.body.len() > 20_000), "the newest is kept");
+}
+
+#[test]
+fn a_key_frame_stays_while_a_record_may_lean_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = open(folder.path());
+    for tick in 0..3 {
+        buffer.append(&[observation(tick)]).unwrap();
+    }
+    buffer.forget_through(Lane::Samples, 3).unwrap();
+    assert_eq!(all(&mut buffer, Lane::Samples), []);
+    assert!(buffer.key_frame(1).unwrap().is_some());
+    assert_eq!(buffer.key_frame(2).unwrap(), None);
+    for tick in 3..70 {
+        buffer.append(&[observation(tick)]).unwrap();
+    }
+    assert_eq!(frames(&mut buffer).len(), 67);
+    drop(buffer);
+    let mut buffer = open(folder.path());
+    assert_eq!(frames(&mut buffer).len(), 67);
+    buffer.forget_through(Lane::Samples, 63).unwrap();
+    assert!(buffer.key_frame(1).unwrap().is_some(), "record 64 leans on it");
+    buffer.forget_through(Lane::Samples, 64).unwrap();
+    assert_eq!(buffer.key_frame(1).unwrap(), None);
+    assert_eq!(frames(&mut buffer).len(), 6);
+}
+
+#[test]
+fn a_drained_buffer_moves_to_a_fresh_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = open(folder.path());
+    let epoch = buffer.epoch();
+    buffer.append(&[observation(0)]).unwrap();
+    for _ in 0..12 {
+        buffer.append(&[facts(1_900_000)]).unwrap();
+    }
+    buffer.forget_through(Lane::Samples, 1).unwrap();
+    assert!(folder.path().join("records.1").exists());
+    buffer.forget_through(Lane::Events, 12).unwrap();
+    assert!(!folder.path().join("records.1").exists());
+    let length = fs::metadata(folder.path().join("records.2/db")).unwrap().len();
+    assert!(length < 2 << 20, "{length} bytes");
+    buffer.append(&[observation(1)]).unwrap();
+    drop(buffer);
+    let mut buffer = open(folder.path());
+    assert_eq!((buffer.epoch(), buffer.lane(Lane::Events).next_sequence), (epoch, 13));
+    assert_eq!(frames(&mut buffer).len(), 1);
+}
+
+/// What opening makes of a buffer of three confirmed observations after somebody touched it.
+#[derive(Debug, PartialEq)]
+enum Expect {
+    Kept,
+    Lost,
+    Fresh,
+}
+
+#[test]
+fn damage_begins_a_new_epoch_with_a_gap() {
+    let check = |name: &str, touch: &dyn Fn(&Path), expect: Expect| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut buffer = open(folder.path());
+        let epoch = buffer.epoch();
+        for tick in 0..3 {
+            buffer.append(&[observation(tick)]).unwrap();
+        }
+        drop(buffer);
+        touch(folder.path());
+        for round in ["first", "second"] {
+            let mut buffer = open(folder.path());
+            let lost = gaps(&mut buffer);
+            let found = match (buffer.epoch() == epoch, lost.as_slice()) {
+                (true, []) => Expect::Kept,
+                (false, [gap]) if (gap.first, gap.last) == (0, 0) => Expect::Lost,
+                (false, []) => Expect::Fresh,
+                other => panic!("{name}: {other:?}"),
+            };
+            assert_eq!(found, expect, "{name}, {round} opening");
+            let records = if expect == Expect::Kept { 3 } else { 0 };
+            assert_eq!(all(&mut buffer, Lane::Samples).len(), records, "{name}");
+        }
+        let quarantine = folder.path().join("quarantine").exists();
+        assert_eq!(quarantine, expect == Expect::Lost && name != "no folder", "{name}");
+        open(folder.path()).append(&[observation(4)]).unwrap();
+    };
+    let database = |folder: &Path| sled::open(folder.join("records.1")).unwrap();
+    let truncate = |path: &Path, length: u64| {
+        fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+    };
+    check("untouched", &|_| (), Expect::Kept);
+    check("leftover", &|folder| fs::create_dir(folder.join("records.2")).unwrap(), Expect::Kept);
+    check("no marker", &|folder| fs::remove_file(folder.join("marker")).unwrap(), Expect::Fresh);
+    check("bad marker", &|folder| fs::write(folder.join("marker"), "?").unwrap(), Expect::Lost);
+    check(
+        "no folder",
+        &|folder| fs::remove_dir_all(folder.join("records.1")).unwrap(),
+        Expect::Lost,
+    );
+    check(
+        "no sentinel",
+        &|folder| {
+            let database = database(folder);
+            let (key, _) = database.first().unwrap().unwrap();
+            database.remove(key).unwrap().unwrap();
+        },
+        Expect::Lost,
+    );
+    check(
+        "a record gone",
+        &|folder| {
+            let database = database(folder);
+            let (key, _) = database.last().unwrap().unwrap();
+            database.remove(key).unwrap().unwrap();
+        },
+        Expect::Lost,
+    );
+    check(
+        "a record altered",
+        &|folder| {
+            let database = database(folder);
+            let (key, mut value) = database.last().unwrap().unwrap();
+            value[30] ^= 1;
+            database.insert(key, value).unwrap().unwrap();
+        },
+        Expect::Lost,
+    );
+    check(
+        "database empty",
+        &|folder| {
+            truncate(&folder.join("records.1/db"), 0);
+            for entry in fs::read_dir(folder.join("records.1")).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() && path.to_str().unwrap().contains("snap") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        },
+        Expect::Lost,
+    );
+    check("conf torn", &|folder| truncate(&folder.join("records.1/conf"), 20), Expect::Lost);
+}
+
+/// Not a test by itself: as a child process it appends and prints what was confirmed.
+#[test]
+fn child_that_appends_until_it_is_killed() {
+    let Ok(folder) = std::env::var(CHILD) else { return };
+    let mut buffer = open(Path::new(&folder));
+    let mut tick = buffer.lane(Lane::Samples).next_sequence;
+    let mut out = std::io::stdout();
+    loop {
+        buffer.append(&[observation(tick as i64), facts(6_000)]).unwrap();
+        writeln!(out, "confirmed {tick}").unwrap();
+        if tick.is_multiple_of(40) {
+            buffer.forget_through(Lane::Events, tick - 10).unwrap();
+        }
+        tick += 1;
+    }
+}
+
+#[test]
+fn kill_9_loses_nothing_that_was_confirmed() {
+    let rounds = 25;
+    let folder = tempfile::tempdir().unwrap();
+    let mut confirmed = BTreeSet::new();
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_appends_until_it_is_killed", "--nocapture"])
+            .env(CHILD, folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let number = |line: String| line.strip_prefix("confirmed ")?.parse::<u64>().ok();
+        let wanted = 1 + round * 7 % 30;
+        let mut seen = 0;
+        for line in &mut lines {
+            let Some(number) = number(line.unwrap()) else { continue };
+            confirmed.insert(number);
+            seen += 1;
+            if seen == wanted {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(seen, wanted, "the child ended by itself");
+        confirmed.extend(lines.map_while(Result::ok).filter_map(number));
+    }
+    let mut buffer = open(folder.path());
+    let present: BTreeSet<u64> = numbers(&all(&mut buffer, Lane::Samples)).into_iter().collect();
+    let lost: Vec<_> = confirmed.difference(&present).collect();
+    assert!(lost.is_empty(), "{lost:?} were confirmed and are gone");
+    assert_eq!(frames(&mut buffer).len(), present.len());
+    assert_eq!(gaps(&mut buffer), []);
+}
