@@ -1,5 +1,5 @@
-//! A look at the text before it is parsed: what would exhaust the stack is refused, and what the
-//! grammar does not know is named.
+//! A look at the text around the parser: before, at what would exhaust the stack; after it has
+//! refused a text, at what feature it does not know.
 
 use super::ParseError;
 
@@ -10,13 +10,10 @@ const MAX_DEPTH: usize = 100;
 /// Most operators. A chain of operators nests as deep as it is long.
 const MAX_OPERATORS: usize = 400;
 
-const EXPERIMENTAL: &str = "experimental";
-
 pub(super) fn check(text: &str) -> Result<(), ParseError> {
     within("bytes", text.len(), MAX_BYTES)?;
     let code = without_strings(text)?;
     check_size(&code)?;
-    check_words(&code)?;
     check_durations(&code)
 }
 
@@ -91,31 +88,48 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Modifiers of range selectors are always behind a bracket; as names of metrics and labels the
-/// same words are fine.
-fn check_words(code: &str) -> Result<(), ParseError> {
-    for rest in code.split(']').skip(1) {
-        let word = words(rest).next().filter(|word| rest.trim_start().starts_with(word));
-        if let Some(word @ ("smoothed" | "anchored")) = word {
-            let what = format!("modifier \"{word}\"");
-            return Err(ParseError::Unsupported { what, reason: EXPERIMENTAL });
+/// Longest duration that may be written as a plain number, in seconds: some 30,000 years. The
+/// parser converts such numbers without looking.
+const MAX_SECONDS: f64 = 1e12;
+
+fn check_durations(code: &str) -> Result<(), ParseError> {
+    let in_ranges = in_brackets(code).flat_map(|inside| inside.split(':'));
+    let in_offsets = code.split("offset").skip(1).filter_map(|rest| rest.split_whitespace().next());
+    for text in in_ranges.chain(in_offsets).map(str::trim) {
+        if text.parse::<f64>().is_ok_and(|seconds| seconds.abs() > MAX_SECONDS) {
+            return Err(ParseError::Invalid(format!("duration out of range: {text}")));
         }
     }
     Ok(())
 }
 
-/// Durations may be computed in newer grammars; here they are plain.
-fn check_durations(code: &str) -> Result<(), ParseError> {
-    for rest in code.split('[').skip(1) {
-        let inside = rest.split(']').next().unwrap_or_default();
-        if inside.contains(['+', '-', '*', '/', '%', '^', '(']) {
-            let what = "a duration expression".to_owned();
-            return Err(ParseError::Unsupported { what, reason: EXPERIMENTAL });
-        }
-        let digits = inside.trim_start_matches("0x").chars();
-        if digits.clone().any(|digit| digit == 'e' || digit == 'E') && !inside.contains("0x") {
-            return Err(ParseError::Invalid(format!("not a valid duration string: {inside:?}")));
+fn in_brackets(code: &str) -> impl Iterator<Item = &str> {
+    code.split('[').skip(1).map(|rest| rest.split(']').next().unwrap_or_default())
+}
+
+/// Names the experimental feature that a text uses which the parser has refused.
+pub(super) fn refused_feature(text: &str) -> Option<ParseError> {
+    let code = without_strings(text).ok()?.to_lowercase();
+    let named = |what: &str| {
+        Some(ParseError::Unsupported { what: what.to_owned(), reason: "experimental" })
+    };
+    let mut before = "";
+    for word in words(&code) {
+        match (before, word) {
+            (_, "smoothed") => return named("modifier \"smoothed\""),
+            (_, "anchored") => return named("modifier \"anchored\""),
+            (_, "info") => return named("function \"info\""),
+            ("offset", "step" | "range" | "min_of" | "max_of") => {
+                return named("a duration expression");
+            }
+            _ => before = word,
         }
     }
-    Ok(())
+    let computed = |inside: &str| inside.contains(['+', '-', '*', '/', '%', '^', '(']);
+    let offsets = code.split("offset").skip(1).map(str::trim_start);
+    let in_offset = offsets.into_iter().any(|rest| rest.starts_with(['(', '-', '+']));
+    if in_brackets(&code).any(computed) || in_offset {
+        return named("a duration expression");
+    }
+    None
 }

@@ -49,7 +49,10 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
     // take the caller down.
     let parsed = panic::catch_unwind(|| parser::parse(text))
         .map_err(|_| ParseError::Invalid("the expression cannot be read".to_owned()))?;
-    let tree = parsed.map_err(|message| ParseError::Invalid(in_prometheus_words(&message)))?;
+    let tree = parsed.map_err(|message| {
+        guard::refused_feature(text)
+            .unwrap_or_else(|| ParseError::Invalid(in_prometheus_words(&message)))
+    })?;
     let expression = invariant::mark(translate::expression(&tree)?);
     Ok(Query::new(text.trim(), expression))
 }

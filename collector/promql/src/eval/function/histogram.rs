@@ -36,9 +36,7 @@ pub(super) fn quantile(
     let wanted = evaluator.scalar(wanted, grid)?;
     let columns = evaluator.vector(vector, grid)?;
     let histograms = assemble(evaluator, columns);
-    if !histograms.is_empty() {
-        evaluator.check_quantiles(&wanted);
-    }
+    evaluator.check_quantiles(&wanted);
     each_step(evaluator, histograms, grid, |evaluator, labels, buckets, step| {
         let wanted = wanted.get(step).copied().unwrap_or(f64::NAN);
         if make_monotonic(buckets) {
@@ -212,24 +210,31 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
     if lower >= upper {
         return 0.0;
     }
-    (rank_of(upper, buckets) - rank_of(lower, buckets)) / last.count
+    // A bucket without an end on one side cannot be divided: a bound within it leaves all of it
+    // out, unless the other bound is beyond its open end.
+    let from = rank_of(lower, buckets, |bucket, below| match bucket.bound.is_infinite() {
+        true => below.count,
+        false => bucket.count,
+    });
+    let to = rank_of(upper, buckets, |_, below| below.count);
+    (to - from).max(0.0) / last.count
 }
 
-/// How many observations are at or below a value.
-fn rank_of(value: f64, buckets: &[Bucket]) -> f64 {
+/// How many observations are at or below a value; `undivided` says it for a value within a bucket
+/// of infinite width.
+fn rank_of(value: f64, buckets: &[Bucket], undivided: impl Fn(&Bucket, &Bucket) -> f64) -> f64 {
     let mut below = Bucket { bound: f64::NEG_INFINITY, count: 0.0 };
     for (index, bucket) in buckets.iter().enumerate() {
-        let start = match index {
-            0 if bucket.bound > 0.0 => 0.0,
-            _ => below.bound,
-        };
+        let start = if index == 0 && bucket.bound > 0.0 { 0.0 } else { below.bound };
+        if value <= start {
+            return below.count;
+        }
         if value < bucket.bound {
-            let share = if start.is_infinite() || bucket.bound.is_infinite() || value <= start {
-                0.0
-            } else {
-                (value - start) / (bucket.bound - start)
+            let width = bucket.bound - start;
+            return match width.is_infinite() {
+                true => undivided(bucket, &below),
+                false => below.count + (bucket.count - below.count) * ((value - start) / width),
             };
-            return below.count + (bucket.count - below.count) * share;
         }
         below = *bucket;
     }
