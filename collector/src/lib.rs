@@ -5,6 +5,7 @@ pub mod alert;
 pub mod app;
 pub mod auth;
 pub mod ca;
+pub mod clock;
 pub mod config;
 pub mod fleet;
 pub mod http;

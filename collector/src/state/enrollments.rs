@@ -59,12 +59,12 @@ pub struct Enrollment {
 pub enum EnrollmentRefusal {
     /// No token has that id.
     #[error(
-        "this collector knows no such enrollment token; make one with \
+        "the enrollment token is not known to this collector; make one with \
              `upkeep-collector token create`"
     )]
     Unknown,
     /// The secret does not belong to the id.
-    #[error("the enrollment token is forged or damaged: its secret is wrong")]
+    #[error("the enrollment token was not made by this collector: its secret is wrong")]
     Forged,
     /// An operator took it back.
     #[error("the enrollment token was revoked")]
