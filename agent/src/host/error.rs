@@ -108,7 +108,7 @@ impl HostError {
 #[cfg(unix)]
 fn names_absence(number: i32) -> bool {
     use rustix::io::Errno;
-    [Errno::NODEV, Errno::NXIO, Errno::OPNOTSUPP, Errno::NODATA]
+    [Errno::NODEV, Errno::NXIO, Errno::OPNOTSUPP, Errno::NODATA, Errno::INVAL]
         .iter()
         .any(|errno| errno.raw_os_error() == number)
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use super::{Entry, HostError};
+use super::{Entry, EntryKind, HostError};
 
 /// How many links are followed on the way to one file, as the kernel has it.
 const MAX_LINKS: usize = 40;
@@ -80,10 +80,12 @@ pub(super) fn list(path: &Path) -> Result<Vec<Entry>, HostError> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        entries.push(Entry {
-            name: entry.file_name().to_string_lossy().into_owned(),
-            is_folder: entry.file_type().is_ok_and(|kind| kind.is_dir()),
-        });
+        let kind = match entry.file_type().map_err(failed)? {
+            kind if kind.is_symlink() => EntryKind::Link,
+            kind if kind.is_dir() => EntryKind::Folder,
+            _ => EntryKind::File,
+        };
+        entries.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), kind });
     }
     entries.sort();
     Ok(entries)
@@ -123,6 +125,30 @@ pub(super) fn usage(path: &Path) -> Result<FilesystemUsage, HostError> {
 pub(super) fn usage(path: &Path) -> Result<FilesystemUsage, HostError> {
     let source = io::Error::from(io::ErrorKind::Unsupported);
     Err(HostError::Read { path: path.to_owned(), source })
+}
+
+/// The architecture of the machine that this process runs on.
+#[cfg(unix)]
+pub(super) fn architecture() -> Option<String> {
+    Some(rustix::system::uname().machine().to_string_lossy().into_owned())
+}
+
+/// The architecture of the machine that this process runs on.
+#[cfg(not(unix))]
+pub(super) fn architecture() -> Option<String> {
+    None
+}
+
+/// The size of a page of memory in bytes.
+#[cfg(unix)]
+pub(super) fn page_bytes() -> Option<f64> {
+    u32::try_from(rustix::param::page_size()).ok().map(f64::from)
+}
+
+/// The size of a page of memory in bytes.
+#[cfg(not(unix))]
+pub(super) fn page_bytes() -> Option<f64> {
+    None
 }
 
 fn names(path: &Path) -> VecDeque<OsString> {

@@ -7,6 +7,7 @@
 mod command;
 mod error;
 mod files;
+mod os_release;
 mod replay;
 
 use std::ops::Deref;
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime};
 pub use self::command::Output;
 pub use self::error::HostError;
 pub use self::files::FilesystemUsage;
+pub use self::os_release::OsRelease;
 use self::replay::Recording;
 
 /// The most that is read of a file, in bytes. The longest honest ones, the mount table and the
@@ -26,6 +28,9 @@ const MAX_FILE_BYTES: u64 = 32 << 20;
 /// How many read buffers are kept for the next reader; there are never more readers at a time than
 /// probes that run at once.
 const KEPT_BUFFERS: usize = 4;
+
+/// How long a program may take that only prints a constant of the system.
+const QUICK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A read buffer that grew beyond this many bytes is given back instead of kept.
 const KEPT_BUFFER_BYTES: usize = 256 << 10;
@@ -72,8 +77,19 @@ pub enum Tree {
 pub struct Entry {
     /// Its name within the folder.
     pub name: String,
-    /// Whether it is a folder itself (and not a link to one).
-    pub is_folder: bool,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry of a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A file, or something that is opened like one.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link to either.
+    Link,
 }
 
 /// A host: this machine, another root, or a recording. Clones share what they keep open.
@@ -214,6 +230,58 @@ impl Host {
     /// When the file cannot be looked at.
     pub fn modified(&self, tree: Tree, relative: &str) -> Result<SystemTime, HostError> {
         files::modified(&self.path(tree, relative))
+    }
+
+    /// The machine's architecture, as `uname -m` prints it.
+    ///
+    /// # Errors
+    /// When neither the kernel's files nor a recording of `uname -m` tell it.
+    pub fn architecture(&self) -> Result<String, HostError> {
+        // The file exists since Linux 6.1.
+        if let Some(text) = self.read_if_present(Tree::Proc, "sys/kernel/arch")? {
+            return Ok(text.trim().to_owned());
+        }
+        if self.is_this_system()
+            && let Some(machine) = files::architecture()
+        {
+            return Ok(machine);
+        }
+        Ok(self.run(&["uname", "-m"], QUICK_DEADLINE)?.stdout.trim().to_owned())
+    }
+
+    /// The size of a page of memory in bytes; `None` where a recording does not tell it. Another
+    /// root shares the kernel with this process, and so its pages.
+    pub fn page_bytes(&self) -> Option<f64> {
+        if self.inner.recording.is_none() {
+            return files::page_bytes();
+        }
+        let output = self.run(&["getconf", "PAGESIZE"], QUICK_DEADLINE).ok()?;
+        output.stdout.trim().parse().ok()
+    }
+
+    /// What the distribution says about itself; `None` if it says nothing.
+    ///
+    /// # Errors
+    /// When its file is there and cannot be read.
+    pub fn os_release(&self) -> Result<Option<OsRelease>, HostError> {
+        for file in os_release::FILES {
+            if let Some(text) = self.read_if_present(Tree::Root, file)? {
+                return Ok(Some(OsRelease::parse(file, &text)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The place of a mount as the host itself sees it, given as this process sees it.
+    pub fn inside<'path>(&self, path: &'path str) -> &'path str {
+        match self.inner.paths.rootfs.to_str() {
+            None | Some("/") => path,
+            Some(root) => match path.strip_prefix(root) {
+                Some("") => "/",
+                Some(rest) if rest.starts_with('/') => rest,
+                _ => path,
+            },
+        }
     }
 
     /// The size of the file system that is mounted at a place of the host. This may block for as

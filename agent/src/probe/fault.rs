@@ -34,6 +34,9 @@ pub enum ProbeError {
         /// Where it is mounted.
         mount_point: String,
     },
+    /// The operating system did not answer.
+    #[error("{0}")]
+    System(String),
     /// More than one of the above.
     #[error("{}", several(.first, *.more))]
     Several {
@@ -54,10 +57,10 @@ pub(super) struct Faults {
 impl Faults {
     /// Notes a fault.
     pub(super) fn note(&mut self, error: impl Into<ProbeError>) {
-        if self.first.len() < MAX_FAULTS {
-            self.first.push(error.into());
-        } else {
-            self.more += 1;
+        match error.into() {
+            ProbeError::Several { first, more } => self.append(Self { first, more }),
+            error if self.first.len() < MAX_FAULTS => self.first.push(error),
+            _ => self.more += 1,
         }
     }
 
@@ -86,6 +89,26 @@ impl Faults {
         };
         self.value(file, line, item, fault);
         None
+    }
+
+    /// Keeps what was read; notes a fault otherwise.
+    pub(super) fn keep<T, E: Into<ProbeError>>(&mut self, answer: Result<T, E>) -> Option<T> {
+        answer.map_err(|error| self.note(error)).ok()
+    }
+
+    /// Notes a fault, if there is one.
+    pub(super) fn check<E: Into<ProbeError>>(&mut self, answer: Result<(), E>) {
+        if let Err(error) = answer {
+            self.note(error);
+        }
+    }
+
+    /// Notes the faults of a part.
+    pub(super) fn append(&mut self, part: Self) {
+        self.more += part.more;
+        for error in part.first {
+            self.note(error);
+        }
     }
 
     /// The faults as one error.

@@ -5,16 +5,48 @@
 //! found to the observation. A value that cannot be read is left out and named in the error; the
 //! others of the same probe are kept. What a kernel does not offer is no error.
 
+mod cpu;
+mod cpu_info;
+mod disk;
 mod fault;
+mod filefd;
+mod filesystem;
 mod load;
 mod memory;
+mod mounts;
+mod netclass;
+mod network;
+mod os;
+mod portable;
+mod pressure;
+mod sockstat;
+mod stat;
+mod thermal;
+mod time;
+mod uname;
+mod vmstat;
 
 use upkeep_model::Observation;
 
+pub use self::cpu::{CpuProbe, CpuSettings};
+pub use self::disk::DiskProbe;
 use self::fault::Faults;
 pub use self::fault::ProbeError;
+pub use self::filefd::FileFdProbe;
+pub use self::filesystem::{FilesystemProbe, FilesystemSettings};
 pub use self::load::LoadProbe;
 pub use self::memory::MemoryProbe;
+pub use self::netclass::{NetClassProbe, NetClassSettings};
+pub use self::network::NetworkProbe;
+pub use self::os::OsProbe;
+pub use self::portable::PortableProbe;
+pub use self::pressure::PressureProbe;
+pub use self::sockstat::SockstatProbe;
+pub use self::stat::StatProbe;
+pub use self::thermal::ThermalProbe;
+pub use self::time::TimeProbe;
+pub use self::uname::UnameProbe;
+pub use self::vmstat::VmstatProbe;
 use crate::host::Host;
 
 /// One source of measurements.
@@ -29,7 +61,80 @@ pub trait Probe: Send + Sync {
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError>;
 }
 
-/// Every probe of this system, with its default settings, in the order in which they are shown.
+/// Every probe of this system, with its default settings, in the order in which they are asked.
+#[cfg(target_os = "linux")]
 pub fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(LoadProbe), Box::new(MemoryProbe)]
+    vec![
+        Box::new(CpuProbe::default()),
+        Box::new(MemoryProbe),
+        Box::new(LoadProbe),
+        Box::new(PressureProbe),
+        Box::new(StatProbe),
+        Box::new(VmstatProbe),
+        Box::new(DiskProbe),
+        Box::new(NetworkProbe),
+        Box::new(NetClassProbe::default()),
+        Box::new(SockstatProbe),
+        Box::new(FileFdProbe),
+        Box::new(ThermalProbe),
+        Box::new(TimeProbe::default()),
+        Box::new(UnameProbe),
+        Box::new(OsProbe),
+        // Last, since it may wait for a file system that does not answer.
+        Box::new(FilesystemProbe::default()),
+    ]
+}
+
+/// Every probe of this system, with its default settings, in the order in which they are asked.
+#[cfg(not(target_os = "linux"))]
+pub fn all() -> Vec<Box<dyn Probe>> {
+    vec![Box::new(PortableProbe::default()), Box::new(TimeProbe::default())]
+}
+
+#[cfg(test)]
+mod tests {
+    use upkeep_model::Observation;
+
+    use crate::host::{Host, HostPaths};
+
+    /// A host made of a few files; paths start with `proc/`, `sys/`, `udev/` or a folder of the
+    /// root.
+    pub(super) fn host_with(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Host) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for (path, content) in files {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let host = Host::new(HostPaths {
+            rootfs: root.into(),
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            udev_data: root.join("udev"),
+        });
+        (folder, host)
+    }
+
+    /// The series of an observation in exposition format, sorted.
+    pub(super) fn page_of(observation: &Observation) -> Vec<String> {
+        let mut page = Vec::new();
+        crate::exposition::write(observation, &mut page).unwrap();
+        let mut lines: Vec<String> = String::from_utf8(page)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn every_probe_has_a_name_of_its_own() {
+        let mut names: Vec<_> = super::all().iter().map(|probe| probe.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), super::all().len());
+    }
 }

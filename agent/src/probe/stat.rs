@@ -1,0 +1,107 @@
+//! The kernel's own counters: `/proc/stat`.
+
+use upkeep_model::{MetricKind, Observation};
+
+use super::{Faults, Probe, ProbeError};
+use crate::host::{Host, Tree};
+
+const FILE: &str = "stat";
+
+/// One line of the file that holds one number.
+struct Counter {
+    key: &'static str,
+    metric: &'static str,
+    kind: MetricKind,
+    help: &'static str,
+}
+
+const COUNTERS: [Counter; 6] = [
+    Counter {
+        key: "intr",
+        metric: "node_intr_total",
+        kind: MetricKind::Counter,
+        help: "Interrupts serviced since boot.",
+    },
+    Counter {
+        key: "ctxt",
+        metric: "node_context_switches_total",
+        kind: MetricKind::Counter,
+        help: "Context switches since boot.",
+    },
+    Counter {
+        key: "btime",
+        metric: "node_boot_time_seconds",
+        kind: MetricKind::Gauge,
+        help: "When the host booted, in seconds since 1970.",
+    },
+    Counter {
+        key: "processes",
+        metric: "node_forks_total",
+        kind: MetricKind::Counter,
+        help: "Processes and threads started since boot.",
+    },
+    Counter {
+        key: "procs_running",
+        metric: "node_procs_running",
+        kind: MetricKind::Gauge,
+        help: "Processes that run or could run now.",
+    },
+    Counter {
+        key: "procs_blocked",
+        metric: "node_procs_blocked",
+        kind: MetricKind::Gauge,
+        help: "Processes that wait for input or output now.",
+    },
+];
+
+/// Boot time and the kernel's counters of work done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatProbe;
+
+impl Probe for StatProbe {
+    fn name(&self) -> &'static str {
+        "stat"
+    }
+
+    fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
+        let text = host.read(Tree::Proc, FILE)?;
+        let mut faults = Faults::default();
+        parse(&text, &mut faults, |counter, value| match counter.kind {
+            MetricKind::Counter => out.counter(counter.metric, counter.help, &[], value),
+            _ => out.gauge(counter.metric, counter.help, &[], value),
+        });
+        faults.into_result()
+    }
+}
+
+fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&Counter, f64)) {
+    for (at, line) in text.lines().enumerate() {
+        let mut words = line.split_ascii_whitespace();
+        let Some(key) = words.next() else { continue };
+        let Some(counter) = COUNTERS.iter().find(|counter| counter.key == key) else { continue };
+        if let Some(value) = faults.number(FILE, at + 1, key, words.next()) {
+            take(counter, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_and_the_rest_is_passed_over() {
+        let text =
+            "cpu  1 2\nintr 8885917 17 0 0\nctxt x\nbtime 1418183276\nprocs_running\nsoftirq 5\n";
+        let (mut faults, mut seen) = (Faults::default(), Vec::new());
+        parse(text, &mut faults, |counter, value| seen.push((counter.metric, value)));
+        assert_eq!(
+            seen,
+            [("node_intr_total", 8_885_917.0), ("node_boot_time_seconds", 1_418_183_276.0)]
+        );
+        assert_eq!(
+            faults.into_result().unwrap_err().to_string(),
+            "stat, line 3, ctxt: \"x\" is not a number; stat, line 5, procs_running: missing"
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Holds the probes against a captured machine and what node_exporter says about it: the same
+//! series with the same values, and no others.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use upkeep_agent::exposition;
+use upkeep_agent::host::{Host, HostPaths};
+use upkeep_agent::probe::{
+    CpuProbe, CpuSettings, DiskProbe, FileFdProbe, LoadProbe, MemoryProbe, NetClassProbe,
+    NetClassSettings, NetworkProbe, PressureProbe, Probe, SockstatProbe, StatProbe, ThermalProbe,
+    VmstatProbe,
+};
+use upkeep_model::Observation;
+
+/// The captured machine, unpacked, with what is expected of it; `None` where the data is absent.
+struct Captured {
+    host: Host,
+    expected: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Captured {
+    fn unpack() -> Option<Self> {
+        let data = std::env::var_os("UPKEEP_CONFORMANCE").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+            PathBuf::from,
+        );
+        let data = data.join("node_exporter");
+        if !data.is_dir() {
+            eprintln!("SKIPPED: {} is not there", data.display());
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let archive = data.join("fixtures.tar.gz");
+        let status =
+            Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()).status();
+        assert!(status.unwrap().success(), "{} cannot be unpacked", archive.display());
+        let root = folder.path().join("fixtures");
+        let host = Host::new(HostPaths {
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            udev_data: root.join("udev/data"),
+            rootfs: root,
+        });
+        Some(Self { host, expected: data.join("expected"), _folder: folder })
+    }
+
+    /// The series and types that node_exporter gives, of one collector or more. The loopback device
+    /// is left out, since it is that of the machine on which node_exporter ran.
+    fn expected(&self, collectors: &[&str]) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for collector in collectors {
+            let path = self.expected.join(format!("{collector}.prom"));
+            let page = std::fs::read_to_string(&path).unwrap();
+            let of_others = page.lines().filter(|line| !line.contains("device=\"lo\""));
+            lines.extend(of_others.filter(|line| !line.starts_with("# HELP")).map(normal));
+        }
+        let families: BTreeSet<String> = lines.iter().map(|line| name_of(line)).collect();
+        lines.retain(|line| {
+            let family = line.strip_prefix("# TYPE ").map(name_of);
+            family.is_none_or(|family| families.contains(&family))
+        });
+        lines
+    }
+
+    /// The series that probes give.
+    fn seen(&self, probes: &[Box<dyn Probe>]) -> BTreeSet<String> {
+        let mut out = Observation::at(0);
+        for probe in probes {
+            if let Err(error) = probe.observe(&self.host, &mut out) {
+                panic!("{}: {error}", probe.name());
+            }
+        }
+        let mut page = Vec::new();
+        exposition::write(&out, &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        let series: Vec<String> =
+            page.lines().filter(|line| !line.starts_with("# HELP")).map(normal).collect();
+        let set: BTreeSet<String> = series.iter().cloned().collect();
+        assert_eq!(set.len(), series.len(), "a series or a type comes twice");
+        set
+    }
+}
+
+/// A line with its empty labels, which mean nothing to Prometheus, taken away.
+fn normal(line: &str) -> String {
+    let Some((name, rest)) = line.split_once('{') else { return line.to_owned() };
+    let (labels, value) = rest.rsplit_once('}').unwrap();
+    let kept: Vec<&str> =
+        split_labels(labels).into_iter().filter(|label| !label.ends_with("=\"\"")).collect();
+    if kept.is_empty() {
+        format!("{name}{value}")
+    } else {
+        format!("{name}{{{}}}{value}", kept.join(","))
+    }
+}
+
+/// The labels of a series; no value in the data has a quote or a backslash in it.
+fn split_labels(labels: &str) -> Vec<&str> {
+    labels.split_inclusive("\",").map(|label| label.trim_end_matches(',')).collect()
+}
+
+/// The metric of a line; none for a comment.
+fn name_of(line: &str) -> String {
+    line.split(['{', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// Collectors, and the probes that stand for them.
+type Case = (&'static [&'static str], Vec<Box<dyn Probe>>);
+
+/// Every collector that there is data and a probe for, under the filters that were in force when
+/// the data was made.
+fn cases() -> Vec<Case> {
+    let cpu = CpuSettings {
+        info: true,
+        shows_flag: |flag| {
+            ["aes", "constant_tsc"].contains(&flag)
+                || flag.starts_with("avx") && flag.len() <= "avx2".len()
+        },
+        shows_bug: |bug| bug == "cpu_meltdown" || bug.starts_with("spectre_") || bug == "mds",
+    };
+    let netclass = NetClassSettings {
+        leaves_out: |device| ["dmz", "int"].contains(&device),
+        hides_unknown_speed: true,
+    };
+    vec![
+        (&["cpu"], vec![Box::new(CpuProbe::new(cpu))]),
+        (&["diskstats"], vec![Box::new(DiskProbe)]),
+        (&["filefd"], vec![Box::new(FileFdProbe)]),
+        (&["loadavg"], vec![Box::new(LoadProbe)]),
+        (&["meminfo"], vec![Box::new(MemoryProbe)]),
+        (
+            &["netclass", "netdev"],
+            vec![Box::new(NetClassProbe::new(netclass)), Box::new(NetworkProbe)],
+        ),
+        (&["pressure"], vec![Box::new(PressureProbe)]),
+        (&["sockstat"], vec![Box::new(SockstatProbe)]),
+        (&["stat"], vec![Box::new(StatProbe)]),
+        (&["thermal_zone"], vec![Box::new(ThermalProbe)]),
+        (&["vmstat"], vec![Box::new(VmstatProbe)]),
+    ]
+}
+
+#[test]
+fn what_node_exporter_says_comes_out_and_nothing_else() {
+    let Some(captured) = Captured::unpack() else { return };
+    for (collectors, probes) in cases() {
+        let expected = captured.expected(collectors);
+        assert!(!expected.is_empty(), "{collectors:?}: nothing is expected");
+        let seen = captured.seen(&probes);
+        let missing: Vec<_> = expected.difference(&seen).collect();
+        let surplus: Vec<_> = seen.difference(&expected).collect();
+        assert!(
+            missing.is_empty() && surplus.is_empty(),
+            "{collectors:?}: missing {missing:#?}, surplus {surplus:#?}"
+        );
+    }
+}
