@@ -21,6 +21,6 @@ mod source;
 pub use answer::{Answer, Point, Row, Value};
 pub use eval::{EvalError, Limits};
 pub use number::format_value;
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, parse, parse_selector};
 pub use query::Query;
 pub use source::{Selection, Source, SourceError};

@@ -12,6 +12,7 @@ use std::panic;
 
 use promql_parser::parser;
 use thiserror::Error;
+use upkeep_model::Matcher;
 
 use crate::query::Query;
 
@@ -57,6 +58,15 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
     Ok(Query::new(text.trim(), expression))
 }
 
+/// Parses a bare selector such as `up{job="node"}` to its matchers, as look-ups of series take it.
+///
+/// # Errors
+/// When the text is no valid expression, or one that is more than a selector.
+pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    let wrong = || ParseError::Invalid("expected a bare selector of series".to_owned());
+    parse(text)?.bare_selector().ok_or_else(wrong)
+}
+
 /// Type errors as Prometheus words them, which calls the types by their long names.
 fn in_prometheus_words(message: &str) -> String {
     let Some((expected, rest)) =
@@ -80,6 +90,21 @@ fn long_type(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_bare_selector_is_one() {
+        let check = |text: &str, expect: Option<usize>| {
+            assert_eq!(parse_selector(text).ok().map(|found| found.len()), expect, "{text}");
+        };
+        check("up", Some(1));
+        check("up{job=\"node\", instance!=\"\"}", Some(3));
+        check("{job=\"node\"}", Some(1));
+        check("up[5m]", None);
+        check("up offset 5m", None);
+        check("up @ 5", None);
+        check("sum(up)", None);
+        check("up{", None);
+    }
 
     fn check(text: &str, expect: &str) {
         let message = parse(text).map(|_| "fine".to_owned()).unwrap_or_else(|e| e.to_string());
