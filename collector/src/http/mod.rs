@@ -1,1 +1,76 @@
-//! To be written.
+//! The HTTP API: Prometheus' own and ours beside it, over TLS, every route behind a token's scope.
+//!
+//! A resource is one file with its handlers and one line in the table of [`routes`]. Handlers parse
+//! parameters, ask one of the [`Services`], and shape the answer; SQL, samples and judgement are
+//! elsewhere. Errors are Prometheus' error object everywhere, see [`error`].
+
+mod alerts;
+mod audit;
+mod bounds;
+mod build_info;
+pub mod error;
+mod gaps;
+mod health;
+mod hosts;
+mod labels;
+mod listen;
+mod meters;
+mod own_metrics;
+mod parameters;
+mod patches;
+mod prometheus;
+mod query;
+mod route;
+mod rules;
+mod series;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio::task;
+
+use crate::query::Engine;
+use crate::rule::Board;
+use crate::state::{State, StateError};
+
+pub use bounds::MAX_BODY_BYTES;
+pub use health::Readiness;
+pub use listen::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, check_plain, serve};
+pub use meters::Meters;
+pub use route::{Access, Route, Verb, routes};
+
+use error::{ApiError, ErrorType};
+
+/// What the handlers ask. Clones share everything.
+#[derive(Clone)]
+pub struct Services {
+    /// Hosts, patches, tokens, the audit log.
+    pub state: State,
+    /// Samples by PromQL.
+    pub engine: Engine,
+    /// What the rules last said.
+    pub rules: Arc<Board>,
+    /// What is not ready yet.
+    pub readiness: Arc<Readiness>,
+    /// What the collector counts about itself.
+    pub registry: Arc<Registry>,
+    /// What this server counts, within the registry.
+    pub meters: Meters,
+}
+
+impl Services {
+    /// Asks the state on a thread that may block.
+    async fn ask_state<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let state = self.state.clone();
+        match task::spawn_blocking(move || question(&state)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(ApiError::new(ErrorType::Internal, "the look-up was broken off")),
+        }
+    }
+}

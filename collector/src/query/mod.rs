@@ -1,1 +1,268 @@
-//! To be written.
+//! PromQL over the store, within bounds: how many samples a query may read, how long it may take,
+//! and how many run at once.
+//!
+//! Evaluation blocks, so it runs on the blocking threads; a query keeps its place until its
+//! evaluation has really ended, even if nobody waits for the answer any more.
+
+mod source;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task;
+use upkeep_model::{Labels, Matcher};
+use upkeep_promql::{Answer, EvalError, Limits, Query};
+use upkeep_store::{Store, StoreError};
+
+pub use source::StoreSource;
+
+/// The bounds of queries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The most samples that one query may hold at a time.
+    pub max_samples: usize,
+    /// The most steps of a range query.
+    pub max_points_per_series: usize,
+    /// How long a query may take, its wait for a place included.
+    pub timeout: Duration,
+    /// How many queries run at once; the others wait.
+    pub concurrency: usize,
+    /// How old a sample may be and still count as the present value.
+    pub lookback: Duration,
+}
+
+impl Default for Settings {
+    /// Prometheus' defaults, with fewer samples at a time: 10 million take about 160 MB.
+    fn default() -> Self {
+        Self {
+            max_samples: 10_000_000,
+            max_points_per_series: 11_000,
+            timeout: Duration::from_mins(2),
+            concurrency: 20,
+            lookback: Duration::from_mins(5),
+        }
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The time ran out; the text says during what.
+    #[error("query timed out in {0}")]
+    Timeout(&'static str),
+    /// The query's type has no values over a range.
+    #[error("{0}")]
+    NoRange(String),
+    /// The range has too many steps.
+    #[error("{0}")]
+    Resolution(String),
+    /// The query cannot be evaluated.
+    #[error("{0}")]
+    Evaluation(String),
+    /// The store cannot be read.
+    #[error("{0}")]
+    Store(String),
+    /// The collector is stopping, or the evaluation came to an unexpected end.
+    #[error("the evaluation was broken off")]
+    Stopped,
+}
+
+/// What one request may ask to differ from the settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// A shorter time; a longer one than the settings' is not granted.
+    pub timeout: Option<Duration>,
+    /// Another lookback.
+    pub lookback: Option<Duration>,
+}
+
+/// The instants that a query is evaluated at, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instants {
+    /// One.
+    At(i64),
+    /// From `start_ms` through `end_ms`, `step_ms` apart.
+    Range {
+        /// The first.
+        start_ms: i64,
+        /// None is later than this.
+        end_ms: i64,
+        /// Milliseconds between two; positive.
+        step_ms: i64,
+    },
+}
+
+/// The stretch of time that a look-up of series covers, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Samples later than this count.
+    pub after_ms: i64,
+    /// Samples up to and including this count.
+    pub through_ms: i64,
+}
+
+/// Evaluates queries and looks up series; clones share the bounds.
+#[derive(Clone)]
+pub struct Engine {
+    store: Arc<Store>,
+    settings: Arc<Settings>,
+    places: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// An engine over a store.
+    pub fn new(store: Arc<Store>, settings: Settings) -> Self {
+        let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
+        Self { store, settings: Arc::new(settings), places }
+    }
+
+    /// The bounds in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Evaluates a query.
+    ///
+    /// # Errors
+    /// When time or samples run out, the query does not fit the data, or the store fails.
+    pub async fn evaluate(
+        &self,
+        query: Query,
+        instants: Instants,
+        wishes: Wishes,
+    ) -> Result<Answer, QueryError> {
+        let timeout = wishes.timeout.unwrap_or(Duration::MAX).min(self.settings.timeout);
+        let deadline = Instant::now().checked_add(timeout);
+        let lookback = wishes.lookback.unwrap_or(self.settings.lookback);
+        let limits = Limits {
+            max_samples: self.settings.max_samples,
+            max_points_per_series: self.settings.max_points_per_series,
+            lookback_ms: i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX),
+            deadline,
+        };
+        let place = self.place(timeout).await?;
+        self.blocking(place, move |store| {
+            let source = StoreSource::new(store);
+            match instants {
+                Instants::At(at_ms) => query.instant(&source, at_ms, &limits),
+                Instants::Range { start_ms, end_ms, step_ms } => {
+                    query.range(&source, start_ms, end_ms, step_ms, &limits)
+                }
+            }
+            .map_err(QueryError::from)
+        })
+        .await
+    }
+
+    /// The label sets that match any of the selectors, sorted, each once.
+    ///
+    /// # Errors
+    /// When the time runs out or the store fails.
+    pub async fn series(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        window: Window,
+    ) -> Result<Vec<Labels>, QueryError> {
+        self.union(selectors, move |store, matchers| {
+            store.label_sets(matchers, window.after_ms, window.through_ms)
+        })
+        .await
+    }
+
+    /// The names of the labels that series matching any of the selectors have, sorted; without
+    /// selectors those of all series.
+    ///
+    /// # Errors
+    /// When the time runs out or the store fails.
+    pub async fn label_names(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        window: Window,
+    ) -> Result<Vec<String>, QueryError> {
+        self.union(or_everything(selectors), move |store, matchers| {
+            store.label_names(matchers, window.after_ms, window.through_ms)
+        })
+        .await
+    }
+
+    /// The values that a label has in series matching any of the selectors, sorted; without
+    /// selectors those in all series.
+    ///
+    /// # Errors
+    /// When the time runs out or the store fails.
+    pub async fn label_values(
+        &self,
+        name: String,
+        selectors: Vec<Vec<Matcher>>,
+        window: Window,
+    ) -> Result<Vec<String>, QueryError> {
+        self.union(or_everything(selectors), move |store, matchers| {
+            store.label_values(&name, matchers, window.after_ms, window.through_ms)
+        })
+        .await
+    }
+
+    async fn union<T: Ord + Send + 'static>(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        look_up: impl Fn(&Store, &[Matcher]) -> Result<Vec<T>, StoreError> + Send + 'static,
+    ) -> Result<Vec<T>, QueryError> {
+        let place = self.place(self.settings.timeout).await?;
+        self.blocking(place, move |store| {
+            let mut found = Vec::new();
+            for matchers in &selectors {
+                found.extend(look_up(store, matchers)?);
+            }
+            found.sort_unstable();
+            found.dedup();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn place(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, QueryError> {
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(timeout, waiting).await {
+            Ok(place) => place.map_err(|_| QueryError::Stopped),
+            Err(_) => Err(QueryError::Timeout("query queue")),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce(&Store) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let store = Arc::clone(&self.store);
+        let running = task::spawn_blocking(move || {
+            let done = work(&store);
+            drop(place);
+            done
+        });
+        running.await.unwrap_or(Err(QueryError::Stopped))
+    }
+}
+
+impl From<StoreError> for QueryError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<EvalError> for QueryError {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Timeout => Self::Timeout("expression evaluation"),
+            EvalError::Source(cause) => Self::Store(cause.to_string()),
+            EvalError::RangeOfType { .. } => Self::NoRange(error.to_string()),
+            EvalError::Resolution { .. } => Self::Resolution(error.to_string()),
+            _ => Self::Evaluation(error.to_string()),
+        }
+    }
+}
+
+fn or_everything(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
+    if selectors.is_empty() { vec![Vec::new()] } else { selectors }
+}

@@ -1,0 +1,80 @@
+//! The bounds that hold for every request: the size of its body, and that a bug in a handler is an
+//! error object for the client and a line in the log, not a broken connection.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::error::{ApiError, ErrorType};
+
+/// No request's body may be longer.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The bound on what is read of a body whose length was not announced.
+pub(super) fn body_limit() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(MAX_BODY_BYTES)
+}
+
+/// Refuses a body that announces itself as too large before any of it is read.
+pub(super) async fn refuse_large_body(request: Request, next: Next) -> Response {
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let length = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        Some(length) if length > MAX_BODY_BYTES => too_large().into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+/// The error for a body that could not be read, by the status that the reader gave.
+pub(super) fn body_error(status: StatusCode, otherwise: impl FnOnce() -> ApiError) -> ApiError {
+    if status == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { otherwise() }
+}
+
+fn too_large() -> ApiError {
+    let message = format!("the body is longer than {MAX_BODY_BYTES} bytes");
+    ApiError::new(ErrorType::TooLarge, message)
+}
+
+type PanicAnswer = fn(Box<dyn Any + Send>) -> Response<Body>;
+
+/// Turns a panic into an answer.
+pub(super) fn catch_panic() -> CatchPanicLayer<PanicAnswer> {
+    CatchPanicLayer::custom(panicked)
+}
+
+fn panicked(cause: Box<dyn Any + Send>) -> Response<Body> {
+    let text = cause
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| cause.downcast_ref::<&str>().copied())
+        .unwrap_or("of unknown cause");
+    tracing::error!(panic = text, "a request handler panicked");
+    let message = "the request met a fault in the collector; its log says more";
+    ApiError::new(ErrorType::Internal, message).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_object() {
+        let broken = async || -> StatusCode { panic!("broken on purpose") };
+        let router = Router::new().route("/", get(broken)).layer(catch_panic());
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), MAX_BODY_BYTES).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["errorType"], "internal");
+        assert!(!body.to_string().contains("on purpose"));
+    }
+}

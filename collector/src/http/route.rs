@@ -1,0 +1,150 @@
+//! Every route in one table, each with the scope that it needs. The router is built from nothing
+//! but the table, so a route without a scope cannot exist.
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::handler::Handler;
+use axum::http::{Method, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::error::{ApiError, ErrorType};
+use super::{
+    Services, alerts, audit, bounds, build_info, gaps, health, hosts, labels, own_metrics, patches,
+    query, rules, series, time,
+};
+use crate::auth::{self, Scope};
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody: only what tells that the process lives.
+    Open,
+    /// Whoever has a token of a scope that covers this one.
+    Needs(Scope),
+}
+
+/// The methods that routes are declared under; GET answers HEAD too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads.
+    Get,
+    /// Changes something, or reads with the parameters in a form.
+    Post,
+}
+
+impl Verb {
+    /// The method as requests have it.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Post => Method::POST,
+        }
+    }
+
+    fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+        }
+    }
+}
+
+/// One line of the table.
+pub struct Route {
+    /// The method.
+    pub verb: Verb,
+    /// The path, with parameters in braces.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    handler: MethodRouter<Services>,
+}
+
+impl Route {
+    fn new<T: 'static>(
+        verb: Verb,
+        path: &'static str,
+        access: Access,
+        handler: impl Handler<T, Services>,
+    ) -> Self {
+        Self { verb, path, access, handler: on(verb.filter(), handler) }
+    }
+}
+
+/// The table.
+pub fn routes() -> Vec<Route> {
+    use Access::{Needs, Open};
+    use Scope::{Admin, Read};
+    use Verb::{Get, Post};
+    vec![
+        Route::new(Get, "/-/healthy", Open, health::healthy),
+        Route::new(Get, "/-/ready", Open, health::ready),
+        Route::new(Get, "/metrics", Needs(Read), own_metrics::show),
+        Route::new(Get, "/api/v1/query", Needs(Read), query::instant),
+        Route::new(Post, "/api/v1/query", Needs(Read), query::instant),
+        Route::new(Get, "/api/v1/query_range", Needs(Read), query::range),
+        Route::new(Post, "/api/v1/query_range", Needs(Read), query::range),
+        Route::new(Get, "/api/v1/series", Needs(Read), series::list),
+        Route::new(Post, "/api/v1/series", Needs(Read), series::list),
+        Route::new(Get, "/api/v1/labels", Needs(Read), labels::names),
+        Route::new(Post, "/api/v1/labels", Needs(Read), labels::names),
+        Route::new(Get, "/api/v1/label/{name}/values", Needs(Read), labels::values),
+        Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
+        Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
+        Route::new(Get, "/api/v1/alerts", Needs(Read), alerts::list),
+        Route::new(Get, "/api/v1/hosts", Needs(Read), hosts::list),
+        Route::new(Get, "/api/v1/hosts/{host}", Needs(Read), hosts::show),
+        Route::new(Get, "/api/v1/hosts/{host}/patches", Needs(Read), patches::show),
+        Route::new(Get, "/api/v1/hosts/{host}/gaps", Needs(Read), gaps::list),
+        Route::new(Get, "/api/v1/audit", Needs(Admin), audit::list),
+    ]
+}
+
+/// The router that the table describes, within the bounds that hold for every request.
+pub(super) fn router(services: Services) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        let mut handler = route.handler;
+        if let Access::Needs(scope) = route.access {
+            let guard = (services.clone(), scope);
+            handler = handler.route_layer(middleware::from_fn_with_state(guard, authorize));
+        }
+        router = router.route(route.path, handler);
+    }
+    router
+        .fallback(async |uri: Uri| ApiError::not_found(format!("no such page: {}", uri.path())))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(bounds::refuse_large_body))
+        .layer(bounds::body_limit())
+        .layer(bounds::catch_panic())
+        .layer(middleware::from_fn_with_state(services.clone(), count))
+        .with_state(services)
+}
+
+/// Lets a request through if its token's scopes cover the route's.
+async fn authorize(
+    State((services, scope)): State<(Services, Scope)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match auth::authorize(&services.state, request.headers(), scope, time::now_ms()).await {
+        Ok(_) => next.run(request).await,
+        Err(refusal) => ApiError::from(refusal).into_response(),
+    }
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{method} is not a method of {}", uri.path());
+    ApiError::new(ErrorType::MethodNotAllowed, message)
+}
+
+/// Counts and times every request by its route, never by its path: paths are the client's to make up.
+async fn count(State(services): State<Services>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let timer = services.meters.request(route.as_ref().map_or("none", MatchedPath::as_str));
+    let response = next.run(request).await;
+    timer.answered(response.status());
+    response
+}

@@ -1,0 +1,203 @@
+//! Hosts and their patches.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use upkeep_model::{
+    EventKind, Gap, HostFacts, Knowledge, Lane, ManagerReport, PackageUpdate, RebootReport,
+    RestartReason, UpdateReport,
+};
+
+use super::world::{START_MS, World, answer, by};
+use crate::http::time;
+use crate::state::Contact;
+
+fn contact(at_ms: i64) -> Contact {
+    Contact { at_ms, agent_version: "0.2.0".to_owned(), interval_ms: 10_000, clock_offset_ms: -250 }
+}
+
+fn report() -> UpdateReport {
+    let update = |package: &str, security, held| PackageUpdate {
+        package: package.to_owned(),
+        architecture: "amd64".to_owned(),
+        installed: "1".to_owned(),
+        offered: "2".to_owned(),
+        origin: "Debian-Security".to_owned(),
+        security,
+        held,
+    };
+    let updates = vec![update("openssl", true, false), update("vim", false, true)];
+    let reason = RestartReason {
+        reason: "a newer kernel is installed".to_owned(),
+        packages: vec!["linux-image".to_owned()],
+    };
+    UpdateReport {
+        checked_at_ms: START_MS,
+        managers: vec![ManagerReport {
+            manager: "apt".to_owned(),
+            lists_refreshed_at_ms: Some(START_MS - 1000),
+            updates: Knowledge::Known(updates),
+        }],
+        reboot: Knowledge::Known(RebootReport { reasons: vec![reason] }),
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_which_nothing_is_known_is_shown_as_unknown() {
+    let world = World::plain().await;
+    let id = world.enroll("web1");
+    let never = "the host has not reported its updates yet";
+    let expect = json!({"status": "success", "data": {
+        "id": id, "instance": "web1", "hostname": "web1", "tags": {},
+        "up": null, "up_reason": "it has not connected yet", "last_seen": null,
+        "enrolled_at": "2023-11-14T22:13:20Z", "agent_version": "0.1.0",
+        "revoked": false, "revoked_at": null, "clock_offset_seconds": null, "facts": null,
+        "updates": {"status": "unknown", "reason": never, "checked_at": null,
+            "pending": null, "security": null, "held": null},
+        "reboot": {"required": null, "unknown_reason": never, "reasons": []},
+    }});
+    world.check("/api/v1/hosts/web1", 200, expect.clone()).await;
+    world.check(&format!("/api/v1/hosts/{id}"), 200, expect).await;
+    world.check_error("/api/v1/hosts/web2", 404, "not_found", "no host \"web2\"").await;
+    world.check_error("/api/v1/hosts/web2/patches", 404, "not_found", "no host \"web2\"").await;
+}
+
+#[tokio::test]
+async fn a_host_shows_what_it_reported() {
+    let world = World::plain().await;
+    let id = world.enroll("web1");
+    let facts = HostFacts { hostname: "web1".into(), kernel: "6.1".into(), ..HostFacts::default() };
+    world.report(id, 1, EventKind::Facts(Box::new(facts)));
+    world.report(id, 2, EventKind::Updates(report()));
+    world.state.record_contact(id, &contact(time::now_ms())).unwrap();
+    let (_, body) = world.get("/api/v1/hosts/web1").await;
+    let host = &body["data"];
+    assert_eq!((&host["up"], &host["up_reason"]), (&json!(true), &Value::Null));
+    assert_eq!(host["facts"]["kernel"], "6.1");
+    assert_eq!(
+        (&host["agent_version"], &host["clock_offset_seconds"]),
+        (&json!("0.2.0"), &json!(-0.25))
+    );
+    let updates = json!({"status": "known", "reason": null, "checked_at": "2023-11-14T22:13:20Z",
+        "pending": 1, "security": 1, "held": 1});
+    assert_eq!(host["updates"], updates);
+    let reboot = json!({"required": true, "unknown_reason": null, "reasons":
+        [{"reason": "a newer kernel is installed", "packages": ["linux-image"]}]});
+    assert_eq!(host["reboot"], reboot);
+
+    world.state.record_contact(id, &contact(time::now_ms() - 3_600_000)).unwrap();
+    let (_, body) = world.get("/api/v1/hosts/web1").await;
+    assert_eq!(body["data"]["up"], false);
+    let reason = body["data"]["up_reason"].as_str().unwrap();
+    assert!(reason.starts_with("nothing came from it since 20"), "{reason}");
+
+    world.state.revoke_host(id, &by()).unwrap();
+    let (_, body) = world.get("/api/v1/hosts/web1").await;
+    assert_eq!((&body["data"]["up"], &body["data"]["revoked"]), (&Value::Null, &json!(true)));
+}
+
+#[tokio::test]
+async fn patches_name_packages_and_say_what_is_not_known() {
+    let world = World::plain().await;
+    let id = world.enroll("web1");
+    world.report(id, 1, EventKind::Updates(report()));
+    let (_, body) = world.get("/api/v1/hosts/web1/patches").await;
+    let patches = &body["data"];
+    let first = json!({"manager": "apt", "package": "openssl", "architecture": "amd64",
+        "installed": "1", "offered": "2", "origin": "Debian-Security", "security": true,
+        "held": false, "pending_since": "2023-11-14T22:13:20Z", "confirmed": true});
+    assert_eq!((&patches["updates"][0], &patches["id"]), (&first, &json!(id)));
+    assert_eq!(patches["summary"]["pending"], 1);
+    assert_eq!(
+        patches["managers"],
+        json!([{"manager": "apt", "status": "known", "reason": null,
+        "lists_refreshed_at": "2023-11-14T22:13:19Z"}])
+    );
+
+    let mut unknown = report();
+    unknown.managers[0].updates = Knowledge::Unknown("the lock is held".to_owned());
+    unknown.reboot = Knowledge::Unknown("no permission".to_owned());
+    world.report(id, 2, EventKind::Updates(unknown));
+    let (_, body) = world.get("/api/v1/hosts/web1/patches").await;
+    let patches = &body["data"];
+    assert_eq!(patches["summary"]["reason"], "apt: the lock is held");
+    assert_eq!(patches["summary"]["pending"], Value::Null);
+    assert_eq!(patches["updates"][0]["confirmed"], false);
+    assert_eq!(patches["reboot"]["required"], Value::Null);
+    assert_eq!(patches["reboot"]["unknown_reason"], "no permission");
+}
+
+#[tokio::test]
+async fn hosts_come_in_pages_and_by_tags() {
+    let world = World::plain().await;
+    for name in ["web1", "db1", "web2", "cache1", "web3"] {
+        let id = world.enroll(name);
+        let role = name.trim_end_matches(char::is_numeric);
+        let tags = BTreeMap::from([("role".to_owned(), role.to_owned())]);
+        world.state.tag_host(id, &tags, &by()).unwrap();
+    }
+    let check = async |path: &str, names: &[&str], next: Option<&str>| {
+        let (_, body) = world.get(path).await;
+        let hosts = body["data"]["hosts"].as_array().unwrap();
+        let found: Vec<&str> =
+            hosts.iter().map(|host| host["instance"].as_str().unwrap()).collect();
+        assert_eq!(
+            (found.as_slice(), &body["data"]["next_cursor"]),
+            (names, &json!(next)),
+            "{path}"
+        );
+    };
+    let all = ["cache1", "db1", "web1", "web2", "web3"];
+    check("/api/v1/hosts", &all, None).await;
+    check("/api/v1/hosts?limit=5", &all, None).await;
+    check("/api/v1/hosts?limit=2", &["cache1", "db1"], Some("db1")).await;
+    check("/api/v1/hosts?limit=2&cursor=db1", &["web1", "web2"], Some("web2")).await;
+    check("/api/v1/hosts?limit=2&cursor=web2", &["web3"], None).await;
+    check("/api/v1/hosts?tag=role=web", &["web1", "web2", "web3"], None).await;
+    check("/api/v1/hosts?tag=role%3Dweb&limit=2", &["web1", "web2"], Some("web2")).await;
+    check("/api/v1/hosts?tag=role&tag=role=db", &["db1"], None).await;
+    check("/api/v1/hosts?tag=site", &[], None).await;
+    let error = "invalid parameter \"limit\": a page has at most 1000 hosts";
+    world.check_error("/api/v1/hosts?limit=1001", 400, "bad_data", error).await;
+}
+
+#[tokio::test]
+async fn gaps_say_what_was_lost_and_why() {
+    let world = World::plain().await;
+    let id = world.enroll("web1");
+    world.check("/api/v1/hosts/web1/gaps", 200, json!({"status": "success", "data": []})).await;
+    let gap = Gap {
+        lane: Lane::Samples,
+        first: 5,
+        last: 9,
+        from_ms: Some(START_MS),
+        to_ms: None,
+        reason: "the buffer was full".to_owned(),
+    };
+    world.report(id, 1, EventKind::Gap(gap));
+    let expect = json!({"status": "success", "data": [{"lane": "samples", "records": 5,
+        "from": "2023-11-14T22:13:20Z", "to": null, "reason": "the buffer was full",
+        "declared_at": "2023-11-14T22:13:20Z"}]});
+    world.check("/api/v1/hosts/web1/gaps", 200, expect).await;
+}
+
+#[tokio::test]
+async fn the_audit_log_comes_in_pages() {
+    let world = World::plain().await;
+    world.enroll("web1");
+    let mut path = "/api/v1/audit?limit=2".to_owned();
+    let mut actions = Vec::new();
+    loop {
+        let (status, body) = answer(world.request(Method::GET, &path, Some("admin"))).await;
+        assert!(status.is_success(), "{body}");
+        for entry in body["data"]["entries"].as_array().unwrap() {
+            actions.push(entry["action"].as_str().unwrap().to_owned());
+        }
+        let Some(cursor) = body["data"]["next_cursor"].as_str() else { break };
+        path = format!("/api/v1/audit?limit=2&cursor={cursor}");
+    }
+    let tokens = ["api-token-create"; 4];
+    let expect: Vec<&str> = ["host-enroll", "token-create"].into_iter().chain(tokens).collect();
+    assert_eq!(actions, expect);
+}

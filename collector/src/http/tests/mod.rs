@@ -1,0 +1,8 @@
+//! The whole server over real HTTP: a store and a state in a temporary folder, port 0.
+
+mod access;
+mod bounds;
+mod fleet;
+mod prometheus;
+mod rules;
+mod world;

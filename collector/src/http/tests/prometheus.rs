@@ -1,0 +1,196 @@
+//! Prometheus' query API: shapes, parameters and words.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::world::{World, answer};
+
+async fn with_samples() -> World {
+    let world = World::plain().await;
+    let values = |offset: f64| -> Vec<(i64, f64)> {
+        (0..5_u32).map(|step| (i64::from(step) * 15, offset + f64::from(step))).collect()
+    };
+    world.commit("up", &[("job", "node"), ("instance", "web1")], &values(0.0));
+    world.commit("up", &[("job", "node"), ("instance", "web2")], &values(10.0));
+    world.commit("load", &[("job", "other"), ("http.status", "x")], &[(0, 0.5)]);
+    world
+}
+
+fn success(data: Value) -> Value {
+    json!({"status": "success", "data": data})
+}
+
+#[tokio::test]
+async fn instant_queries_have_prometheus_form() {
+    let world = with_samples().await;
+    let metric = json!({"__name__": "up", "instance": "web1", "job": "node"});
+    let vector = |metric: &Value, at: Value, value: &str| {
+        let result = json!([{"metric": metric, "value": [at, value]}]);
+        success(json!({"resultType": "vector", "result": result}))
+    };
+    let check = async |query: &str, expect: Value| {
+        world.check(&format!("/api/v1/query?{query}"), 200, expect).await;
+    };
+    let scalar = json!({"resultType": "scalar", "result": [4, "2"]});
+    check("query=1%2B1&time=4", success(scalar)).await;
+    let text = json!({"resultType": "string", "result": [4.5, "a\"b"]});
+    check("query=%22a%5C%22b%22&time=4.5", success(text)).await;
+    let one = vector(&metric, json!(1_700_000_060), "4");
+    check("query=up{instance=%22web1%22}&time=1700000060", one.clone()).await;
+    check("query=up{instance=%22web1%22}&time=2023-11-14T22:14:20Z", one).await;
+    let none = success(json!({"resultType": "vector", "result": []}));
+    check("query=nothing&time=1700000060", none.clone()).await;
+    check("query=up&time=1700001060", none.clone()).await;
+    check("query=load&time=1700000060&lookback_delta=30s", none).await;
+    let sum = vector(&json!({}), json!(1_700_000_060), "18");
+    check("query=sum(up)&time=1700000060", sum).await;
+    let matrix = json!({"resultType": "matrix", "result": [{"metric": metric,
+        "values": [[1_700_000_045, "3"], [1_700_000_060, "4"]]}]});
+    check("query=up{instance=%22web1%22}[30s]&time=1700000060", success(matrix)).await;
+    let (_, cut) = world.get("/api/v1/query?query=up&time=1700000060&limit=1").await;
+    assert_eq!(cut["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(cut["warnings"], json!(["results truncated due to limit"]));
+}
+
+#[tokio::test]
+async fn range_queries_have_prometheus_form() {
+    let world = with_samples().await;
+    let path = "/api/v1/query_range?query=sum(up)&start=1700000000&end=1700000060&step=30s";
+    let matrix = json!({"resultType": "matrix", "result": [{"metric": {}, "values":
+        [[1_700_000_000, "10"], [1_700_000_030, "14"], [1_700_000_060, "18"]]}]});
+    world.check(path, 200, success(matrix)).await;
+}
+
+#[tokio::test]
+async fn parameters_may_come_as_a_form() {
+    let world = with_samples().await;
+    let request = world
+        .request(Method::POST, "/api/v1/query?time=1", Some("read"))
+        .form(&[("query", "1+1"), ("time", "4")]);
+    let expect = success(json!({"resultType": "scalar", "result": [4, "2"]}));
+    assert_eq!(answer(request).await.1, expect);
+    let request = world
+        .request(Method::POST, "/api/v1/series", Some("read"))
+        .form(&[("match[]", "load"), ("match[]", "up{instance=\"web1\"}")]);
+    let expect = success(json!([
+        {"__name__": "load", "http.status": "x", "job": "other"},
+        {"__name__": "up", "instance": "web1", "job": "node"},
+    ]));
+    assert_eq!(answer(request).await.1, expect);
+}
+
+#[tokio::test]
+async fn bad_parameters_are_named_in_prometheus_words() {
+    let world = with_samples().await;
+    let check = async |path: &str, status: u16, kind: &str, error: &str| {
+        world.check_error(&format!("/api/v1/{path}"), status, kind, error).await;
+    };
+    let range = "query_range?query=up&start=0&end=60";
+    let step =
+        "zero or negative query resolution step widths are not accepted. Try a positive integer";
+    let resolution = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing \
+                      the query resolution (?step=XX)";
+    let wrong = |name: &str, why: &str| format!("invalid parameter {name:?}: {why}");
+    for (path, status, kind, error) in [
+        (
+            "query?query=up&time=x",
+            400,
+            "bad_data",
+            wrong("time", "cannot parse \"x\" to a valid timestamp"),
+        ),
+        (
+            "query?query=up&timeout=x",
+            400,
+            "bad_data",
+            wrong("timeout", "cannot parse \"x\" to a valid duration"),
+        ),
+        ("query?query=up&limit=-1", 400, "bad_data", wrong("limit", "limit must be non-negative")),
+        (
+            "query_range?query=up&end=1&step=1",
+            400,
+            "bad_data",
+            wrong("start", "cannot parse \"\" to a valid timestamp"),
+        ),
+        (
+            "query_range?query=up&start=2&end=1&step=1",
+            400,
+            "bad_data",
+            wrong("end", "end timestamp must not be before start time"),
+        ),
+        (&format!("{range}&step=0"), 400, "bad_data", wrong("step", step)),
+        (
+            &format!("{range}&step=-5m"),
+            400,
+            "bad_data",
+            wrong("step", "cannot parse \"-5m\" to a valid duration"),
+        ),
+        (
+            &format!("{range}&step=x"),
+            400,
+            "bad_data",
+            wrong("step", "cannot parse \"x\" to a valid duration"),
+        ),
+        ("query_range?query=up&start=0&end=11001&step=1", 400, "bad_data", resolution.to_owned()),
+        (
+            "query_range?query=up[5m]&start=0&end=1&step=1",
+            400,
+            "bad_data",
+            wrong(
+                "query",
+                "invalid expression type \"range vector\" for range query, must be Scalar or \
+                 instant Vector",
+            ),
+        ),
+        ("query?query=up%2Bon(job)up&time=1700000060", 422, "execution", "".to_owned()),
+        ("series", 400, "bad_data", "no match[] parameter provided".to_owned()),
+        (
+            "query?query=up&time=1700000060&timeout=0",
+            503,
+            "timeout",
+            "query timed out in expression evaluation".to_owned(),
+        ),
+    ] {
+        if error.is_empty() {
+            let (code, body) = world.get(&format!("/api/v1/{path}")).await;
+            assert_eq!((code.as_u16(), &body["errorType"]), (status, &json!(kind)), "{body}");
+        } else {
+            check(path, status, kind, &error).await;
+        }
+    }
+    for path in ["query?query=sum(", "query", "series?match[]=1%2B1", "labels?match[]=up{"] {
+        let (code, body) = world.get(&format!("/api/v1/{path}")).await;
+        let error = body["error"].as_str().unwrap();
+        assert_eq!((code.as_u16(), &body["errorType"]), (400, &json!("bad_data")), "{path}");
+        assert!(error.starts_with("invalid parameter \""), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn labels_and_their_values_are_listed() {
+    let world = with_samples().await;
+    let check = async |path: &str, expect: Value| {
+        world.check(&format!("/api/v1/{path}"), 200, success(expect)).await;
+    };
+    check("labels", json!(["__name__", "http.status", "instance", "job"])).await;
+    check("labels?match[]=up", json!(["__name__", "instance", "job"])).await;
+    check(
+        "labels?match[]=up&match[]=load&start=1700000030",
+        json!(["__name__", "instance", "job"]),
+    )
+    .await;
+    check("label/job/values", json!(["node", "other"])).await;
+    check("label/U__http_2e_status/values", json!(["x"])).await;
+    check("label/instance/values?match[]=up{instance=~%22.*2%22}", json!(["web2"])).await;
+    check("label/nothing/values", json!([])).await;
+    let (_, cut) = world.get("/api/v1/label/job/values?limit=1").await;
+    assert_eq!(cut["data"], json!(["node"]));
+    assert_eq!(cut["warnings"], json!(["results truncated due to limit"]));
+}
+
+#[tokio::test]
+async fn build_information_has_no_features() {
+    let world = World::plain().await;
+    let (_, body) = world.get("/api/v1/status/buildinfo").await;
+    assert!(body["data"]["version"].as_str().unwrap().starts_with("3."));
+    assert_eq!(body["data"].get("features"), None);
+}

@@ -1,0 +1,114 @@
+//! Rules and alerts in Prometheus' JSON.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use upkeep_model::Labels;
+
+use super::world::{START_MS, World};
+use crate::rule::{AlertStatus, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus};
+
+fn rule(name: &str, kind: RuleKind, health: Health) -> RuleStatus {
+    RuleStatus {
+        name: name.to_owned(),
+        query: "up == 0".to_owned(),
+        labels: Labels::new([("severity", "critical")]),
+        kind,
+        last_evaluation_ms: (health != Health::Unknown).then_some(START_MS),
+        health,
+        evaluation_time: Duration::from_millis(2),
+        failures: 0,
+    }
+}
+
+fn alerting(muted: Option<Muted>, alerts: Vec<AlertStatus>) -> RuleKind {
+    RuleKind::Alerting {
+        hold: Duration::from_mins(5),
+        keep_firing: Duration::ZERO,
+        annotations: BTreeMap::from([("summary".to_owned(), "{{ $labels.instance }}".to_owned())]),
+        muted,
+        alerts,
+    }
+}
+
+fn post(world: &World) {
+    let alert = AlertStatus {
+        labels: Labels::new([("alertname", "HostSilent"), ("instance", "web1")]),
+        annotations: BTreeMap::from([("summary".to_owned(), "web1".to_owned())]),
+        phase: Phase::Firing,
+        active_at_ms: START_MS,
+        keep_firing_since_ms: None,
+        value: 0.0,
+    };
+    let rules = vec![
+        rule("HostSilent", alerting(None, vec![alert]), Health::Ok),
+        rule("Quiet", alerting(Some(Muted::Informational), vec![]), Health::Unknown),
+        rule("job:up:sum", RuleKind::Recording, Health::Failed("no such function".into())),
+    ];
+    world.rules.reset(vec![Arc::new(GroupStatus {
+        name: "hosts".to_owned(),
+        file: "/etc/upkeep/rules.d/hosts.yml".into(),
+        interval: Duration::from_secs(15),
+        limit: 0,
+        last_evaluation_ms: Some(START_MS),
+        evaluation_time: Duration::from_millis(5),
+        missed: 0,
+        rules,
+    })]);
+}
+
+#[tokio::test]
+async fn rules_have_prometheus_form() {
+    let world = World::plain().await;
+    world.check("/api/v1/rules", 200, json!({"status": "success", "data": {"groups": []}})).await;
+    post(&world);
+    let alert = json!({"labels": {"alertname": "HostSilent", "instance": "web1"},
+        "annotations": {"summary": "web1"}, "state": "firing",
+        "activeAt": "2023-11-14T22:13:20Z", "value": "0e+00"});
+    let zero = "0001-01-01T00:00:00Z";
+    let at = "2023-11-14T22:13:20Z";
+    let labels = json!({"severity": "critical"});
+    let annotations = json!({"summary": "{{ $labels.instance }}"});
+    let rules = json!([
+        {"type": "alerting", "name": "HostSilent", "query": "up == 0", "labels": labels,
+         "state": "firing", "duration": 300.0, "keepFiringFor": 0.0, "annotations": annotations,
+         "alerts": [alert], "health": "ok", "evaluationTime": 0.002, "lastEvaluation": at},
+        {"type": "alerting", "name": "Quiet", "query": "up == 0", "labels": labels,
+         "state": "unknown", "duration": 300.0, "keepFiringFor": 0.0, "annotations": annotations,
+         "alerts": [], "health": "unknown", "evaluationTime": 0.002, "lastEvaluation": zero,
+         "mutedReason": "its severity is info"},
+        {"type": "recording", "name": "job:up:sum", "query": "up == 0", "labels": labels,
+         "health": "err", "lastError": "no such function", "evaluationTime": 0.002,
+         "lastEvaluation": at},
+    ]);
+    let group = json!({"name": "hosts", "file": "/etc/upkeep/rules.d/hosts.yml", "rules": rules,
+        "interval": 15.0, "limit": 0, "evaluationTime": 0.005, "lastEvaluation": at});
+    let all = json!({"status": "success", "data": {"groups": [group]}});
+    world.check("/api/v1/rules", 200, all).await;
+    let alerts = json!({"status": "success", "data": {"alerts": [alert]}});
+    world.check("/api/v1/alerts", 200, alerts).await;
+}
+
+#[tokio::test]
+async fn rules_are_filtered() {
+    let world = World::plain().await;
+    post(&world);
+    let check = async |query: &str, expect: &[&str]| {
+        let (_, body) = world.get(&format!("/api/v1/rules?{query}")).await;
+        let groups = body["data"]["groups"].as_array().unwrap();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+        let names: Vec<&str> = rules.map(|rule| rule["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expect, "{query}");
+    };
+    check("type=alert", &["HostSilent", "Quiet"]).await;
+    check("type=record", &["job:up:sum"]).await;
+    check("rule_name[]=Quiet&rule_name[]=job:up:sum", &["Quiet", "job:up:sum"]).await;
+    check("rule_group[]=other", &[]).await;
+    check("file[]=/etc/upkeep/rules.d/hosts.yml&type=record", &["job:up:sum"]).await;
+    let (_, body) = world.get("/api/v1/rules?exclude_alerts=true&type=alert").await;
+    assert_eq!(body["data"]["groups"][0]["rules"][0]["alerts"], json!([]));
+    let error = "invalid parameter \"type\": not supported value \"other\"";
+    world.check_error("/api/v1/rules?type=other", 400, "bad_data", error).await;
+}

@@ -1,0 +1,204 @@
+//! A server of its own for each test.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use rustls::ServerConfig;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use upkeep_model::{Epoch, EventKind, HostId, Labels, METRIC_NAME, StreamKey};
+use upkeep_store::{Append, Store};
+use uuid::Uuid;
+
+use crate::http::{Meters, Readiness, ServeError, Services, serve};
+use crate::query::{Engine, Settings};
+use crate::rule::Board;
+use crate::state::{
+    By, EnrollmentAttempt, EventRecord, FILE_NAME, NewApiToken, NewEnrollmentToken, Scope,
+    SecretHash, State,
+};
+
+/// The instant at which the samples of the tests begin, in milliseconds since 1970.
+pub(super) const START_MS: i64 = 1_700_000_000_000;
+
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) store: Arc<Store>,
+    pub(super) rules: Arc<Board>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) address: SocketAddr,
+    pub(super) client: Client,
+    scheme: &'static str,
+    shutdown: CancellationToken,
+    server: JoinHandle<Result<(), ServeError>>,
+    _folder: TempDir,
+}
+
+impl World {
+    pub(super) async fn plain() -> Self {
+        Self::start("http", None, client().build().unwrap()).await
+    }
+
+    pub(super) async fn secure() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let root = reqwest::Certificate::from_der(made.cert.der()).unwrap();
+        let client = client().tls_certs_only([root]).build().unwrap();
+        Self::start("https", Some(Arc::new(tls)), client).await
+    }
+
+    async fn start(scheme: &'static str, tls: Option<Arc<ServerConfig>>, client: Client) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join(FILE_NAME)).unwrap();
+        let store = Store::open(&folder.path().join("samples"), Default::default()).unwrap();
+        let store = Arc::new(store);
+        let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
+        let mut registry = Registry::default();
+        let meters = Meters::register(&mut registry);
+        let services = Services {
+            state: state.clone(),
+            engine: Engine::new(Arc::clone(&store), Settings::default()),
+            rules: Arc::clone(&rules),
+            readiness: Arc::clone(&readiness),
+            registry: Arc::new(registry),
+            meters,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, tls, services, shutdown.clone()));
+        for scope in Scope::ALL {
+            keep_token(&state, &scope.to_string(), &[scope], None);
+        }
+        Self {
+            state,
+            store,
+            rules,
+            readiness,
+            address,
+            client,
+            scheme,
+            shutdown,
+            server,
+            _folder: folder,
+        }
+    }
+
+    /// A request with the token of that secret; the tokens of a scope have its name as secret.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+    ) -> RequestBuilder {
+        let request =
+            self.client.request(method, format!("{}://{}{path}", self.scheme, self.address));
+        match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Status and JSON of a GET with a token for reading.
+    pub(super) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path, Some("read"))).await
+    }
+
+    /// Checks a GET's status and the whole of its JSON.
+    pub(super) async fn check(&self, path: &str, status: u16, expect: Value) {
+        let (code, body) = self.get(path).await;
+        assert_eq!((code.as_u16(), &body), (status, &expect), "{path}");
+    }
+
+    /// Checks that a GET fails with this status, type and text.
+    pub(super) async fn check_error(&self, path: &str, status: u16, kind: &str, error: &str) {
+        let expect = serde_json::json!({"status": "error", "errorType": kind, "error": error});
+        self.check(path, status, expect).await;
+    }
+
+    /// Commits samples of one series, each with its distance from [`START_MS`] in seconds.
+    pub(super) fn commit(&self, name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) {
+        let labels = Labels::new(labels.iter().copied()).with(METRIC_NAME, name);
+        let point =
+            |(seconds, value): &(i64, f64)| (labels.clone(), START_MS + seconds * 1000, *value);
+        let points = samples.iter().map(point).collect();
+        self.store.commit(vec![Append::Points { home: HostId(Uuid::nil()), points }]).unwrap();
+    }
+
+    /// Enrolls a host.
+    pub(super) fn enroll(&self, hostname: &str) -> HostId {
+        let by = by();
+        let token = NewEnrollmentToken {
+            id: hostname.to_owned(),
+            secret_hash: SecretHash::of(b"enroll"),
+            expires_at_ms: by.at_ms + 1000,
+            uses: 1,
+        };
+        self.state.create_enrollment_token(&token, &by).unwrap();
+        let attempt = EnrollmentAttempt {
+            token_id: hostname.to_owned(),
+            secret_hash: SecretHash::of(b"enroll"),
+            enrollment_id: hostname.to_owned(),
+            key_hash: SecretHash::of(hostname.as_bytes()),
+            hostname: hostname.to_owned(),
+            agent_version: "0.1.0".to_owned(),
+            fresh: HostId(Uuid::new_v4()),
+        };
+        self.state.enroll(&attempt, by.at_ms).unwrap().unwrap().0
+    }
+
+    /// Commits what a host reports.
+    pub(super) fn report(&self, host: HostId, sequence: u64, event: EventKind) {
+        let stream = StreamKey { host, epoch: Epoch([1; 16]) };
+        let record = EventRecord { sequence, event: Ok(event) };
+        self.state.commit_events(stream, &[record], START_MS).unwrap();
+    }
+
+    /// Ends the server and says how it ended.
+    pub(super) async fn stop(self) -> Result<(), ServeError> {
+        self.shutdown.cancel();
+        self.server.await.unwrap()
+    }
+}
+
+pub(super) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    (status, json)
+}
+
+pub(super) fn by() -> By {
+    By { actor: "command-line:test".to_owned(), at_ms: START_MS }
+}
+
+/// Keeps a token whose secret is its id.
+pub(super) fn keep_token(state: &State, id: &str, scopes: &[Scope], expires_at_ms: Option<i64>) {
+    let token = NewApiToken {
+        id: id.to_owned(),
+        name: "test".to_owned(),
+        secret_hash: SecretHash::of(id.as_bytes()),
+        scopes: scopes.to_vec(),
+        expires_at_ms,
+    };
+    state.create_api_token(&token, &by()).unwrap();
+}
+
+fn client() -> reqwest::ClientBuilder {
+    // Another test may have set the same provider before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy()
+}
