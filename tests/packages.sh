@@ -1,0 +1,439 @@
+#!/usr/bin/env bash
+# The packages as an operator meets them: installed by real dpkg and rpm into systems of their own, initialised, enrolled,
+# started under a real systemd, seen over the API, upgraded, removed and purged.
+#
+# Needs root and what packaging/needs lists; says that it was skipped where they are missing. The base system is fetched once
+# and kept in ${XDG_CACHE_HOME:-~/.cache}/upkeep.
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+
+# Fetching a base system is the longest step; everything after it takes seconds.
+if [ -z "${UPKEEP_PACKAGES_BOUNDED:-}" ]; then
+    UPKEEP_PACKAGES_BOUNDED=1 exec timeout --kill-after=30 1500 "$0" "$@"
+fi
+
+began=$SECONDS
+passed=0 skipped=0
+work='' leader='' container='' closed=''
+
+close() {
+    closed=yes
+    printf '%s passed, %s failed, %s skipped\n' "$passed" "$1" "$skipped"
+    printf 'packages: %s s\n' "$((SECONDS - began))"
+}
+
+skip() {
+    printf 'skipped: %s: %s\n' "$1" "$2"
+    skipped=$((skipped + 1))
+}
+
+# Runs one step; the first that fails ends the test, since the later ones stand on it.
+step() {
+    local name=$1 start=$SECONDS log=$work/step.log status=0
+    shift
+    set +e
+    (
+        set -Eeuo pipefail
+        trap 'printf "failed at line %s: %s\n" "$LINENO" "$BASH_COMMAND"' ERR
+        "$@"
+    ) >"$log" 2>&1
+    status=$?
+    set -e
+    if [ "$status" != 0 ]; then
+        printf 'FAILED: %s\n' "$name"
+        sed 's/^/    /' "$log"
+        tell_more
+        close 1
+        exit 1
+    fi
+    passed=$((passed + 1))
+    printf 'ok: %s (%s s)\n' "$name" "$((SECONDS - start))"
+}
+
+tell_more() {
+    [ -n "$leader" ] || return 0
+    if booted; then
+        inside journalctl --no-pager --lines=60 --unit='upkeep-*' 2>&1 | sed 's/^/    /' || true
+    else
+        tail -n 30 "$work"/*.service.log 2>/dev/null | sed 's/^/    /' || true
+    fi
+}
+
+clean_up() {
+    [ -n "$closed" ] || close 1
+    # With its first process the whole container ends.
+    [ -z "$leader" ] || kill -KILL "$leader" 2>/dev/null || true
+    [ -z "$container" ] || wait "$container" 2>/dev/null || true
+    [ -z "$work" ] || rm -rf --one-file-system "$work"
+}
+
+# Waits until a command succeeds, for so many seconds.
+until_true() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            echo "waited in vain for: $*"
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+equal() {
+    [ "$1" = "$2" ] && return
+    printf 'got:  %s\nwant: %s\n' "$1" "$2"
+    return 1
+}
+
+# --- the base system -----------------------------------------------------------------------------------------------------------
+
+# The release of this machine, so that what was built here also runs there.
+release_of_this_machine() {
+    (. /etc/os-release && printf '%s %s\n' "$ID" "${VERSION_CODENAME:-}")
+}
+
+mirror_of() {
+    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk -v release="$1" '$1 == release { print $2; exit }'
+}
+
+make_base() {
+    local release=$1 archive=$2 folder
+    folder=$(mktemp -d "$(dirname "$archive")/base.XXXXXX")
+    chmod 0755 "$folder"
+    # In a mount namespace of its own nothing stays mounted, whatever happens.
+    unshare --mount debootstrap --variant=minbase --include="$base_includes" "$release" "$folder" "$(mirror_of "$release")"
+    rm -rf "$folder"/var/cache/apt/archives/*.deb "$folder"/var/lib/apt/lists/*
+    tar -C "$folder" --numeric-owner -cf "$archive.part" .
+    mv "$archive.part" "$archive"
+    rm -rf --one-file-system "$folder"
+}
+
+unpack_base() {
+    local name cache archive
+    base_includes=systemd,systemd-sysv,dbus,iproute2
+    read -r name release <<<"$(release_of_this_machine)"
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/upkeep
+    mkdir -p "$cache"
+    archive=$cache/$name-$release-$(dpkg --print-architecture).tar
+    (
+        flock 9
+        [ -f "$archive" ] || make_base "$release" "$archive"
+    ) 9>"$cache/lock"
+    for tree in "$deb_tree" "$rpm_tree"; do
+        mkdir "$tree"
+        tar -C "$tree" --numeric-owner -xf "$archive"
+        echo lab >"$tree/etc/hostname"
+    done
+}
+
+# --- a machine in a folder -----------------------------------------------------------------------------------------------------
+
+inside() {
+    timeout 60 nsenter --target "$leader" --all --root --wd=/ \
+        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root "$@"
+}
+
+booted() { [ "$boots" = yes ]; }
+
+first_child() { [ -n "$(ps -o pid= --ppid "$container" 2>/dev/null)" ]; }
+
+system_is_up() {
+    case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac
+}
+
+boot() {
+    local version
+    version=$(chroot "$deb_tree" systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
+    # From 256 on systemd starts on a unified hierarchy only.
+    [ "$version" -lt 256 ] || export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+    systemd-nspawn --quiet --directory "$deb_tree" --boot --register=no --keep-unit --private-network --hostname=lab \
+        --console=pipe --capability=all </dev/null >"$work/console.log" 2>&1 &
+    container=$!
+    until_true 10 first_child >/dev/null || return 1
+    leader=$(ps -o pid= --ppid "$container" | tr -d ' ')
+    until_true 60 system_is_up >/dev/null
+}
+
+# Without systemd: the same folder with processes, mounts and a loopback device of its own.
+hold() {
+    unshare --mount --pid --net --uts --ipc --fork --kill-child sh -c \
+        "mount -t proc proc '$deb_tree/proc' && hostname lab && exec chroot '$deb_tree' sh -c 'ip link set lo up; sleep 100000'" \
+        2>"$work/console.log" &
+    container=$!
+    until_true 10 first_child >/dev/null
+    leader=$(ps -o pid= --ppid "$container" | tr -d ' ')
+    until_true 10 inside ip link show up dev lo >/dev/null
+}
+
+start_machine() {
+    boots=yes
+    boot && return
+    skip 'systemd in a container' "it does not boot here: $(tail -n 1 "$work/console.log")"
+    [ -z "$leader" ] || kill -KILL "$leader" 2>/dev/null || true
+    kill -KILL "$container" 2>/dev/null || true
+    wait "$container" 2>/dev/null || true
+    boots=no leader=''
+    hold
+}
+
+start_service() {
+    if booted; then
+        inside systemctl start "$1"
+    else
+        inside runuser -u "$1" -- "/usr/bin/$1" "$2" >"$work/$1.service.log" 2>&1 &
+    fi
+}
+
+process_of() { pgrep --nslist pid --ns "$leader" --exact --full "/usr/bin/$1 $2"; }
+
+# --- packages pending in the machine ---------------------------------------------------------------------------------------------
+
+# An installed package, and a newer one in a repository of the given origin.
+offer_update() {
+    local package=$1 label=$2 suite=$3 repository=$deb_tree/srv/lab/$1 size sum
+    mkdir -p "$work/$package/DEBIAN" "$repository"
+    printf 'Package: %s\nVersion: 1.0\nArchitecture: all\nMaintainer: lab <lab@upkeep.invalid>\nDescription: lab\n' \
+        "$package" >"$work/$package/DEBIAN/control"
+    dpkg-deb --build "$work/$package" "$deb_tree/srv/lab/$package.deb"
+    inside dpkg --install "/srv/lab/$package.deb"
+    {
+        sed 's/^Version: .*/Version: 2.0/' "$work/$package/DEBIAN/control"
+        printf 'Filename: ./%s.deb\nSize: 1\nSHA256: %064d\n' "$package" 0
+    } >"$repository/Packages"
+    read -r size sum <<<"$(stat -c %s "$repository/Packages") $(sha256sum <"$repository/Packages" | cut -d' ' -f1)"
+    printf 'Origin: Debian\nLabel: %s\nSuite: %s\nVersion: 12\nArchitectures: all\nSHA256:\n %s %s Packages\n' \
+        "$label" "$suite" "$sum" "$size" >"$repository/Release"
+    echo "deb [trusted=yes] file:/srv/lab/$package ./" >>"$deb_tree/etc/apt/sources.list"
+}
+
+offer_updates() {
+    rm -rf "$deb_tree"/etc/apt/sources.list "$deb_tree"/etc/apt/sources.list.d/*
+    offer_update upkeep-lab-plain Debian stable
+    offer_update upkeep-lab-fix Debian-Security stable-security
+    inside apt-get update
+    inside apt-get -s dist-upgrade | grep '^Inst upkeep-lab-fix .*Debian-Security'
+}
+
+# --- steps -----------------------------------------------------------------------------------------------------------------------
+
+build_packages() { PROFILE=dev OUT=$work/packages packaging/build; }
+
+exposure() {
+    systemd-analyze security --offline=true --no-pager --threshold="$2" "packaging/systemd/$1.service"
+}
+
+# Everything that packages may leave behind: files by name, users and groups by content.
+footprint() {
+    inside find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
+        -o -path /var/lib/dpkg -o -path /var/cache -o -path /dev -o -path /var/lib/systemd/random-seed \) -prune \
+        -o -print | grep -vE '^/etc/(passwd|group|shadow|gshadow)-$|^/etc/\.pwd\.lock$' | sort
+    inside sort /etc/passwd /etc/group
+}
+
+install_debs() {
+    mkdir -p "$deb_tree/srv/packages"
+    cp "$work"/packages/*.deb "$deb_tree/srv/packages/"
+    inside sh -c 'dpkg --install /srv/packages/*.deb'
+}
+
+owner_and_mode() { inside stat -c '%U %a' "$1"; }
+
+installed_as_described() {
+    local name version
+    for name in agent collector; do
+        inside getent passwd "upkeep-$name" | grep '/nologin$'
+        equal "$(owner_and_mode "/var/lib/upkeep-$name")" "upkeep-$name 700"
+        equal "$(owner_and_mode "/usr/bin/upkeep-$name")" 'root 755'
+        equal "$(owner_and_mode "/etc/upkeep/$name.toml")" 'root 644'
+        inside dpkg-query --show --showformat '${Conffiles}' "upkeep-$name" | grep "/etc/upkeep/$name.toml"
+        version=$(inside dpkg-query --show --showformat '${Version}' "upkeep-$name")
+        inside "upkeep-$name" --version | grep --fixed-strings " ${version%-*}"
+    done
+    inside dpkg --verify upkeep-agent upkeep-collector
+}
+
+services_are_off() {
+    local name
+    for name in upkeep-agent upkeep-collector; do
+        equal "$(inside systemctl is-enabled "$name")" enabled
+        equal "$(inside systemctl show --value --property=ActiveState,Result "$name" | sort | xargs)" 'inactive success'
+        inside systemctl start "$name"
+        equal "$(inside systemctl show --value --property=ActiveState,ConditionResult "$name" | sort | xargs)" 'inactive no'
+    done
+    equal "$(inside systemctl list-units --failed --no-legend --plain 'upkeep-*')" ''
+}
+
+as_collector() { inside runuser -u upkeep-collector -- upkeep-collector "$@"; }
+
+collector_is_ready() { ask /-/ready >/dev/null 2>&1; }
+
+# A GET by the name that the certificate is for; the token is read from a file.
+ask() {
+    local path=$1
+    shift
+    nsenter --target "$leader" --net curl --silent --show-error --fail-with-body --max-time 10 --noproxy '*' \
+        --cacert "$deb_tree/var/lib/upkeep-collector/ca/root.pem" --header "@$work/authorization" --get \
+        "$@" "https://localhost:9443$path"
+}
+
+start_collector() {
+    as_collector init --address localhost
+    start_service upkeep-collector serve
+    : >"$work/authorization"
+    until_true 30 collector_is_ready
+    printf 'Authorization: Bearer %s\n' "$(as_collector api-token create lab --scope admin)" >"$work/authorization"
+    ask /api/v1/hosts | jq --exit-status '.data.hosts == []'
+}
+
+enroll_agent() {
+    local strangers
+    install -m 0600 /dev/null "$deb_tree/root/token"
+    as_collector token create --address localhost:8443 >"$deb_tree/root/token"
+    inside sh -c 'runuser -u upkeep-agent -- upkeep-agent enroll --token-file - </root/token'
+    rm "$deb_tree/root/token"
+    strangers=$(inside find /var/lib/upkeep-agent /var/lib/upkeep-collector -perm /077)
+    equal "$strangers" ''
+}
+
+# The first value of an instant query.
+value_of() {
+    ask /api/v1/query --data-urlencode "query=$1" | jq --raw-output '.data.result[0].value[1] // empty'
+}
+
+has_value() { [ "$(value_of "$1")" = "$2" ]; }
+
+start_agent() {
+    start_service upkeep-agent run
+    until_true 60 has_value 'up{instance="lab",job="node"}' 1
+}
+
+patches() { ask /api/v1/hosts/lab/patches | jq "$@"; }
+
+patches_are_known() { patches --exit-status '.data.status == "known"' >/dev/null 2>&1; }
+
+probes_deliver() {
+    local size
+    until_true 30 patches_are_known
+    equal "$(patches --raw-output '.data.updates[] | "\(.package) \(.installed) \(.offered) \(.security)"' | sort | xargs)" \
+        'upkeep-lab-fix 1.0 2.0 true upkeep-lab-plain 1.0 2.0 false'
+    until_true 30 has_value 'sum(apt_upgrades_pending{instance="lab"})' 2
+    size=$(inside stat --file-system --format '%b %S' / | awk '{ printf "%.0f", $1 * $2 }')
+    equal "$(value_of 'node_filesystem_size_bytes{instance="lab",mountpoint="/"}' | awk '{ printf "%.0f", $1 }')" "$size"
+    equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/"}')" 0
+    equal "$(value_of 'count(node_scrape_collector_success{instance="lab"} == 0)')" ''
+}
+
+sandbox_holds() {
+    local name process
+    for name in upkeep-agent upkeep-collector; do
+        process=$(inside systemctl show --value --property=MainPID "$name")
+        equal "$(inside awk '/^(CapEff|CapBnd|NoNewPrivs|Seccomp):/ { print $2 }' "/proc/$process/status" | xargs)" \
+            '0000000000000000 0000000000000000 1 2'
+        equal "$(inside stat -c %U "/proc/$process")" "$name"
+        for folder in / /etc /usr /home /var/lib; do
+            if inside nsenter --target "$process" --mount touch "$folder/upkeep-was-here"; then
+                echo "$name may write to $folder"
+                return 1
+            fi
+        done
+        inside nsenter --target "$process" --mount touch "/var/lib/$name/lab" && rm "$deb_tree/var/lib/$name/lab"
+    done
+}
+
+configuration_survives_upgrade() {
+    echo '# changed by the operator' >>"$deb_tree/etc/upkeep/agent.toml"
+    inside sh -c 'dpkg --install /srv/packages/*.deb'
+    tail -n 1 "$deb_tree/etc/upkeep/agent.toml" | grep 'changed by the operator'
+    if booted; then
+        equal "$(inside systemctl is-active upkeep-agent upkeep-collector | xargs)" 'active active'
+    fi
+    until_true 30 collector_is_ready
+}
+
+remove_debs() {
+    inside dpkg --remove upkeep-agent upkeep-collector
+    if booted; then
+        equal "$(inside systemctl list-units --no-legend --plain --state=active,failed 'upkeep-*')" ''
+    fi
+    test ! -e "$deb_tree/usr/bin/upkeep-agent"
+    test -e "$deb_tree/var/lib/upkeep-agent/identity.json"
+    test -e "$deb_tree/var/lib/upkeep-collector/ca/root.pem"
+    test -e "$deb_tree/etc/upkeep/agent.toml"
+}
+
+purge_debs() {
+    inside dpkg --purge upkeep-agent upkeep-collector
+    rm -r "$deb_tree/srv/packages"
+    footprint >"$work/after"
+    diff "$work/before" "$work/after"
+}
+
+in_rpm_tree() {
+    unshare --mount sh -c "mount -t proc proc '$rpm_tree/proc' && exec \"\$@\"" sh "$@"
+}
+
+rpm_in_tree() { in_rpm_tree rpm --root "$rpm_tree" --dbpath /var/lib/rpm "$@"; }
+
+install_rpms() {
+    rpm_in_tree --initdb
+    rpm_in_tree --install --nodeps "$work"/packages/*.rpm
+    rpm_in_tree --verify --nodeps upkeep-agent upkeep-collector
+    for name in agent collector; do
+        equal "$(in_rpm_tree chroot "$rpm_tree" stat -c '%U %a' "/var/lib/upkeep-$name")" "upkeep-$name 700"
+        chroot "$rpm_tree" "/usr/bin/upkeep-$name" --version
+        rpm_in_tree --query --configfiles "upkeep-$name" | grep "/etc/sysconfig/upkeep-$name"
+        test ! -e "$rpm_tree/etc/default/upkeep-$name"
+    done
+}
+
+erase_rpms() {
+    echo '# changed by the operator' >>"$rpm_tree/etc/upkeep/agent.toml"
+    touch "$rpm_tree/var/lib/upkeep-agent/identity.json"
+    rpm_in_tree --erase upkeep-agent upkeep-collector
+    equal "$(rpm_in_tree --query --all)" ''
+    equal "$(find "$rpm_tree/etc/upkeep" -type f)" "$rpm_tree/etc/upkeep/agent.toml.rpmsave"
+    equal "$(find "$rpm_tree/usr" "$rpm_tree/etc/systemd" -name '*upkeep*')" ''
+    test -e "$rpm_tree/var/lib/upkeep-agent/identity.json"
+}
+
+# --- the way through -------------------------------------------------------------------------------------------------------------
+
+if [ "$(id -u)" != 0 ]; then
+    skip 'the packages' 'installing them into a system of their own needs root'
+    close 0
+    exit 0
+fi
+if ! missing=$(packaging/install-needs --missing build package tree); then
+    skip 'the packages' "missing on this machine: $missing"
+    close 0
+    exit 0
+fi
+
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+work=$(mktemp -d /var/tmp/upkeep-packages.XXXXXX)
+deb_tree=$work/deb rpm_tree=$work/rpm boots=no
+
+step 'packages are built' build_packages
+step 'agent: exposure of at most 1.6' exposure upkeep-agent 16
+step 'collector: exposure of at most 1.3' exposure upkeep-collector 13
+step 'two clean systems are unpacked' unpack_base
+start_machine
+step 'the clean system has two updates pending' offer_updates
+footprint >"$work/before"
+step 'debs install' install_debs
+step 'users, files and modes are as described' installed_as_described
+if booted; then step 'services stay off, quietly, before init and enrollment' services_are_off; fi
+step 'collector is initialised, serves, and knows nobody' start_collector
+step 'agent is enrolled with a token from a file' enroll_agent
+step 'agent runs and is seen' start_agent
+step 'filesystems and pending updates come out of the sandbox' probes_deliver
+if booted; then step 'sandbox holds' sandbox_holds; fi
+step 'changed configuration and running services survive an upgrade' configuration_survives_upgrade
+step 'state and configuration survive removal' remove_debs
+step 'purge leaves nothing over' purge_debs
+step 'rpms install with users, modes and configuration' install_rpms
+step 'rpms are erased; changed configuration and state stay' erase_rpms
+close 0
