@@ -201,7 +201,7 @@ pub(crate) fn quantile(quantile: f64, values: &mut [f64]) -> f64 {
     if quantile > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|one, other| nan_first(*one, *other));
+    values.sort_unstable_by(|one, other| nan_first(*one, *other));
     let last = values.len() - 1;
     let rank = quantile * last as f64;
     let lower = rank.floor();

@@ -80,7 +80,9 @@ impl Evaluator<'_> {
         let groups = Groups::new(&aggregate.grouping, &columns);
         let mut results = Vec::new();
         for members in groups.columns(&columns) {
-            self.budget.charge(grid.steps())?;
+            // A state is larger than a value, and there is one a step for a while.
+            let values_each = 1 + size_of::<Option<A>>() / size_of::<f64>();
+            self.budget.charge(grid.steps().saturating_mul(values_each))?;
             let mut states: Vec<Option<A>> = vec![None; grid.steps()];
             for column in &members {
                 for (state, &value) in states.iter_mut().zip(&column.values) {

@@ -36,8 +36,8 @@ impl Evaluator<'_> {
                 self.budget.work(groups.members(group).len())?;
                 candidates.clear();
                 candidates.extend(at_step(&columns, groups.members(group), step));
-                candidates.sort_by(|one, other| compare(operation, one.1, other.1));
-                for &(index, value) in candidates.iter().take(count) {
+                keep_best(operation, &mut candidates, count);
+                for &(index, value) in &candidates {
                     let column = kept.get_mut(index);
                     if let Some(slot) = column.and_then(|column| column.values.get_mut(step)) {
                         *slot = value;
@@ -71,14 +71,24 @@ fn at_step(
     })
 }
 
+/// Leaves the best candidates, the best one first.
+fn keep_best(operation: Aggregation, candidates: &mut Vec<(usize, f64)>, count: usize) {
+    let order = |one: &(usize, f64), other: &(usize, f64)| compare(operation, *one, *other);
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count, order);
+        candidates.truncate(count);
+    }
+    candidates.sort_unstable_by(order);
+}
+
 /// NaN comes last either way; equal values keep the order of their series.
-fn compare(operation: Aggregation, one: f64, other: f64) -> Ordering {
+fn compare(operation: Aggregation, one: (usize, f64), other: (usize, f64)) -> Ordering {
     let by_value = match operation {
-        Aggregation::Topk => other.partial_cmp(&one),
-        Aggregation::Bottomk => one.partial_cmp(&other),
-        _ => return Ordering::Equal,
+        Aggregation::Topk => other.1.partial_cmp(&one.1),
+        Aggregation::Bottomk => one.1.partial_cmp(&other.1),
+        _ => Some(Ordering::Equal),
     };
-    by_value.unwrap_or_else(|| one.is_nan().cmp(&other.is_nan()))
+    by_value.unwrap_or_else(|| one.1.is_nan().cmp(&other.1.is_nan())).then(one.0.cmp(&other.0))
 }
 
 fn checked(count: f64) -> Result<usize, EvalError> {

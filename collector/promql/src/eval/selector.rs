@@ -141,6 +141,8 @@ impl Evaluator<'_> {
         let after_ms = first_ms.saturating_sub(subquery.range_ms);
         let start_ms = after_ms.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
         let inner = Grid::span(start_ms, last_ms, step_ms);
+        // Every node below keeps at least a column of this length.
+        self.budget.charge(inner.steps())?;
         let columns =
             if inner.steps() == 0 { Vec::new() } else { self.vector(&subquery.expression, inner)? };
         let series = columns

@@ -118,7 +118,7 @@ pub(super) fn refused_feature(text: &str) -> Option<ParseError> {
         match (before, word) {
             (_, "smoothed") => return named("modifier \"smoothed\""),
             (_, "anchored") => return named("modifier \"anchored\""),
-            (_, "info") => return named("function \"info\""),
+            (_, "info") if code.contains("info(") => return named("function \"info\""),
             ("offset", "step" | "range" | "min_of" | "max_of") => {
                 return named("a duration expression");
             }
@@ -127,7 +127,9 @@ pub(super) fn refused_feature(text: &str) -> Option<ParseError> {
     }
     let computed = |inside: &str| inside.contains(['+', '-', '*', '/', '%', '^', '(']);
     let offsets = code.split("offset").skip(1).map(str::trim_start);
-    let in_offset = offsets.into_iter().any(|rest| rest.starts_with(['(', '-', '+']));
+    let in_offset = offsets.into_iter().any(|rest| {
+        rest.starts_with('(') || rest.trim_start_matches(['-', '+', ' ']).starts_with('(')
+    });
     if in_brackets(&code).any(computed) || in_offset {
         return named("a duration expression");
     }

@@ -15,7 +15,8 @@ pub(super) fn rate(
     grid: Grid,
 ) -> Result<Evaluated, EvalError> {
     counter(evaluator, call, grid, |window| {
-        Some(change(window, true)? / seconds(window.through_ms - window.after_ms))
+        let change = change(window, true)?;
+        Some(change.sampled * (change.factor / seconds(window.through_ms - window.after_ms)))
     })
 }
 
@@ -24,11 +25,23 @@ pub(super) fn increase(
     call: &Call,
     grid: Grid,
 ) -> Result<Evaluated, EvalError> {
-    counter(evaluator, call, grid, |window| change(window, true))
+    counter(evaluator, call, grid, |window| change(window, true).map(Change::extended))
 }
 
 pub(super) fn delta(window: &Window<'_>, _: &[f64]) -> Option<f64> {
-    change(window, false)
+    change(window, false).map(Change::extended)
+}
+
+/// The change between the samples of a window, and the factor that extends it to its borders.
+struct Change {
+    sampled: f64,
+    factor: f64,
+}
+
+impl Change {
+    fn extended(self) -> f64 {
+        self.sampled * self.factor
+    }
 }
 
 fn counter(
@@ -58,14 +71,14 @@ fn note_gauge(evaluator: &mut Evaluator<'_>, column: &Column) {
 /// The change from the first to the last sample, extended to the borders of the window: all the
 /// way where a sample is about as near to the border as the samples are to each other, otherwise
 /// by half their distance. A counter is not extended to before where it would have been zero.
-fn change(window: &Window<'_>, is_counter: bool) -> Option<f64> {
+fn change(window: &Window<'_>, is_counter: bool) -> Option<Change> {
     let (&first_ms, &last_ms) = (window.times.first()?, window.times.last()?);
     let (&first, &last) = (window.values.first()?, window.values.last()?);
     if window.values.len() < 2 || last_ms == first_ms {
         return None;
     }
-    let lost = if is_counter { lost_to_resets(window.values) } else { 0.0 };
-    let change = last - first + lost;
+    let change = last - first;
+    let change = if is_counter { with_resets(change, window.values) } else { change };
     let sampled = seconds(last_ms - first_ms);
     let distance = sampled / (window.values.len() - 1) as f64;
     let mut before = within_reach(seconds(first_ms - window.after_ms), distance);
@@ -73,13 +86,13 @@ fn change(window: &Window<'_>, is_counter: bool) -> Option<f64> {
     if is_counter && change > 0.0 && first >= 0.0 {
         before = before.min(sampled * (first / change));
     }
-    Some(change * ((sampled + before + after) / sampled))
+    Some(Change { sampled: change, factor: (sampled + before + after) / sampled })
 }
 
 /// A counter that is lower than before has started again from zero.
-fn lost_to_resets(values: &[f64]) -> f64 {
+fn with_resets(change: f64, values: &[f64]) -> f64 {
     let pairs = values.iter().zip(values.iter().skip(1));
-    pairs.filter(|(before, after)| after < before).map(|(before, _)| before).sum()
+    pairs.filter(|(before, after)| after < before).fold(change, |sum, (before, _)| sum + before)
 }
 
 fn within_reach(to_border: f64, distance: f64) -> f64 {
