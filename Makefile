@@ -8,6 +8,7 @@ help: ## Say what there is to make
 
 demo: ## Start a collector and an agent of this machine, and show its health and patches
 	@packaging/install-needs build
+	@cargo build --workspace --bins --quiet
 	@cargo run --quiet --package upkeep-tests --bin demo
 
 test: ## Check formatting, lints and documentation, then run every test
@@ -15,6 +16,7 @@ test: ## Check formatting, lints and documentation, then run every test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+	cargo build --workspace --bins --quiet
 	if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace && cargo test --workspace --doc --quiet; \
 	else cargo test --workspace; fi
@@ -26,7 +28,8 @@ package: ## Build both programs as deb and rpm into packaging/dist (PROFILE=dev 
 
 bench: ## Measure cost and speed, and print the figures
 	@packaging/install-needs build
-	@cargo run --quiet --package upkeep-tests --bin bench
+	@cargo build --workspace --bins --release --quiet
+	@cargo run --release --quiet --package upkeep-tests --bin bench
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build

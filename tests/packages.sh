@@ -114,7 +114,7 @@ unpack_base() {
     local name cache archive
     base_includes=systemd,systemd-sysv,dbus,iproute2
     read -r name release <<<"$(release_of_this_machine)"
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/upkeep
+    cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/upkeep
     mkdir -p "$cache"
     archive=$cache/$name-$release-$(dpkg --print-architecture).tar
     (
@@ -402,12 +402,10 @@ erase_rpms() {
 
 if [ "$(id -u)" != 0 ]; then
     skip 'the packages' 'installing them into a system of their own needs root'
-    close 0
     exit 0
 fi
 if ! missing=$(packaging/install-needs --missing build package tree); then
     skip 'the packages' "missing on this machine: $missing"
-    close 0
     exit 0
 fi
 
