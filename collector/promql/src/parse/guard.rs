@@ -14,7 +14,7 @@ pub(super) fn check(text: &str) -> Result<(), ParseError> {
     within("bytes", text.len(), MAX_BYTES)?;
     let code = without_strings(text)?;
     check_size(&code)?;
-    check_durations(&code)
+    check_durations(&code.to_lowercase())
 }
 
 fn within(what: &str, number: usize, limit: usize) -> Result<(), ParseError> {
@@ -94,9 +94,13 @@ const MAX_SECONDS: f64 = 1e12;
 
 fn check_durations(code: &str) -> Result<(), ParseError> {
     let in_ranges = in_brackets(code).flat_map(|inside| inside.split(':'));
-    let in_offsets = code.split("offset").skip(1).filter_map(|rest| rest.split_whitespace().next());
+    let in_offsets = code.split("offset").skip(1).map(|rest| {
+        let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "+-".contains(c));
+        rest.split(|c: char| !c.is_alphanumeric() && c != '.').next().unwrap_or_default()
+    });
     for text in in_ranges.chain(in_offsets).map(str::trim) {
-        if text.parse::<f64>().is_ok_and(|seconds| seconds.abs() > MAX_SECONDS) {
+        let seconds = text.parse::<f64>();
+        if seconds.is_ok_and(|seconds| seconds.is_nan() || seconds.abs() > MAX_SECONDS) {
             return Err(ParseError::Invalid(format!("duration out of range: {text}")));
         }
     }

@@ -154,7 +154,9 @@ mod tests {
         check(&format!("a{{b=\"{}\"}}", "x".repeat(70_000)), "bytes, the limit is");
         check("a[1e30]", "parse error");
         check("a[1e400]", "parse error");
-        check("a offset 1e30", "parse error");
+        check("a offset 1e30", "duration out of range: 1e30");
+        check("a OFFSET -Inf, 1", "duration out of range: inf");
+        check("a offset nan", "duration out of range: nan");
     }
 
     #[test]
