@@ -1,10 +1,12 @@
 //! How domain types stand in columns.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Row;
 use rusqlite::types::{FromSqlError, Type};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use upkeep_model::{Epoch, HostId, Lane};
+use upkeep_model::{Epoch, HostId, Labels, Lane};
 use uuid::Uuid;
 
 /// A host's identity in a text column.
@@ -44,6 +46,11 @@ pub(super) fn big(number: u64) -> i64 {
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, name: &str) -> rusqlite::Result<T> {
     let text: String = row.get(name)?;
     serde_json::from_str(&text).map_err(|error| broken(name, error))
+}
+
+/// A label set in a text column, which holds an object of names to values.
+pub(super) fn labels(row: &Row<'_>, name: &str) -> rusqlite::Result<Labels> {
+    json::<BTreeMap<String, String>>(row, name).map(Labels::new)
 }
 
 /// A structure in a text column that may be NULL.

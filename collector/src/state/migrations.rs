@@ -5,7 +5,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{StateError, api_tokens, audit, enrollments, events, hosts, tokens, updates};
+use super::{
+    StateError, alerts, api_tokens, audit, enrollments, events, hosts, rule_alerts, tokens, updates,
+};
 
 /// One step of the schema.
 pub(super) struct Migration {
@@ -22,6 +24,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "API tokens", sql: api_tokens::SCHEMA },
     Migration { name: "updates", sql: updates::SCHEMA },
     Migration { name: "events", sql: events::SCHEMA },
+    Migration { name: "alerts of rules", sql: rule_alerts::SCHEMA },
+    Migration { name: "alerts and notifications", sql: alerts::SCHEMA },
 ];
 
 /// Brings a database up to date, each step in a transaction of its own.

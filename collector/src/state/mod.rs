@@ -8,6 +8,7 @@
 //! Every function blocks; asynchronous callers go through `tokio::task::spawn_blocking`. Several
 //! processes may have the database open: the command line changes it while the server runs.
 
+mod alerts;
 mod api_tokens;
 mod audit;
 mod column;
@@ -15,6 +16,7 @@ mod enrollments;
 mod events;
 mod hosts;
 mod migrations;
+mod rule_alerts;
 mod secret;
 mod tokens;
 mod updates;
@@ -29,6 +31,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use thiserror::Error;
 
+pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
 pub use enrollments::{
@@ -36,6 +39,7 @@ pub use enrollments::{
 };
 pub use events::{CommittedEvents, DeclaredGap, EventRecord, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
+pub use rule_alerts::{RuleAlert, RuleAlertChanges, RuleAlertStage};
 pub use secret::SecretHash;
 pub use tokens::{EnrollmentToken, NewEnrollmentToken};
 pub use updates::{HostUpdates, PendingUpdate};

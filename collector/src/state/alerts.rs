@@ -1,0 +1,262 @@
+//! The alerts that are to be told, and what was told to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Row, params};
+use upkeep_model::Labels;
+
+use super::{State, StateError, column};
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE alerts (
+    fingerprint   TEXT PRIMARY KEY,
+    labels        TEXT NOT NULL,
+    annotations   TEXT NOT NULL,
+    generator_url TEXT NOT NULL,
+    starts_at     BIGINT NOT NULL,
+    ends_at       BIGINT
+);
+CREATE TABLE notifications (
+    receiver  TEXT NOT NULL,
+    channel   BIGINT NOT NULL,
+    group_key TEXT NOT NULL,
+    firing    TEXT NOT NULL,
+    resolved  TEXT NOT NULL,
+    sent_at   BIGINT,
+    failed_at BIGINT,
+    failure   TEXT,
+    PRIMARY KEY (receiver, channel, group_key)
+);
+";
+
+/// An alert as the dispatcher last knew it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAlert {
+    /// The hash of the labels, as it is shown.
+    pub fingerprint: String,
+    /// Its labels, `alertname` among them.
+    pub labels: Labels,
+    /// Texts for people.
+    pub annotations: BTreeMap<String, String>,
+    /// Where the rule can be seen.
+    pub generator_url: String,
+    /// When it began to fire, in milliseconds since 1970.
+    pub starts_at_ms: i64,
+    /// When it was resolved, in milliseconds since 1970; `None` while it fires.
+    pub ends_at_ms: Option<i64>,
+}
+
+/// One channel of a receiver, as far as one group of alerts is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NotificationKey {
+    /// The receiver's name.
+    pub receiver: String,
+    /// The place of the channel among the receiver's.
+    pub channel: usize,
+    /// The group's key.
+    pub group: String,
+}
+
+/// What a channel was told about a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotificationRecord {
+    /// Fingerprints of the alerts that it was told are firing.
+    pub firing: BTreeSet<String>,
+    /// Fingerprints of the alerts that it was told are resolved.
+    pub resolved: BTreeSet<String>,
+    /// When it was told, in milliseconds since 1970; `None` if it never was.
+    pub sent_at_ms: Option<i64>,
+    /// When telling it failed since then, in milliseconds since 1970, and why.
+    pub failure: Option<(i64, String)>,
+}
+
+/// What is to be stored together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertChanges {
+    /// Alerts that are new or stand differently.
+    pub stored: Vec<StoredAlert>,
+    /// Fingerprints of alerts that are over and told.
+    pub removed: Vec<String>,
+    /// What channels were told.
+    pub told: Vec<(NotificationKey, NotificationRecord)>,
+    /// Groups that are over.
+    pub ended: Vec<NotificationKey>,
+}
+
+impl AlertChanges {
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+            && self.removed.is_empty()
+            && self.told.is_empty()
+            && self.ended.is_empty()
+    }
+}
+
+impl State {
+    /// Every alert that is not over and told.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn alerts(&self) -> Result<Vec<StoredAlert>, StateError> {
+        self.read("reading alerts", |transaction| {
+            transaction
+                .prepare("SELECT * FROM alerts ORDER BY fingerprint")?
+                .query_map([], stored_alert)?
+                .collect()
+        })
+    }
+
+    /// What every channel was told about groups that are not over.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn notifications(
+        &self,
+    ) -> Result<BTreeMap<NotificationKey, NotificationRecord>, StateError> {
+        self.read("reading notifications", |transaction| {
+            transaction
+                .prepare("SELECT * FROM notifications")?
+                .query_map([], notification)?
+                .collect()
+        })
+    }
+
+    /// Stores changes, all or none.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn change_alerts(&self, changes: &AlertChanges) -> Result<(), StateError> {
+        self.write("storing alerts", |transaction| {
+            let mut store = transaction.prepare_cached(
+                "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at,
+                 ends_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations,
+                 generator_url = excluded.generator_url, starts_at = excluded.starts_at,
+                 ends_at = excluded.ends_at",
+            )?;
+            for alert in &changes.stored {
+                store.execute(params![
+                    alert.fingerprint,
+                    column::to_json(&alert.labels)?,
+                    column::to_json(&alert.annotations)?,
+                    alert.generator_url,
+                    alert.starts_at_ms,
+                    alert.ends_at_ms,
+                ])?;
+            }
+            let mut remove =
+                transaction.prepare_cached("DELETE FROM alerts WHERE fingerprint = ?1")?;
+            for fingerprint in &changes.removed {
+                remove.execute([fingerprint])?;
+            }
+            let mut tell = transaction.prepare_cached(
+                "INSERT INTO notifications (receiver, channel, group_key, firing, resolved, sent_at,
+                 failed_at, failure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (receiver, channel, group_key) DO UPDATE SET firing = excluded.firing,
+                 resolved = excluded.resolved, sent_at = excluded.sent_at,
+                 failed_at = excluded.failed_at, failure = excluded.failure",
+            )?;
+            for (key, record) in &changes.told {
+                let (failed_at, failure) = record.failure.clone().unzip();
+                tell.execute(params![
+                    key.receiver,
+                    channel_number(key),
+                    key.group,
+                    column::to_json(&record.firing)?,
+                    column::to_json(&record.resolved)?,
+                    record.sent_at_ms,
+                    failed_at,
+                    failure,
+                ])?;
+            }
+            let mut end = transaction.prepare_cached(
+                "DELETE FROM notifications
+                 WHERE receiver = ?1 AND channel = ?2 AND group_key = ?3",
+            )?;
+            for key in &changes.ended {
+                end.execute(params![key.receiver, channel_number(key), key.group])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn channel_number(key: &NotificationKey) -> i64 {
+    i64::try_from(key.channel).unwrap_or(i64::MAX)
+}
+
+fn stored_alert(row: &Row<'_>) -> rusqlite::Result<StoredAlert> {
+    Ok(StoredAlert {
+        fingerprint: row.get("fingerprint")?,
+        labels: column::labels(row, "labels")?,
+        annotations: column::json(row, "annotations")?,
+        generator_url: row.get("generator_url")?,
+        starts_at_ms: row.get("starts_at")?,
+        ends_at_ms: row.get("ends_at")?,
+    })
+}
+
+fn notification(row: &Row<'_>) -> rusqlite::Result<(NotificationKey, NotificationRecord)> {
+    let key = NotificationKey {
+        receiver: row.get("receiver")?,
+        channel: usize::try_from(column::unsigned(row, "channel")?).unwrap_or(usize::MAX),
+        group: row.get("group_key")?,
+    };
+    let failed_at: Option<i64> = row.get("failed_at")?;
+    let record = NotificationRecord {
+        firing: column::json(row, "firing")?,
+        resolved: column::json(row, "resolved")?,
+        sent_at_ms: row.get("sent_at")?,
+        failure: failed_at.zip(row.get("failure")?),
+    };
+    Ok((key, record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state;
+
+    #[test]
+    fn alerts_and_what_was_told_survive() {
+        let (_folder, state) = state::temporary();
+        let mut alert = StoredAlert {
+            fingerprint: "1f".to_owned(),
+            labels: Labels::new([("alertname", "Down"), ("instance", "web1")]),
+            annotations: BTreeMap::from([("summary".to_owned(), "it's \"down\"".to_owned())]),
+            generator_url: "https://upkeep/rules".to_owned(),
+            starts_at_ms: 5,
+            ends_at_ms: None,
+        };
+        let key = NotificationKey { receiver: "ops".to_owned(), channel: 1, group: "{}:{}".into() };
+        let mut record = NotificationRecord {
+            firing: BTreeSet::from(["1f".to_owned()]),
+            sent_at_ms: Some(7),
+            ..NotificationRecord::default()
+        };
+        let store = |alert: &StoredAlert, record: &NotificationRecord| {
+            let changes = AlertChanges {
+                stored: vec![alert.clone()],
+                told: vec![(key.clone(), record.clone())],
+                ..AlertChanges::default()
+            };
+            state.change_alerts(&changes).unwrap();
+            assert_eq!(state.alerts().unwrap(), [alert.clone()]);
+            let expect = BTreeMap::from([(key.clone(), record.clone())]);
+            assert_eq!(state.notifications().unwrap(), expect);
+        };
+        store(&alert, &record);
+        alert.ends_at_ms = Some(9);
+        record.failure = Some((8, "status 503".to_owned()));
+        store(&alert, &record);
+
+        let over = AlertChanges {
+            removed: vec!["1f".to_owned()],
+            ended: vec![key],
+            ..AlertChanges::default()
+        };
+        state.change_alerts(&over).unwrap();
+        assert!(state.alerts().unwrap().is_empty() && state.notifications().unwrap().is_empty());
+    }
+}
