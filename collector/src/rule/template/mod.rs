@@ -1,0 +1,195 @@
+//! Templates in rules' labels and annotations: Go's template language with Prometheus' variables
+//! and functions.
+//!
+//! Available are `$labels`, `$value`, `$externalLabels` (empty here), `$externalURL`, the same as
+//! fields (`.Labels`, `.Value`, …), the language's own control flow and functions, and those that
+//! [`function`] lists. A template can read only what it is given: `query` asks PromQL, and nothing
+//! reaches files, commands or the environment. What it writes is cut at [`MAX_OUTPUT`], and how
+//! often it may loop is limited.
+
+mod function;
+mod number;
+mod syntax;
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use gotmpl::Value;
+use thiserror::Error;
+use upkeep_model::{Labels, METRIC_NAME};
+use upkeep_promql::Point;
+
+/// The most bytes that a template writes; enough for any message that a person reads.
+const MAX_OUTPUT: usize = 16 * 1024;
+
+/// The most turns that all loops of one template may take together.
+const MAX_TURNS: u64 = 10_000;
+
+/// The name under which a parsed text is kept inside the engine.
+const ROOT: &str = "text";
+
+/// Why a template cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// The text does not follow the grammar.
+    #[error("template `{template}`: line {line}, column {column}: {message}")]
+    Syntax {
+        /// The label or annotation.
+        template: String,
+        /// Line within the text, from 1.
+        line: usize,
+        /// Column within the line, from 1.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// The text uses a function that does not exist.
+    #[error("template `{template}`: function `{name}` is not known")]
+    UnknownFunction {
+        /// The label or annotation.
+        template: String,
+        /// The function.
+        name: String,
+    },
+    /// The text uses a variable that it does not define.
+    #[error("template `{template}`: variable `{name}` is not defined")]
+    UnknownVariable {
+        /// The label or annotation.
+        template: String,
+        /// The variable.
+        name: String,
+    },
+    /// It could not be filled in.
+    #[error("template `{template}`: {message}")]
+    Render {
+        /// The label or annotation.
+        template: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// Answers `query` inside templates.
+pub type Ask = Arc<dyn Fn(&str) -> Result<Vec<Point>, String> + Send + Sync>;
+
+/// A compiled template.
+pub struct Template {
+    name: String,
+    text: String,
+    /// `None` for a text without actions, which stands for itself.
+    compiled: Option<gotmpl::Template>,
+}
+
+/// What templates of one alert see.
+pub struct Context(Value);
+
+impl Context {
+    /// The context of an alert: the labels of its series, the expression's value, the address of
+    /// this server, and how to ask PromQL.
+    pub fn new(labels: &Labels, value: f64, external_url: &str, ask: &Ask) -> Self {
+        let ask = Arc::clone(ask);
+        let query = move |arguments: &[Value]| function::query(arguments, &ask);
+        Self(Value::from_entries([
+            ("Labels".to_owned(), labels_value(labels)),
+            ("Value".to_owned(), Value::Float(value)),
+            ("ExternalLabels".to_owned(), labels_value(&Labels::default())),
+            ("ExternalURL".to_owned(), text_value(external_url)),
+            (syntax::QUERY_FIELD.to_owned(), Value::Function(Arc::new(query))),
+        ]))
+    }
+}
+
+impl Template {
+    /// Compiles the text of the label or annotation `name`.
+    ///
+    /// # Errors
+    /// When the text does not follow the grammar, or names an unknown function or variable.
+    pub fn compile(name: &str, text: &str) -> Result<Self, TemplateError> {
+        let compiled = if text.contains("{{") { Some(compile(name, text)?) } else { None };
+        Ok(Self { name: name.to_owned(), text: text.to_owned(), compiled })
+    }
+
+    /// A text that stands for itself, whatever is in it.
+    pub fn verbatim(name: &str, text: &str) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned(), compiled: None }
+    }
+
+    /// The label or annotation that it fills.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text that was compiled.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Fills it in; what exceeds [`MAX_OUTPUT`] is cut, with an ellipsis in its place.
+    ///
+    /// # Errors
+    /// When a function is given what it cannot use, a query fails, or loops do not end.
+    pub fn render(&self, context: &Context) -> Result<String, TemplateError> {
+        let Some(compiled) = &self.compiled else {
+            return Ok(self.text.clone());
+        };
+        let mut output = Output::default();
+        match compiled.execute_template_fmt(&mut output, ROOT, &context.0) {
+            Ok(()) => Ok(output.text),
+            Err(_) if output.is_full => Ok(output.text + "…"),
+            Err(error) => Err(TemplateError::Render {
+                template: self.name.clone(),
+                message: error.to_string(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Template({}: {:?})", self.name, self.text)
+    }
+}
+
+fn compile(name: &str, text: &str) -> Result<gotmpl::Template, TemplateError> {
+    let syntax = syntax::parse(name, text)?;
+    let engine = gotmpl::Template::new(ROOT).funcs(function::all()).max_range_iters(MAX_TURNS);
+    let engine = engine.add_parse_tree(ROOT, syntax.tree);
+    Ok(syntax
+        .defines
+        .into_iter()
+        .fold(engine, |engine, define| engine.add_parse_tree(&define.name, define.body)))
+}
+
+fn labels_value(labels: &Labels) -> Value {
+    let entries = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+    Value::Map(Arc::new(
+        entries.map(|(name, value)| (Arc::from(name), text_value(value))).collect(),
+    ))
+}
+
+fn text_value(text: &str) -> Value {
+    Value::String(Arc::from(text))
+}
+
+/// Collects what a template writes, up to the limit.
+#[derive(Default)]
+struct Output {
+    text: String,
+    is_full: bool,
+}
+
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_OUTPUT.saturating_sub(self.text.len());
+        let fits = text.get(..text.floor_char_boundary(room)).unwrap_or(text);
+        self.text.push_str(fits);
+        if fits.len() < text.len() {
+            self.is_full = true;
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
