@@ -80,6 +80,15 @@ impl Rule {
         }
     }
 
+    /// Whether a template of the rule may ask PromQL.
+    pub fn asks(&self) -> bool {
+        let annotations = match &self.kind {
+            Kind::Record { .. } => &[][..],
+            Kind::Alert(alert) => &alert.annotations,
+        };
+        self.labels.iter().chain(annotations).any(Template::asks)
+    }
+
     /// Why the rule notifies nobody, if it does not: it must say what to do and what for, and be
     /// of more than informational severity. Without `require_outcome` every alerting rule notifies.
     pub fn muted(&self, require_outcome: bool) -> Option<Muted> {

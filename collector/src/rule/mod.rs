@@ -1,9 +1,61 @@
 //! Rules: read from Prometheus' rule files, evaluated on a schedule, their alerts handed on.
+//!
+//! [`load`] reads all files, or says everything that is wrong with them; [`schedule::run`] evaluates
+//! each group on its interval until it is stopped; a [`Board`] shows at any time how they do.
 
+mod alert_rule;
+mod check;
 pub mod file;
+mod group;
+#[cfg(test)]
+mod memory;
+mod record;
+pub mod schedule;
 mod snapshot;
 pub mod template;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use upkeep_promql::Limits;
+
+pub use alert_rule::{AlertRule, Candidate, RESOLVED_RETENTION, Reason, Transition};
+pub use check::{Report, check, load};
+pub use record::{RecordError, RecordedPoint, Recorder};
 pub use snapshot::{
     AlertStatus, Board, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus, Snapshot,
 };
+
+/// What can be set about rules.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Rule files, and folders whose `*.yml` and `*.yaml` files are rule files.
+    pub files: Vec<PathBuf>,
+    /// How often a group is evaluated that does not say so itself.
+    pub interval: Duration,
+    /// Whether only rules with `action` and `outcome`, and above the severity `info`, notify.
+    pub require_outcome: bool,
+    /// The address under which people reach this server; links in messages begin with it.
+    pub external_url: String,
+    /// How long the evaluation of one rule may take.
+    pub timeout: Duration,
+    /// What the evaluation of one rule may use; its deadline comes from `timeout`.
+    pub limits: Limits,
+    /// How long hosts have to come back after an outage of the collector before an alert from
+    /// before counts as resolved merely since its series is not there.
+    pub settle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            files: vec![PathBuf::from("/etc/upkeep/rules.d")],
+            interval: Duration::from_secs(15),
+            require_outcome: true,
+            external_url: String::new(),
+            timeout: Duration::from_mins(2),
+            limits: Limits::default(),
+            settle: Duration::from_mins(5),
+        }
+    }
+}

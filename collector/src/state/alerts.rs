@@ -242,7 +242,7 @@ mod tests {
                 ..AlertChanges::default()
             };
             state.change_alerts(&changes).unwrap();
-            assert_eq!(state.alerts().unwrap(), [alert.clone()]);
+            assert_eq!(state.alerts().unwrap(), std::slice::from_ref(alert));
             let expect = BTreeMap::from([(key.clone(), record.clone())]);
             assert_eq!(state.notifications().unwrap(), expect);
         };

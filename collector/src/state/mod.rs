@@ -39,7 +39,7 @@ pub use enrollments::{
 };
 pub use events::{CommittedEvents, DeclaredGap, EventRecord, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
-pub use rule_alerts::{RuleAlert, RuleAlertChanges, RuleAlertStage};
+pub use rule_alerts::{RuleAlert, RuleAlertChanges};
 pub use secret::SecretHash;
 pub use tokens::{EnrollmentToken, NewEnrollmentToken};
 pub use updates::{HostUpdates, PendingUpdate};

@@ -20,36 +20,13 @@ CREATE TABLE rule_alerts (
     labels            TEXT NOT NULL,
     annotations       TEXT NOT NULL,
     value             DOUBLE PRECISION,
-    stage             TEXT NOT NULL,
-    stage_since       BIGINT NOT NULL,
     active_at         BIGINT NOT NULL,
+    fired_at          BIGINT,
+    resolved_at       BIGINT,
     keep_firing_since BIGINT,
     PRIMARY KEY (rule_group, rule, fingerprint)
 );
 ";
-
-/// How far an alert has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleAlertStage {
-    /// Its condition holds, not yet for long enough.
-    Pending,
-    /// It fires.
-    Firing,
-    /// It fired and is over.
-    Resolved,
-}
-
-impl RuleAlertStage {
-    const ALL: [Self; 3] = [Self::Pending, Self::Firing, Self::Resolved];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Firing => "firing",
-            Self::Resolved => "resolved",
-        }
-    }
-}
 
 /// One alert of one rule as it was last stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,29 +41,43 @@ pub struct RuleAlert {
     pub annotations: BTreeMap<String, String>,
     /// The expression's value.
     pub value: f64,
-    /// How far it has come.
-    pub stage: RuleAlertStage,
-    /// Since when it is at that stage, in milliseconds since 1970.
-    pub stage_since_ms: i64,
     /// Since when its condition holds, in milliseconds since 1970.
     pub active_at_ms: i64,
+    /// When it began to fire, in milliseconds since 1970; `None` while it is pending.
+    pub fired_at_ms: Option<i64>,
+    /// When it was resolved, in milliseconds since 1970; `None` if it is not.
+    pub resolved_at_ms: Option<i64>,
     /// Since when it fires though its condition is gone, in milliseconds since 1970.
     pub keep_firing_since_ms: Option<i64>,
 }
 
-/// What an evaluation changed in a group's alerts.
+/// What evaluations changed in a group's alerts; of one that changed twice the last word holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleAlertChanges {
-    /// Alerts that are new or stand differently.
-    pub stored: Vec<RuleAlert>,
-    /// Alerts that are gone: the rule and the fingerprint.
-    pub removed: Vec<(String, String)>,
+    /// By rule and fingerprint: how the alert stands, or `None` if it is gone.
+    changes: BTreeMap<(String, String), Option<RuleAlert>>,
 }
 
 impl RuleAlertChanges {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.removed.is_empty()
+        self.changes.is_empty()
+    }
+
+    /// An alert is new or stands differently.
+    pub fn store(&mut self, alert: RuleAlert) {
+        let key = (alert.rule.clone(), alert.fingerprint.clone());
+        self.changes.insert(key, Some(alert));
+    }
+
+    /// An alert is gone.
+    pub fn remove(&mut self, rule: &str, fingerprint: &str) {
+        self.changes.insert((rule.to_owned(), fingerprint.to_owned()), None);
+    }
+
+    /// Adds what changed later.
+    pub fn extend(&mut self, later: Self) {
+        self.changes.extend(later.changes);
     }
 }
 
@@ -129,16 +120,14 @@ impl State {
             let sql = "DELETE FROM rule_alerts
                 WHERE rule_group = ?1 AND rule = ?2 AND fingerprint = ?3";
             let mut delete = transaction.prepare_cached(sql)?;
-            let stored = changes.stored.iter().map(|alert| (&alert.rule, &alert.fingerprint));
-            let removed = changes.removed.iter().map(|(rule, fingerprint)| (rule, fingerprint));
-            for (rule, fingerprint) in stored.chain(removed) {
+            for (rule, fingerprint) in changes.changes.keys() {
                 delete.execute(params![group, rule, fingerprint])?;
             }
             let sql = "INSERT INTO rule_alerts (rule_group, rule, fingerprint, labels, annotations,
-                value, stage, stage_since, active_at, keep_firing_since)
+                value, active_at, fired_at, resolved_at, keep_firing_since)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
             let mut insert = transaction.prepare_cached(sql)?;
-            for alert in &changes.stored {
+            for alert in changes.changes.values().flatten() {
                 insert.execute(params![
                     group,
                     alert.rule,
@@ -146,9 +135,9 @@ impl State {
                     column::to_json(&alert.labels)?,
                     column::to_json(&alert.annotations)?,
                     alert.value,
-                    alert.stage.name(),
-                    alert.stage_since_ms,
                     alert.active_at_ms,
+                    alert.fired_at_ms,
+                    alert.resolved_at_ms,
                     alert.keep_firing_since_ms,
                 ])?;
             }
@@ -177,11 +166,6 @@ impl State {
 }
 
 fn rule_alert(row: &Row<'_>) -> rusqlite::Result<RuleAlert> {
-    let stage: String = row.get("stage")?;
-    let stage = RuleAlertStage::ALL
-        .into_iter()
-        .find(|known| known.name() == stage)
-        .ok_or_else(|| column::broken("stage", rusqlite::types::FromSqlError::InvalidType))?;
     Ok(RuleAlert {
         rule: row.get("rule")?,
         fingerprint: row.get("fingerprint")?,
@@ -189,9 +173,9 @@ fn rule_alert(row: &Row<'_>) -> rusqlite::Result<RuleAlert> {
         annotations: column::json(row, "annotations")?,
         // SQLite stores NaN as NULL.
         value: row.get::<_, Option<f64>>("value")?.unwrap_or(f64::NAN),
-        stage,
-        stage_since_ms: row.get("stage_since")?,
         active_at_ms: row.get("active_at")?,
+        fired_at_ms: row.get("fired_at")?,
+        resolved_at_ms: row.get("resolved_at")?,
         keep_firing_since_ms: row.get("keep_firing_since")?,
     })
 }
@@ -201,16 +185,16 @@ mod tests {
     use super::*;
     use crate::state;
 
-    fn alert(rule: &str, stage: RuleAlertStage) -> RuleAlert {
+    fn alert(rule: &str, fired_at_ms: Option<i64>) -> RuleAlert {
         RuleAlert {
             rule: rule.to_owned(),
             fingerprint: format!("{rule}-print"),
             labels: Labels::new([("alertname", rule)]),
             annotations: BTreeMap::from([("action".to_owned(), "look".to_owned())]),
             value: 2.5,
-            stage,
-            stage_since_ms: 20,
             active_at_ms: 10,
+            fired_at_ms,
+            resolved_at_ms: None,
             keep_firing_since_ms: Some(30),
         }
     }
@@ -219,17 +203,20 @@ mod tests {
     fn alerts_are_stored_changed_and_removed() {
         let (_folder, state) = state::temporary();
         assert_eq!(state.rule_alerts("g").unwrap(), (Vec::new(), None));
-        let both = vec![alert("a", RuleAlertStage::Pending), alert("b", RuleAlertStage::Firing)];
-        let changes = RuleAlertChanges { stored: both.clone(), removed: Vec::new() };
+        let both = vec![alert("a", None), alert("b", Some(20))];
+        let mut changes = RuleAlertChanges::default();
+        both.iter().cloned().for_each(|alert| changes.store(alert));
         state.change_rule_alerts("g", &changes, 100).unwrap();
         assert_eq!(state.rule_alerts("g").unwrap(), (both, Some(100)));
 
-        let changes = RuleAlertChanges {
-            stored: vec![alert("a", RuleAlertStage::Resolved)],
-            removed: vec![("b".to_owned(), "b-print".to_owned())],
-        };
+        let mut changes = RuleAlertChanges::default();
+        changes.store(alert("b", Some(1)));
+        let mut later = RuleAlertChanges::default();
+        later.store(alert("a", Some(25)));
+        later.remove("b", "b-print");
+        changes.extend(later);
         state.change_rule_alerts("g", &changes, 200).unwrap();
-        let expect = (vec![alert("a", RuleAlertStage::Resolved)], Some(200));
+        let expect = (vec![alert("a", Some(25))], Some(200));
         assert_eq!(state.rule_alerts("g").unwrap(), expect);
 
         state.retain_rule_groups(&["g".to_owned()]).unwrap();

@@ -124,6 +124,11 @@ impl Template {
         &self.text
     }
 
+    /// Whether it may ask PromQL.
+    pub fn asks(&self) -> bool {
+        self.compiled.is_some() && self.text.contains("query")
+    }
+
     /// Fills it in; what exceeds [`MAX_OUTPUT`] is cut, with an ellipsis in its place.
     ///
     /// # Errors

@@ -149,7 +149,6 @@ fn bind_query(command: &mut CommandNode) {
     }
     let pos: Pos = *pos;
     let call = Expr::Identifier(pos, SmolStr::new("call"));
-    let answerer =
-        Expr::Variable(pos, SmolStr::new("$"), vec![SmolStr::new(QUERY_FIELD)]);
+    let answerer = Expr::Variable(pos, SmolStr::new("$"), vec![SmolStr::new(QUERY_FIELD)]);
     command.args.splice(0..1, [call, answerer]);
 }

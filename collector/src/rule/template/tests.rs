@@ -13,11 +13,7 @@ fn ask() -> Ask {
     Arc::new(|expression| match expression {
         "two" => Ok([("b", 2.0), ("a", 1.5)]
             .into_iter()
-            .map(|(name, value)| Point {
-                labels: Labels::new([("name", name)]),
-                at_ms: 0,
-                value,
-            })
+            .map(|(name, value)| Point { labels: Labels::new([("name", name)]), at_ms: 0, value })
             .collect()),
         "none" => Ok(Vec::new()),
         other => Err(format!("cannot ask {other}")),

@@ -1,0 +1,471 @@
+//! One group at work: evaluates its rules in order, writes their results, and says which alerts
+//! are to be told and what is to be stored about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use upkeep_model::{Labels, METRIC_NAME, stale_marker};
+use upkeep_promql::{EvalError, Limits, Point, Source, Value};
+
+use super::alert_rule::{self, AlertRule, Candidate, Transition};
+use super::file::{AlertKind, Group, Kind, Rule};
+use super::record::{RecordError, RecordedPoint, Recorder};
+use super::snapshot::{GroupStatus, Health, Muted, RuleKind, RuleStatus};
+use super::template::{Ask, Context};
+use crate::notify::{ALERT_NAME, Alert, Annotations};
+use crate::state::{RuleAlert, RuleAlertChanges};
+
+/// A pending alert from before a longer outage begins to wait anew: whether its condition held all
+/// the while is not known.
+const OUTAGE_TOLERANCE_MS: i64 = 60 * 60 * 1000;
+
+/// What a group works with.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) source: Arc<dyn Source + Send + Sync>,
+    pub(super) recorder: Arc<dyn Recorder>,
+    pub(super) limits: Limits,
+    pub(super) timeout: Duration,
+    pub(super) external_url: String,
+    pub(super) tell_again: Duration,
+    pub(super) settle: Duration,
+}
+
+/// What an evaluation leaves to be done.
+#[derive(Debug, Default)]
+pub(super) struct Evaluation {
+    /// Alerts that somebody is to be told about.
+    pub(super) alerts: Vec<Alert>,
+    /// What is to be stored.
+    pub(super) changes: RuleAlertChanges,
+    /// What happened, for the log.
+    pub(super) transitions: Vec<Transition>,
+}
+
+/// Why a rule has no result.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+enum RuleError {
+    #[error(transparent)]
+    Evaluation(#[from] EvalError),
+    #[error("the expression gives a {0}, a vector or scalar is wanted")]
+    Type(&'static str),
+    #[error("the rule gives {found} series, its group's limit is {limit}")]
+    Limit { found: usize, limit: usize },
+    #[error("two series of the result have the same labels with those of the rule: {0}")]
+    Repeated(Labels),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// A group with everything that it remembers between evaluations.
+pub(super) struct LiveGroup {
+    definition: Group,
+    key: String,
+    interval: Duration,
+    surroundings: Surroundings,
+    rules: Vec<LiveRule>,
+    last_evaluation_ms: Option<i64>,
+    evaluation_time: Duration,
+    pub(super) missed: u64,
+}
+
+struct LiveRule {
+    definition: Rule,
+    key: String,
+    muted: Option<Muted>,
+    generator_url: String,
+    alerts: AlertRule,
+    /// The series that the last evaluation wrote; those that the next one lacks are ended.
+    written: BTreeSet<Labels>,
+    health: Health,
+    last_evaluation_ms: Option<i64>,
+    evaluation_time: Duration,
+    failures: u64,
+}
+
+impl LiveGroup {
+    pub(super) fn new(
+        definition: Group,
+        interval: Duration,
+        require_outcome: bool,
+        surroundings: Surroundings,
+    ) -> Self {
+        let mut definition = definition;
+        let mut names = BTreeMap::new();
+        let rules = std::mem::take(&mut definition.rules).into_iter().map(|rule| {
+            let count: &mut u32 = names.entry(rule.name().to_owned()).or_default();
+            *count += 1;
+            let key = match *count {
+                1 => rule.name().to_owned(),
+                count => format!("{}#{count}", rule.name()),
+            };
+            LiveRule::new(rule, key, require_outcome, &surroundings.external_url)
+        });
+        let rules = rules.collect();
+        Self {
+            key: format!("{}:{}", definition.file.display(), definition.name),
+            definition,
+            interval,
+            surroundings,
+            rules,
+            last_evaluation_ms: None,
+            evaluation_time: Duration::ZERO,
+            missed: 0,
+        }
+    }
+
+    /// What the group is called where it is stored: its file and name.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Takes up the alerts from before a restart; `evaluated_at_ms` is when the group was last
+    /// evaluated.
+    pub(super) fn restore(
+        &mut self,
+        stored: Vec<RuleAlert>,
+        evaluated_at_ms: Option<i64>,
+        now_ms: i64,
+    ) {
+        let outage_ms = evaluated_at_ms.map_or(i64::MAX, |at_ms| now_ms.saturating_sub(at_ms));
+        // Within the lookback the last samples from before still count, and nothing seems gone.
+        let settle_until_ms = if outage_ms > self.surroundings.limits.lookback_ms {
+            now_ms.saturating_add(milliseconds(self.surroundings.settle))
+        } else {
+            now_ms
+        };
+        let mut by_rule: BTreeMap<String, Vec<RuleAlert>> = BTreeMap::new();
+        for alert in stored {
+            if alert.fired_at_ms.is_some() || outage_ms <= OUTAGE_TOLERANCE_MS {
+                by_rule.entry(alert.rule.clone()).or_default().push(alert);
+            }
+        }
+        for rule in &mut self.rules {
+            rule.alerts.restore(by_rule.remove(&rule.key).unwrap_or_default(), settle_until_ms);
+        }
+    }
+
+    /// Evaluates every rule for the given moment.
+    pub(super) fn evaluate(&mut self, now_ms: i64) -> Evaluation {
+        let started = Instant::now();
+        let surroundings = self.surroundings.clone();
+        let at_ms = now_ms.saturating_sub(milliseconds(self.definition.query_offset));
+        let ask = ask(&surroundings, at_ms);
+        let mut evaluation = Evaluation::default();
+        let mut unwritten = Unwritten::default();
+        for place in 0..self.rules.len() {
+            if self.rules.get(place).is_some_and(|rule| unwritten.is_read_by(&rule.definition)) {
+                self.write(&mut unwritten);
+            }
+            let Some(rule) = self.rules.get_mut(place) else { continue };
+            let rule_started = Instant::now();
+            let limit = self.definition.limit;
+            let result = rule.evaluate(&surroundings, &ask, limit, (now_ms, at_ms));
+            rule.last_evaluation_ms = Some(now_ms);
+            rule.evaluation_time = rule_started.elapsed();
+            match result {
+                Ok(result) => {
+                    rule.became(Health::Ok, &self.key);
+                    rule.note(&result.transitions, &mut evaluation.changes);
+                    evaluation.transitions.extend(result.transitions);
+                    unwritten.add(place, result.points);
+                }
+                Err(error) => rule.became(Health::Failed(error.to_string()), &self.key),
+            }
+            if rule.is_told() {
+                let again = surroundings.tell_again;
+                evaluation.alerts.extend(rule.alerts.take_due(now_ms, again, &rule.generator_url));
+            }
+        }
+        self.write(&mut unwritten);
+        self.last_evaluation_ms = Some(now_ms);
+        self.evaluation_time = started.elapsed();
+        evaluation
+    }
+
+    fn write(&mut self, unwritten: &mut Unwritten) {
+        let Unwritten { points, places, .. } = std::mem::take(unwritten);
+        if points.is_empty() {
+            return;
+        }
+        if let Err(error) = self.surroundings.recorder.record(points) {
+            for (at, rule) in self.rules.iter_mut().enumerate() {
+                if places.contains(&at) {
+                    rule.became(
+                        Health::Failed(RuleError::from(error.clone()).to_string()),
+                        &self.key,
+                    );
+                }
+            }
+        }
+    }
+
+    /// What the group is and how its last evaluation went.
+    pub(super) fn status(&self) -> Arc<GroupStatus> {
+        Arc::new(GroupStatus {
+            name: self.definition.name.clone(),
+            file: self.definition.file.clone(),
+            interval: self.interval,
+            limit: self.definition.limit,
+            last_evaluation_ms: self.last_evaluation_ms,
+            evaluation_time: self.evaluation_time,
+            missed: self.missed,
+            rules: self.rules.iter().map(LiveRule::status).collect(),
+        })
+    }
+}
+
+/// Results that are not written yet. They are written together, but before a rule that reads them.
+#[derive(Default)]
+struct Unwritten {
+    points: Vec<RecordedPoint>,
+    places: BTreeSet<usize>,
+    names: BTreeSet<String>,
+}
+
+impl Unwritten {
+    fn add(&mut self, place: usize, points: Vec<RecordedPoint>) {
+        if points.is_empty() {
+            return;
+        }
+        self.places.insert(place);
+        for (labels, ..) in &points {
+            let name = labels.metric_name().unwrap_or_default();
+            if !self.names.contains(name) {
+                self.names.insert(name.to_owned());
+            }
+        }
+        self.points.extend(points);
+    }
+
+    /// Whether a selector of the rule, or a template, may read one of the series.
+    fn is_read_by(&self, rule: &Rule) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let accepts = |matchers: &[upkeep_model::Matcher]| {
+            self.names.iter().any(|name| {
+                let mut on_name = matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME);
+                on_name.all(|matcher| matcher.accepts(name))
+            })
+        };
+        matches!(rule.kind, Kind::Alert(_) if rule.asks())
+            || rule.query.selectors().iter().any(|matchers| accepts(matchers))
+    }
+}
+
+/// What one rule gave.
+struct RuleResult {
+    points: Vec<RecordedPoint>,
+    transitions: Vec<Transition>,
+}
+
+impl LiveRule {
+    fn new(definition: Rule, key: String, require_outcome: bool, external_url: &str) -> Self {
+        let (hold, keep_firing) = match &definition.kind {
+            Kind::Alert(alert) => (alert.hold, alert.keep_firing),
+            Kind::Record { .. } => (Duration::ZERO, Duration::ZERO),
+        };
+        Self {
+            key,
+            muted: definition.muted(require_outcome),
+            generator_url: generator_url(external_url, &definition.query.to_string()),
+            alerts: AlertRule::new(hold, keep_firing),
+            definition,
+            written: BTreeSet::new(),
+            health: Health::Unknown,
+            last_evaluation_ms: None,
+            evaluation_time: Duration::ZERO,
+            failures: 0,
+        }
+    }
+
+    /// Whether anybody is told of this rule's alerts.
+    fn is_told(&self) -> bool {
+        self.muted.is_none() && matches!(self.definition.kind, Kind::Alert(_))
+    }
+
+    fn evaluate(
+        &mut self,
+        surroundings: &Surroundings,
+        ask: &Ask,
+        limit: usize,
+        (now_ms, at_ms): (i64, i64),
+    ) -> Result<RuleResult, RuleError> {
+        let limits = surroundings.limits_from_now();
+        let answer = self.definition.query.instant(&*surroundings.source, at_ms, &limits)?;
+        let vector = vector(answer.value)?;
+        if limit > 0 && vector.len() > limit {
+            return Err(RuleError::Limit { found: vector.len(), limit });
+        }
+        let (series, transitions) = match &self.definition.kind {
+            Kind::Record { name } => (recorded(name, &self.definition, vector)?, Vec::new()),
+            Kind::Alert(kind) => {
+                let external_url = &surroundings.external_url;
+                let candidates: Vec<_> = vector
+                    .into_iter()
+                    .map(|point| candidate(kind, &self.definition, &point, external_url, ask))
+                    .collect();
+                if let Some(labels) = alert_rule::repeated(&candidates) {
+                    return Err(RuleError::Repeated(labels.clone()));
+                }
+                let transitions = self.alerts.transition(candidates, now_ms);
+                (self.alerts.series(), transitions)
+            }
+        };
+        Ok(RuleResult { points: self.points(series, at_ms), transitions })
+    }
+
+    /// The points of this evaluation: the series that there are, and the end of those that are gone.
+    fn points(&mut self, series: Vec<(Labels, f64)>, at_ms: i64) -> Vec<RecordedPoint> {
+        let now: BTreeSet<_> = series.iter().map(|(labels, _)| labels.clone()).collect();
+        let before = std::mem::replace(&mut self.written, now);
+        let ended = before.into_iter().filter(|labels| !self.written.contains(labels));
+        let ended: Vec<_> = ended.map(|labels| (labels, at_ms, stale_marker())).collect();
+        series.into_iter().map(|(labels, value)| (labels, at_ms, value)).chain(ended).collect()
+    }
+
+    /// What the transitions mean for what is stored.
+    fn note(&self, transitions: &[Transition], changes: &mut RuleAlertChanges) {
+        for transition in transitions {
+            match self.alerts.stored(&self.key, transition.fingerprint) {
+                Some(alert) => changes.store(alert),
+                None => changes.remove(&self.key, &transition.fingerprint.to_string()),
+            }
+        }
+    }
+
+    /// Takes the new health; what changed is logged, and only that.
+    fn became(&mut self, health: Health, group: &str) {
+        if let Health::Failed(reason) = &health {
+            self.failures += 1;
+            if self.health != health {
+                tracing::warn!(group, rule = self.key, %reason, "the rule failed");
+            }
+        } else if matches!(self.health, Health::Failed(_)) {
+            tracing::info!(group, rule = self.key, "the rule works again");
+        }
+        self.health = health;
+    }
+
+    fn status(&self) -> RuleStatus {
+        let kind = match &self.definition.kind {
+            Kind::Record { .. } => RuleKind::Recording,
+            Kind::Alert(alert) => RuleKind::Alerting {
+                hold: alert.hold,
+                keep_firing: alert.keep_firing,
+                annotations: alert
+                    .annotations
+                    .iter()
+                    .map(|text| (text.name().to_owned(), text.text().to_owned()))
+                    .collect(),
+                muted: self.muted,
+                alerts: self.alerts.statuses(),
+            },
+        };
+        let labels = self.definition.labels.iter();
+        RuleStatus {
+            name: self.definition.name().to_owned(),
+            query: self.definition.query.to_string(),
+            labels: Labels::new(labels.map(|label| (label.name(), label.text()))),
+            kind,
+            health: self.health.clone(),
+            last_evaluation_ms: self.last_evaluation_ms,
+            evaluation_time: self.evaluation_time,
+            failures: self.failures,
+        }
+    }
+}
+
+impl Surroundings {
+    fn limits_from_now(&self) -> Limits {
+        Limits { deadline: Instant::now().checked_add(self.timeout), ..self.limits.clone() }
+    }
+}
+
+/// Answers templates that ask at the given moment.
+fn ask(surroundings: &Surroundings, at_ms: i64) -> Ask {
+    let surroundings = surroundings.clone();
+    Arc::new(move |text| {
+        let query = upkeep_promql::parse(text).map_err(|error| error.to_string())?;
+        let limits = surroundings.limits_from_now();
+        let answer = query.instant(&*surroundings.source, at_ms, &limits);
+        let value = answer.map_err(|error| error.to_string())?.value;
+        vector(value).map_err(|error| error.to_string())
+    })
+}
+
+fn vector(value: Value) -> Result<Vec<Point>, RuleError> {
+    match value {
+        Value::Vector(points) => Ok(points),
+        Value::Scalar { at_ms, value } => {
+            Ok(vec![Point { labels: Labels::default(), at_ms, value }])
+        }
+        Value::Text { .. } => Err(RuleError::Type("string")),
+        Value::Matrix(_) => Err(RuleError::Type("range vector")),
+    }
+}
+
+fn recorded(name: &str, rule: &Rule, vector: Vec<Point>) -> Result<Vec<(Labels, f64)>, RuleError> {
+    let mut seen = BTreeSet::new();
+    let mut series = Vec::with_capacity(vector.len());
+    for point in vector {
+        let mut labels = point.labels.with(METRIC_NAME, name);
+        for label in &rule.labels {
+            labels.set(label.name(), label.text());
+        }
+        if !seen.insert(labels.clone()) {
+            return Err(RuleError::Repeated(labels));
+        }
+        series.push((labels, point.value));
+    }
+    Ok(series)
+}
+
+fn candidate(
+    kind: &AlertKind,
+    rule: &Rule,
+    point: &Point,
+    external_url: &str,
+    ask: &Ask,
+) -> Candidate {
+    let context = Context::new(&point.labels, point.value, external_url, ask);
+    // A text that cannot be filled in says so in its place: an alert must not be lost for it.
+    let fill = |template: &super::template::Template| {
+        template.render(&context).unwrap_or_else(|error| format!("<{error}>"))
+    };
+    let mut labels = point.labels.clone();
+    labels.remove(METRIC_NAME);
+    for label in &rule.labels {
+        labels.set(label.name(), fill(label));
+    }
+    labels.set(ALERT_NAME, kind.name.clone());
+    let annotations: Annotations =
+        kind.annotations.iter().map(|text| (text.name().to_owned(), fill(text))).collect();
+    Candidate { labels, annotations, value: point.value }
+}
+
+/// Where the expression can be looked at.
+fn generator_url(external_url: &str, expression: &str) -> String {
+    let page = format!("{}/graph", external_url.trim_end_matches('/'));
+    match reqwest::Url::parse(&page) {
+        Ok(mut url) => {
+            url.query_pairs_mut().append_pair("g0.expr", expression).append_pair("g0.tab", "1");
+            url.to_string()
+        }
+        Err(_) => String::new(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

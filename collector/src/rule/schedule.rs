@@ -1,0 +1,248 @@
+//! Evaluates each group on its interval until it is told to stop.
+//!
+//! Groups run beside each other, each in a task of its own that never has more than one evaluation
+//! going; what an evaluation overruns is left out and counted. An evaluation's changes are stored
+//! before its alerts are handed on. Alerts are handed on again every minute, so that one that was
+//! lost on its way, by a crash at the wrong moment, arrives after all.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::{self, JoinSet};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use upkeep_promql::Source;
+
+use super::Settings;
+use super::file::Group;
+use super::group::{Evaluation, LiveGroup, Surroundings};
+use super::record::Recorder;
+use super::snapshot::Board;
+use crate::notify::Alert;
+use crate::state::{RuleAlertChanges, State, StateError};
+
+/// How often alerts that still stand are handed on again, and the time of a group's last evaluation
+/// is stored.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
+
+/// How many evaluations' alerts may wait to be taken. A group whose alerts find no place waits,
+/// and its next evaluation comes later.
+pub const ALERT_QUEUE: usize = 64;
+
+/// What the schedule works with.
+pub struct Parts {
+    /// Where samples come from.
+    pub source: Arc<dyn Source + Send + Sync>,
+    /// Where results go.
+    pub recorder: Arc<dyn Recorder>,
+    /// Where the alerts' stages are kept over a restart.
+    pub state: State,
+    /// Who tells people.
+    pub alerts: mpsc::Sender<Vec<Alert>>,
+    /// Where everybody may look.
+    pub board: Arc<Board>,
+}
+
+/// The schedule could not begin.
+#[derive(Debug, Error)]
+#[error("the alerts from before the restart cannot be read: {0}")]
+pub struct ScheduleError(#[from] StateError);
+
+/// Evaluates the groups until `stop`.
+///
+/// # Errors
+/// When the alerts from before the restart cannot be read.
+pub async fn run(
+    groups: Vec<Group>,
+    settings: &Settings,
+    parts: Parts,
+    stop: CancellationToken,
+) -> Result<(), ScheduleError> {
+    let surroundings = Surroundings {
+        source: parts.source,
+        recorder: parts.recorder,
+        limits: settings.limits.clone(),
+        timeout: settings.timeout,
+        external_url: settings.external_url.clone(),
+        tell_again: TELL_AGAIN,
+        settle: settings.settle,
+    };
+    name_muted(&groups, settings.require_outcome);
+    let live = groups.into_iter().map(|group| {
+        let interval = group.interval.unwrap_or(settings.interval);
+        LiveGroup::new(group, interval, settings.require_outcome, surroundings.clone())
+    });
+    let live = restored(live.collect(), &parts.state)?;
+    parts.board.reset(live.iter().map(LiveGroup::status).collect());
+    let mut tasks = JoinSet::new();
+    for (place, group) in live.into_iter().enumerate() {
+        let desk = Desk {
+            place,
+            state: parts.state.clone(),
+            alerts: parts.alerts.clone(),
+            board: Arc::clone(&parts.board),
+            unsaved: RuleAlertChanges::default(),
+            saved_at_ms: i64::MIN,
+        };
+        tasks.spawn(keep_evaluating(group, desk, stop.clone()));
+    }
+    drop(parts.alerts);
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a rule group broke down and is not evaluated any more");
+        }
+    }
+    Ok(())
+}
+
+/// Says which rules notify nobody, so that nobody is unpaged without knowing.
+fn name_muted(groups: &[Group], require_outcome: bool) {
+    for rule in groups.iter().flat_map(|group| &group.rules) {
+        if let Some(muted) = rule.muted(require_outcome) {
+            tracing::info!(rule = rule.name(), reason = muted.reason(), "the rule notifies nobody");
+        }
+    }
+}
+
+fn restored(mut groups: Vec<LiveGroup>, state: &State) -> Result<Vec<LiveGroup>, StateError> {
+    let keys: Vec<_> = groups.iter().map(|group| group.key().to_owned()).collect();
+    state.retain_rule_groups(&keys)?;
+    for group in &mut groups {
+        let (stored, evaluated_at_ms) = state.rule_alerts(group.key())?;
+        group.restore(stored, evaluated_at_ms, now_ms());
+    }
+    Ok(groups)
+}
+
+/// What one group's task has beside the group.
+struct Desk {
+    place: usize,
+    state: State,
+    alerts: mpsc::Sender<Vec<Alert>>,
+    board: Arc<Board>,
+    /// Changes that could not be stored yet.
+    unsaved: RuleAlertChanges,
+    saved_at_ms: i64,
+}
+
+async fn keep_evaluating(mut group: LiveGroup, mut desk: Desk, stop: CancellationToken) {
+    let interval_ms = milliseconds(group.interval()).max(1);
+    let offset_ms = spread(group.key(), interval_ms);
+    let mut at_ms = next_slot(now_ms(), interval_ms, offset_ms);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = time::sleep(until(at_ms)) => {}
+        }
+        // Evaluation and state block; a task that runs to its end is not cut off by `stop`.
+        let work = task::spawn_blocking(move || {
+            let evaluation = group.evaluate(at_ms);
+            let alerts = desk.take(evaluation, &group, at_ms);
+            (group, desk, alerts)
+        });
+        let alerts;
+        (group, desk, alerts) = match work.await {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(%error, "an evaluation broke down; its group is not evaluated any more");
+                return;
+            }
+        };
+        if !alerts.is_empty() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                sent = desk.alerts.send(alerts) => if sent.is_err() { return },
+            }
+        }
+        let next_ms = next_slot(now_ms(), interval_ms, offset_ms);
+        let skipped = next_ms.saturating_sub(at_ms) / interval_ms - 1;
+        group.missed += u64::try_from(skipped).unwrap_or(0);
+        // The sleep may end a moment early by the wall clock; a clock set back is followed.
+        at_ms = if next_ms == at_ms { at_ms.saturating_add(interval_ms) } else { next_ms };
+    }
+}
+
+impl Desk {
+    /// Stores and shows an evaluation; what is to be told comes back.
+    fn take(&mut self, evaluation: Evaluation, group: &LiveGroup, at_ms: i64) -> Vec<Alert> {
+        for transition in &evaluation.transitions {
+            let reason = transition.reason;
+            tracing::debug!(group = group.key(), alert = %transition.labels, ?reason, "transition");
+        }
+        self.unsaved.extend(evaluation.changes);
+        let is_due = at_ms.saturating_sub(self.saved_at_ms) >= milliseconds(TELL_AGAIN);
+        if is_due || !self.unsaved.is_empty() {
+            self.save(group.key(), at_ms);
+        }
+        self.board.post(self.place, group.status());
+        evaluation.alerts
+    }
+
+    /// A change that cannot be stored is kept for the next time: people are told all the same.
+    fn save(&mut self, group: &str, at_ms: i64) {
+        match self.state.change_rule_alerts(group, &self.unsaved, at_ms) {
+            Ok(()) => {
+                self.unsaved = RuleAlertChanges::default();
+                self.saved_at_ms = at_ms;
+            }
+            Err(error) => tracing::error!(group, %error, "alerts could not be stored"),
+        }
+    }
+}
+
+/// Where within the interval a group has its turn, so that not all have it at once.
+fn spread(key: &str, interval_ms: i64) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let interval = u64::try_from(interval_ms).unwrap_or(1).max(1);
+    i64::try_from(hasher.finish() % interval).unwrap_or(0)
+}
+
+/// The first turn after a moment.
+fn next_slot(now_ms: i64, interval_ms: i64, offset_ms: i64) -> i64 {
+    let since = now_ms.saturating_sub(offset_ms);
+    let turns = since.div_euclid(interval_ms).saturating_add(1);
+    turns.saturating_mul(interval_ms).saturating_add(offset_ms)
+}
+
+fn until(at_ms: i64) -> Duration {
+    let left_ms = at_ms.saturating_sub(now_ms());
+    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    milliseconds(since)
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_every_interval_and_always_later() {
+        let check = |now, interval, offset, expect| {
+            assert_eq!(next_slot(now, interval, offset), expect, "{now} {interval} {offset}");
+        };
+        check(0, 15_000, 0, 15_000);
+        check(14_999, 15_000, 0, 15_000);
+        check(15_000, 15_000, 0, 30_000);
+        check(1_000, 15_000, 4_000, 4_000);
+        check(4_000, 15_000, 4_000, 19_000);
+        check(2, 1, 0, 3);
+    }
+
+    #[test]
+    fn groups_are_spread_over_the_interval() {
+        let turns: std::collections::BTreeSet<_> =
+            (0..50).map(|number| spread(&format!("file:{number}"), 15_000)).collect();
+        assert!(turns.len() > 40 && turns.iter().all(|turn| (0..15_000).contains(turn)));
+    }
+}
