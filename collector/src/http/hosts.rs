@@ -67,7 +67,7 @@ pub(super) async fn list(
     let tags: Vec<TagFilter> = parameters.all("tag").map(TagFilter::parse).collect();
     let found = services.ask_state(move |state| page(state, cursor, limit, &tags)).await?;
     let (records, next_cursor) = found;
-    let now_ms = time::now_ms();
+    let now_ms = services.clock.now_ms();
     let hosts = records.into_iter().map(|host| view(host, now_ms)).collect();
     Ok(prometheus::success(Page { hosts, next_cursor }))
 }
@@ -78,7 +78,7 @@ pub(super) async fn show(
     Path(host): Path<String>,
 ) -> Result<Response, ApiError> {
     let found = find(&services, host).await?;
-    Ok(prometheus::success(view(found, time::now_ms())))
+    Ok(prometheus::success(view(found, services.clock.now_ms())))
 }
 
 /// A host with what it last said about its patches.

@@ -80,7 +80,7 @@ pub async fn serve(
         check_plain(listener.local_addr()?)?;
     }
     let server = Server {
-        tls: tls.map(TlsAcceptor::from),
+        tls: tls.map(acceptor),
         router: super::route::router(services),
         shutdown,
         abort: CancellationToken::new(),
@@ -97,6 +97,13 @@ pub async fn serve(
         connections.wait().await;
     }
     Ok(())
+}
+
+/// What is spoken within TLS is this server's to say, whatever the configuration offers.
+fn acceptor(tls: Arc<rustls::ServerConfig>) -> TlsAcceptor {
+    let mut config = Arc::unwrap_or_clone(tls);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[derive(Clone)]

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio::task;
 
+use crate::clock::Clock;
 use crate::query::Engine;
 use crate::rule::Board;
 use crate::state::{State, StateError};
@@ -47,6 +48,8 @@ use error::{ApiError, ErrorType};
 /// What the handlers ask. Clones share everything.
 #[derive(Clone)]
 pub struct Services {
+    /// What time it is.
+    pub clock: Clock,
     /// Hosts, patches, tokens, the audit log.
     pub state: State,
     /// Samples by PromQL.

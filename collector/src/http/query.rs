@@ -8,7 +8,7 @@ use upkeep_promql::Query;
 
 use super::error::ApiError;
 use super::parameters::Parameters;
-use super::{Services, prometheus, time};
+use super::{Services, prometheus};
 use crate::query::{Instants, Wishes};
 
 /// `GET|POST /api/v1/query`: parameters `query`, `time`, `timeout`, `limit`, `lookback_delta`.
@@ -17,7 +17,7 @@ pub(super) async fn instant(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let limit = parameters.limit()?;
-    let at_ms = parameters.time("time")?.unwrap_or_else(time::now_ms);
+    let at_ms = parameters.time("time")?.unwrap_or_else(|| services.clock.now_ms());
     let wishes = wishes(&parameters)?;
     let query = parse(&parameters)?;
     let answer = services.engine.evaluate(query, Instants::At(at_ms), wishes).await?;

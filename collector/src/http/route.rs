@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::error::{ApiError, ErrorType};
 use super::{
     Services, alerts, audit, bounds, build_info, gaps, health, hosts, labels, own_metrics, patches,
-    query, rules, series, time,
+    query, rules, series,
 };
 use crate::auth::{self, Scope};
 
@@ -129,7 +129,8 @@ async fn authorize(
     request: Request,
     next: Next,
 ) -> Response {
-    match auth::authorize(&services.state, request.headers(), scope, time::now_ms()).await {
+    match auth::authorize(&services.state, request.headers(), scope, services.clock.now_ms()).await
+    {
         Ok(_) => next.run(request).await,
         Err(refusal) => ApiError::from(refusal).into_response(),
     }

@@ -1,17 +1,9 @@
 //! Times as the API reads and writes them: milliseconds inside, RFC 3339 in answers.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use jiff::Timestamp;
 
 /// Prometheus' text for a time that has not come yet.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
-
-/// The clock in milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-}
 
 /// A time in RFC 3339, UTC. A time beyond the calendar is the zero time.
 pub(super) fn text(at_ms: i64) -> String {

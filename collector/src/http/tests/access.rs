@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode, header};
 
-use super::world::{World, answer, by, keep_token};
+use super::world::{START_MS, World, answer, by, keep_token};
 use crate::auth::covers;
 use crate::http::{Access, routes};
 use crate::state::Scope;
@@ -42,7 +42,8 @@ async fn every_route_wants_a_token_of_its_scope() {
 #[tokio::test]
 async fn a_token_that_expired_or_was_revoked_is_refused() {
     let world = World::plain().await;
-    keep_token(&world.state, "old", &[Scope::Read], Some(1));
+    keep_token(&world.state, "old", &[Scope::Read], Some(START_MS));
+    keep_token(&world.state, "young", &[Scope::Read], Some(START_MS + 1));
     keep_token(&world.state, "revoked", &[Scope::Read], None);
     assert!(world.state.revoke_api_token("revoked", &by()).unwrap());
     let check = async |token: &str, status: u16, error: &str| {
@@ -53,6 +54,8 @@ async fn a_token_that_expired_or_was_revoked_is_refused() {
     check("old", 401, "the API token old has expired").await;
     check("revoked", 401, "the API token revoked was revoked").await;
     check("write", 403, "the API token write lacks the scope read").await;
+    let young = world.request(Method::GET, "/api/v1/hosts", Some("young"));
+    assert_eq!(answer(young).await.0, StatusCode::OK);
     let basic = world.request(Method::GET, "/api/v1/hosts", None).basic_auth("read", Some("read"));
     assert_eq!(answer(basic).await.0, StatusCode::UNAUTHORIZED);
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use upkeep_store::Store;
 
 use super::world::{World, answer};
+use crate::clock::Clock;
 use crate::http::{
     HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, Meters, Readiness, ServeError, Services,
     serve,
@@ -127,6 +128,7 @@ async fn plain_http_beyond_loopback_is_refused() {
     let mut registry = Registry::default();
     let meters = Meters::register(&mut registry);
     let services = Services {
+        clock: Clock::system(),
         state,
         engine: Engine::new(store, Settings::default()),
         rules: Arc::new(Board::default()),

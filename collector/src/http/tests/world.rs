@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::registry::Registry;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -15,6 +16,7 @@ use upkeep_model::{Epoch, EventKind, HostId, Labels, METRIC_NAME, StreamKey};
 use upkeep_store::{Append, Store};
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::http::{Meters, Readiness, ServeError, Services, serve};
 use crate::query::{Engine, Settings};
 use crate::rule::Board;
@@ -31,6 +33,8 @@ pub(super) struct World {
     pub(super) store: Arc<Store>,
     pub(super) rules: Arc<Board>,
     pub(super) readiness: Arc<Readiness>,
+    /// What the server takes for the time.
+    pub(super) time_ms: Arc<AtomicI64>,
     pub(super) address: SocketAddr,
     pub(super) client: Client,
     scheme: &'static str,
@@ -48,12 +52,13 @@ impl World {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let key = made.signing_key.serialize_der().try_into().unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
+        let mut tls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let root = reqwest::Certificate::from_der(made.cert.der()).unwrap();
         let client = client().tls_certs_only([root]).build().unwrap();
         Self::start("https", Some(Arc::new(tls)), client).await
@@ -67,7 +72,10 @@ impl World {
         let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
         let mut registry = Registry::default();
         let meters = Meters::register(&mut registry);
+        let time_ms = Arc::new(AtomicI64::new(START_MS));
+        let clock = Arc::clone(&time_ms);
         let services = Services {
+            clock: Clock::new(move || clock.load(Ordering::Relaxed)),
             state: state.clone(),
             engine: Engine::new(Arc::clone(&store), Settings::default()),
             rules: Arc::clone(&rules),
@@ -87,6 +95,7 @@ impl World {
             store,
             rules,
             readiness,
+            time_ms,
             address,
             client,
             scheme,
