@@ -254,6 +254,19 @@ installed_as_described() {
     inside dpkg --verify upkeep-agent upkeep-collector
 }
 
+# The shipped files set nothing, and name only keys that there are: the same with every key set is accepted too.
+configuration_is_known() {
+    local name
+    mkdir "$deb_tree/srv/full"
+    for name in agent collector; do
+        inside "upkeep-$name" check-config
+        if grep -vE '^(#.*|\[[a-z]+\]|)$' "$deb_tree/etc/upkeep/$name.toml"; then return 1; fi
+        sed -E 's/^#([a-z_]+ = )/\1/' "$deb_tree/etc/upkeep/$name.toml" >"$deb_tree/srv/full/$name.toml"
+        inside "upkeep-$name" --config "/srv/full/$name.toml" check-config
+    done
+    rm -r "$deb_tree/srv/full"
+}
+
 services_are_off() {
     local name
     for name in upkeep-agent upkeep-collector; do
@@ -288,13 +301,15 @@ start_collector() {
 }
 
 enroll_agent() {
-    local strangers
+    local strange
     install -m 0600 /dev/null "$deb_tree/root/token"
     as_collector token create --address localhost:8443 >"$deb_tree/root/token"
-    inside sh -c 'runuser -u upkeep-agent -- upkeep-agent enroll --token-file - </root/token'
+    inside upkeep-agent enroll --token-file /root/token
     rm "$deb_tree/root/token"
-    strangers=$(inside find /var/lib/upkeep-agent /var/lib/upkeep-collector -perm /077)
-    equal "$strangers" ''
+    for name in upkeep-agent upkeep-collector; do
+        strange=$(inside find "/var/lib/$name" -perm /077 -o ! -user "$name")
+        equal "$strange" ''
+    done
 }
 
 # The first value of an instant query.
@@ -423,6 +438,7 @@ step 'the clean system has two updates pending' offer_updates
 footprint >"$work/before"
 step 'debs install' install_debs
 step 'users, files and modes are as described' installed_as_described
+step 'default configuration names only keys that there are' configuration_is_known
 if booted; then step 'services stay off, quietly, before init and enrollment' services_are_off; fi
 step 'collector is initialised, serves, and knows nobody' start_collector
 step 'agent is enrolled with a token from a file' enroll_agent
