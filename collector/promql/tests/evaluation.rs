@@ -119,6 +119,8 @@ fn instants() {
     check("a @ 0", "a{x=\"1\"} 1; a{x=\"2\"} 10");
     check("ended", "");
     check("ended offset 10s", "");
+    check("timestamp(ended)", "");
+    check("timestamp(ended @ 10)", "{} 10");
     check("ended offset 11s", "ended 2");
     check("-2 ^ 2", "-4");
     check("2 ^ 3 ^ 2", "512");

@@ -134,41 +134,58 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Result<Vec<Column>, EvalError> {
         let groups = Groups::new(choice, columns);
-        let mut results: Vec<Column> = Vec::new();
-        // The label may replace one that groups are told apart by, so results are found by their
-        // labels; the value's bits are the short way there.
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut tally = Tally::default();
         for members in groups.columns(columns) {
-            let mut by_value: HashMap<u64, usize> = HashMap::new();
             let template = group_column(choice, &members, Vec::new());
+            // The value's bits are the short way to its column; only a new value becomes text.
+            let mut by_value: HashMap<u64, usize> = HashMap::new();
             for column in &members {
                 self.budget.work(grid.steps())?;
-                for (step, &value) in column.values.iter().enumerate() {
-                    if !is_present(value) {
-                        continue;
-                    }
+                let present = column.values.iter().enumerate().filter(|(_, v)| is_present(**v));
+                for (step, &value) in present {
                     let at = match by_value.get(&value.to_bits()) {
                         Some(&at) => at,
                         None => {
-                            let labels = template.labels.clone().with(label, format_plain(value));
-                            let at = *by_labels.entry(labels.clone()).or_insert(results.len());
-                            if at == results.len() {
-                                let values = self.repeat(ABSENT, grid)?;
-                                let drops_name = template.drops_name;
-                                results.push(Column { labels, drops_name, values });
-                            }
+                            self.budget.charge(grid.steps())?;
+                            let at = tally.column(&template, label, value, grid);
                             by_value.insert(value.to_bits(), at);
                             at
                         }
                     };
-                    let slot = results.get_mut(at).and_then(|column| column.values.get_mut(step));
-                    if let Some(count) = slot {
-                        *count = if is_present(*count) { *count + 1.0 } else { 1.0 };
-                    }
+                    tally.count(at, step);
                 }
             }
         }
-        Ok(results)
+        Ok(tally.columns)
+    }
+}
+
+/// How often each value occurs. The label that takes the value may replace one that groups are
+/// told apart by, so columns are found by their labels.
+#[derive(Default)]
+struct Tally {
+    columns: Vec<Column>,
+    positions: HashMap<Labels, usize>,
+}
+
+impl Tally {
+    /// The number of the column of a value in a group.
+    fn column(&mut self, group: &Column, label: &str, value: f64, grid: Grid) -> usize {
+        let labels = group.labels.clone().with(label, format_plain(value));
+        let next = self.columns.len();
+        let at = *self.positions.entry(labels.clone()).or_insert(next);
+        if at == next {
+            let values = vec![ABSENT; grid.steps()];
+            self.columns.push(Column { labels, drops_name: group.drops_name, values });
+        }
+        at
+    }
+
+    fn count(&mut self, column: usize, step: usize) {
+        let column = self.columns.get_mut(column);
+        if let Some(count) = column.and_then(|column| column.values.get_mut(step)) {
+            *count = if is_present(*count) { *count + 1.0 } else { 1.0 };
+        }
     }
 }
 
