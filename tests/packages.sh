@@ -137,7 +137,7 @@ inside() {
 
 booted() { [ "$boots" = yes ]; }
 
-first_child() { [ -n "$(ps -o pid= --ppid "$container" 2>/dev/null)" ]; }
+has_leader() { leader=$(pgrep --parent "$container"); }
 
 system_is_up() {
     case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac
@@ -151,8 +151,7 @@ boot() {
     systemd-nspawn --quiet --directory "$deb_tree" --boot --register=no --keep-unit --private-network --hostname=lab \
         --console=pipe --capability=all </dev/null >"$work/console.log" 2>&1 &
     container=$!
-    until_true 10 first_child >/dev/null || return 1
-    leader=$(ps -o pid= --ppid "$container" | tr -d ' ')
+    until_true 10 has_leader >/dev/null || return 1
     until_true 60 system_is_up >/dev/null
 }
 
@@ -162,8 +161,7 @@ hold() {
         "mount -t proc proc '$deb_tree/proc' && hostname lab && exec chroot '$deb_tree' sh -c 'ip link set lo up; sleep 100000'" \
         2>"$work/console.log" &
     container=$!
-    until_true 10 first_child >/dev/null
-    leader=$(ps -o pid= --ppid "$container" | tr -d ' ')
+    until_true 10 has_leader >/dev/null
     until_true 10 inside ip link show up dev lo >/dev/null
 }
 
@@ -185,8 +183,6 @@ start_service() {
         inside runuser -u "$1" -- "/usr/bin/$1" "$2" >"$work/$1.service.log" 2>&1 &
     fi
 }
-
-process_of() { pgrep --nslist pid --ns "$leader" --exact --full "/usr/bin/$1 $2"; }
 
 # --- packages pending in the machine ---------------------------------------------------------------------------------------------
 
