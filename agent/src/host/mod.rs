@@ -9,11 +9,14 @@ mod error;
 mod files;
 mod os_release;
 mod replay;
+mod virtualization;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use upkeep_model::Virtualization;
 
 pub use self::command::Output;
 pub use self::error::HostError;
@@ -270,6 +273,11 @@ impl Host {
             }
         }
         Ok(None)
+    }
+
+    /// What lies between the host and the machine.
+    pub fn virtualization(&self) -> Virtualization {
+        virtualization::detect(self)
     }
 
     /// The place of a mount as the host itself sees it, given as this process sees it.

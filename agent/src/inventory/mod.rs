@@ -1,6 +1,6 @@
 //! What the host is: distribution, kernel, hardware.
 
-use upkeep_model::HostFacts;
+use upkeep_model::{Distribution, Hardware, HostFacts};
 
 use crate::host::{Host, Tree};
 
@@ -8,13 +8,143 @@ use crate::host::{Host, Tree};
 pub fn facts(host: &Host) -> HostFacts {
     HostFacts {
         hostname: line(host, Tree::Proc, "sys/kernel/hostname"),
+        distribution: distribution(host),
         kernel: line(host, Tree::Proc, "sys/kernel/osrelease"),
+        architecture: host.architecture().unwrap_or_default(),
+        hardware: hardware(host),
+        virtualization: host.virtualization(),
         boot_id: line(host, Tree::Proc, "sys/kernel/random/boot_id"),
+        boot_time_ms: boot_time_ms(&line(host, Tree::Proc, "stat")),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..HostFacts::default()
     }
 }
 
 fn line(host: &Host, tree: Tree, path: &str) -> String {
-    host.read(tree, path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    let text = host.read(tree, path);
+    text.map(|text| text.trim_matches([' ', '\t', '\n', '\0']).to_owned()).unwrap_or_default()
+}
+
+fn distribution(host: &Host) -> Distribution {
+    let release = host.os_release().ok().flatten().unwrap_or_default();
+    Distribution {
+        id: release.get("ID").to_owned(),
+        version: release.get("VERSION_ID").to_owned(),
+        name: release.get("PRETTY_NAME").to_owned(),
+    }
+}
+
+fn hardware(host: &Host) -> Hardware {
+    let (vendor, product) = maker(host);
+    let (processor, processors) = processors(&line(host, Tree::Proc, "cpuinfo"));
+    let memory_bytes = memory_bytes(&line(host, Tree::Proc, "meminfo")).unwrap_or_default();
+    Hardware { vendor, product, processor, processors, memory_bytes }
+}
+
+/// The maker and the model: from DMI, or from the device tree, whose first `compatible` entry is
+/// the maker and the model with a comma between them.
+fn maker(host: &Host) -> (String, String) {
+    let dmi = ["sys_vendor", "product_name"]
+        .map(|name| line(host, Tree::Sys, &format!("class/dmi/id/{name}")));
+    if dmi.iter().any(|text| !text.is_empty()) {
+        return dmi.into();
+    }
+    let model = line(host, Tree::Sys, "firmware/devicetree/base/model");
+    let compatible = line(host, Tree::Sys, "firmware/devicetree/base/compatible");
+    let vendor = compatible.split([',', '\0']).next().unwrap_or_default();
+    (vendor.to_owned(), model)
+}
+
+/// The name of the first processor and how many there are. Processors of some architectures have
+/// their name under another key, or none.
+fn processors(text: &str) -> (String, u32) {
+    let mut name = "";
+    let mut count = 0;
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        match (key.trim(), value.trim()) {
+            ("processor", number) if number.parse::<u32>().is_ok() => count += 1,
+            ("model name" | "cpu model" | "cpu" | "Hardware" | "uarch", value)
+                if name.is_empty() =>
+            {
+                name = value;
+            }
+            _ => {}
+        }
+    }
+    (name.to_owned(), count)
+}
+
+fn memory_bytes(meminfo: &str) -> Option<u64> {
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn boot_time_ms(stat: &str) -> Option<i64> {
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    seconds.trim().parse::<i64>().ok()?.checked_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::HostPaths;
+
+    #[test]
+    fn facts_are_gathered_and_what_is_missing_stays_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: [(&str, &str); 7] = [
+            ("proc/sys/kernel/hostname", "web1\n"),
+            ("proc/sys/kernel/arch", "aarch64\n"),
+            ("proc/stat", "cpu 1 2\nbtime 1418183276\n"),
+            ("proc/meminfo", "MemTotal:       16 kB\n"),
+            ("etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian 12\"\n"),
+            ("sys/firmware/devicetree/base/model", "Raspberry Pi 4\0"),
+            ("sys/firmware/devicetree/base/compatible", "raspberrypi,4-model-b\0brcm,bcm2711\0"),
+        ];
+        for (path, content) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let facts = facts(&Host::new(HostPaths {
+            rootfs: folder.path().into(),
+            procfs: folder.path().join("proc"),
+            sysfs: folder.path().join("sys"),
+            udev_data: folder.path().join("udev"),
+        }));
+        assert_eq!(
+            facts,
+            HostFacts {
+                hostname: "web1".to_owned(),
+                architecture: "aarch64".to_owned(),
+                boot_time_ms: Some(1_418_183_276_000),
+                distribution: Distribution {
+                    id: "debian".to_owned(),
+                    version: "12".to_owned(),
+                    name: "Debian 12".to_owned(),
+                },
+                hardware: Hardware {
+                    vendor: "raspberrypi".to_owned(),
+                    product: "Raspberry Pi 4".to_owned(),
+                    memory_bytes: 16 * 1024,
+                    ..Hardware::default()
+                },
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..HostFacts::default()
+            }
+        );
+    }
+
+    #[test]
+    fn processors_are_counted_and_named() {
+        let check = |text: &str, expect: (&str, u32)| {
+            let (name, count) = processors(text);
+            assert_eq!((name.as_str(), count), expect);
+        };
+        check("processor\t: 0\nmodel name\t: A\n\nprocessor\t: 1\nmodel name\t: A\n", ("A", 2));
+        check("processor\t: 0\nBogoMIPS: 108\n\nHardware\t: BCM2835\n", ("BCM2835", 1));
+        check("Processor\t: ARMv7 rev 4\nprocessor\t: 0\n", ("", 1));
+        check("", ("", 0));
+    }
 }

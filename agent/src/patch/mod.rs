@@ -1,20 +1,33 @@
 //! Pending updates and whether a restart is due: one file a package manager.
 //!
-//! A manager that is missing is left out; one that cannot answer is reported as unknown with its
-//! reason. Nothing here takes a lock or refreshes a package list.
+//! A manager that the host does not have is left out; one that cannot answer is reported as unknown
+//! with its reason. Nothing here takes a lock or refreshes a package list, so that no command of an
+//! administrator can fail for it.
 
-use upkeep_model::{Knowledge, Observation, UpdateReport};
+mod apt;
+mod apt_policy;
+mod dpkg;
+mod metrics;
+mod reboot;
+mod version;
+
+use upkeep_model::{ManagerReport, UpdateReport};
 
 use crate::host::Host;
 
+pub use self::metrics::observe;
+
+/// Asks one package manager; `None` if the host does not have it.
+type Manager = fn(&Host) -> Option<ManagerReport>;
+
+/// Every package manager that is known.
+const MANAGERS: [Manager; 1] = [apt::report];
+
 /// Asks every package manager of the host. This starts programs and may take a minute; it blocks.
-pub fn report(_host: &Host, now_ms: i64) -> UpdateReport {
+pub fn report(host: &Host, now_ms: i64) -> UpdateReport {
     UpdateReport {
         checked_at_ms: now_ms,
-        managers: Vec::new(),
-        reboot: Knowledge::Unknown("not looked up yet".to_owned()),
+        managers: MANAGERS.iter().filter_map(|manager| manager(host)).collect(),
+        reboot: reboot::report(host),
     }
 }
-
-/// Adds the metrics of a report to an observation.
-pub fn observe(_report: &UpdateReport, _out: &mut Observation) {}
