@@ -1,1 +1,285 @@
-//! To be written.
+//! The collector's settings, `/etc/upkeep/collector.toml` and `conf.d/*.toml` beside it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+use upkeep_config::ConfigError;
+
+/// Why the settings cannot be used.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The files have faults.
+    #[error(transparent)]
+    Files(#[from] ConfigError),
+    /// Values that are well formed contradict each other.
+    #[error("{}: {}", file.display(), faults.join("; "))]
+    Values {
+        /// The main file.
+        file: PathBuf,
+        /// Every contradiction.
+        faults: Vec<String>,
+    },
+}
+
+/// Every setting; each has a default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where keys and data are.
+    pub data_dir: PathBuf,
+    /// The door for agents.
+    pub grpc: Grpc,
+    /// The door for people and programs.
+    pub http: Http,
+    /// How samples are kept.
+    pub storage: Storage,
+    /// Rules.
+    pub rules: Rules,
+    /// Where alerts go.
+    pub alerts: Alerts,
+    /// What one host may ask of the collector.
+    pub limits: Limits,
+    /// The certificates of hosts.
+    pub certificates: Certificates,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/upkeep-collector"),
+            grpc: Grpc::default(),
+            http: Http::default(),
+            storage: Storage::default(),
+            rules: Rules::default(),
+            alerts: Alerts::default(),
+            limits: Limits::default(),
+            certificates: Certificates::default(),
+        }
+    }
+}
+
+/// The door for agents.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Grpc {
+    /// Where it listens; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// What tokens tell agents to connect to, `host:port`; unset: the first name of the collector's
+    /// certificate, and the port that it listens on.
+    pub address: Option<String>,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { listen: everywhere(8443), address: None }
+    }
+}
+
+/// The door for people and programs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// Where it listens; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// Whether it speaks TLS; without, it listens on loopback only.
+    pub tls: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: everywhere(9443), tls: true }
+    }
+}
+
+/// How samples are kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Storage {
+    /// For how many days.
+    pub retention_days: u32,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { retention_days: 15 }
+    }
+}
+
+/// Rules.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Rules {
+    /// The folder of the rule files, `*.yml`.
+    pub folder: PathBuf,
+    /// How often groups that do not say otherwise are evaluated.
+    pub interval: Span,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("/etc/upkeep/rules.d"),
+            interval: Span(Duration::from_secs(15)),
+        }
+    }
+}
+
+/// Where alerts go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Alerts {
+    /// The routing file.
+    pub routing: PathBuf,
+    /// Networks that webhooks may reach although they are private or this very machine.
+    pub allow_networks: Vec<IpNet>,
+    /// What links in notifications begin with; unset: the collector's first name and HTTP port.
+    pub external_url: Option<String>,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self {
+            routing: PathBuf::from("/etc/upkeep/routing.yml"),
+            allow_networks: Vec::new(),
+            external_url: None,
+        }
+    }
+}
+
+/// What one host may ask of the collector.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// How many series a host may have.
+    pub series_per_host: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { series_per_host: 2_000 }
+    }
+}
+
+/// The certificates of hosts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Certificates {
+    /// How long they are good; hosts renew them at half of it.
+    pub host_lifetime: Span,
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self { host_lifetime: Span(crate::ca::HOST_LIFETIME) }
+    }
+}
+
+/// A duration as people write it, such as `15s` or `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(formatter)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Config {
+    /// Reads the main file and its drop-ins.
+    ///
+    /// # Errors
+    /// All faults of all files, or all contradictions.
+    pub fn load(main: &Path) -> Result<Self, SettingsError> {
+        let config: Self = upkeep_config::load(main)?;
+        let faults = config.contradictions();
+        if faults.is_empty() {
+            return Ok(config);
+        }
+        Err(SettingsError::Values { file: main.to_owned(), faults })
+    }
+
+    fn contradictions(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !self.http.tls && !self.http.listen.ip().is_loopback() {
+            faults.push(format!(
+                "http.tls is off, so http.listen must be a loopback address, not {}",
+                self.http.listen
+            ));
+        }
+        for (key, zero) in [
+            ("storage.retention_days", self.storage.retention_days == 0),
+            ("rules.interval", self.rules.interval.0.is_zero()),
+            ("limits.series_per_host", self.limits.series_per_host == 0),
+            ("certificates.host_lifetime", self.certificates.host_lifetime.0.is_zero()),
+        ] {
+            if zero {
+                faults.push(format!("{key} must not be 0"));
+            }
+        }
+        faults
+    }
+}
+
+fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("collector.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = load("").unwrap();
+        assert_eq!(config.grpc.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.http.listen.to_string(), "0.0.0.0:9443");
+        assert!(config.http.tls);
+        assert_eq!(config.rules.interval.to_string(), "15s");
+    }
+
+    #[test]
+    fn values_are_read() {
+        let text = "data_dir = \"/data\"\n[http]\nlisten = \"127.0.0.1:0\"\ntls = false\n\
+            [rules]\ninterval = \"1m 30s\"\n[alerts]\nallow_networks = [\"127.0.0.0/8\"]\n";
+        let config = load(text).unwrap();
+        assert_eq!(config.data_dir, PathBuf::from("/data"));
+        assert_eq!(config.rules.interval.0, Duration::from_secs(90));
+        assert_eq!(config.alerts.allow_networks.len(), 1);
+        assert!(!config.http.tls);
+    }
+
+    #[test]
+    fn faults_are_named_all_at_once() {
+        let check = |text: &str, expect: &[&str]| {
+            let error = load(text).unwrap_err().to_string();
+            for part in expect {
+                assert!(error.contains(part), "{part:?} is not in {error}");
+            }
+        };
+        check(
+            "[http]\ntls = false\n[storage]\nretention_days = 0\n",
+            &["http.tls", "0.0.0.0:9443", "storage.retention_days"],
+        );
+        check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
+        check("[rules]\ninterval = \"soon\"\n", &["interval", "collector.toml"]);
+    }
+}

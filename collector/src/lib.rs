@@ -6,6 +6,7 @@ pub mod app;
 pub mod auth;
 pub mod ca;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod fleet;
 pub mod http;

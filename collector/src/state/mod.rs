@@ -217,3 +217,11 @@ pub(crate) fn temporary() -> (tempfile::TempDir, State) {
     let state = State::open(&folder.path().join(FILE_NAME)).unwrap();
     (folder, state)
 }
+
+/// A host that is in the state without having enrolled.
+#[cfg(test)]
+pub(crate) fn enrolled_host(state: &State, id: u128, name: &str) -> upkeep_model::HostId {
+    let id = upkeep_model::HostId(uuid::Uuid::from_u128(id));
+    state.write("adding", |transaction| hosts::insert(transaction, id, name, "0.1.0", 0)).unwrap();
+    id
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::block;
-use crate::varint::Reader;
+use crate::varint::{Reader, put_signed};
 
 /// No frame may have more series than this; it bounds what a decoder allocates.
 pub const MAX_SERIES: usize = 100_000;
@@ -49,6 +49,8 @@ pub struct FrameHead {
     pub timestamp_ms: i64,
     /// The sequence number of the key frame that this frame leans on; `None` for a key frame.
     pub key: Option<u64>,
+    /// How many series a key frame claims to have; `None` for a frame that leans on one.
+    pub series: Option<u64>,
 }
 
 /// The base that delta frames lean on.
@@ -82,7 +84,22 @@ impl Frame {
 
 /// Reads a frame's head.
 pub fn peek(bytes: &[u8]) -> Result<FrameHead, DecodeError> {
-    read_head(&mut Reader(bytes))
+    let mut reader = Reader(bytes);
+    let head = read_head(&mut reader)?;
+    let series = if head.key.is_none() { Some(reader.unsigned()?) } else { None };
+    Ok(FrameHead { series, ..head })
+}
+
+/// The same frame under another timestamp, for a host whose clock is known to be wrong.
+pub fn retime(bytes: &[u8], timestamp_ms: i64) -> Result<Vec<u8>, DecodeError> {
+    let mut reader = Reader(bytes);
+    let kind = reader.byte()?;
+    reader.signed()?;
+    let mut frame = Vec::with_capacity(bytes.len() + 1);
+    frame.push(kind);
+    put_signed(&mut frame, timestamp_ms);
+    frame.extend_from_slice(reader.0);
+    Ok(frame)
 }
 
 /// Decodes a frame. `key_of` is asked for the key frame that a delta leans on, by sequence number.
@@ -113,7 +130,7 @@ fn read_head(reader: &mut Reader<'_>) -> Result<FrameHead, DecodeError> {
         KIND_DELTA => Some(reader.unsigned()?),
         other => return Err(DecodeError::Kind(other)),
     };
-    Ok(FrameHead { timestamp_ms, key })
+    Ok(FrameHead { timestamp_ms, key, series: None })
 }
 
 fn decode_key(reader: &mut Reader<'_>, timestamp_ms: i64) -> Result<Frame, DecodeError> {

@@ -27,4 +27,4 @@ mod varint;
 
 pub use dictionary::Dictionary;
 pub use encoder::{Encoded, Encoder};
-pub use frame::{DecodeError, Frame, FrameHead, KeyFrame, MAX_SERIES, decode, peek};
+pub use frame::{DecodeError, Frame, FrameHead, KeyFrame, MAX_SERIES, decode, peek, retime};

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use upkeep_codec::{DecodeError, Encoder, Frame, KeyFrame, decode, peek};
+use upkeep_codec::{DecodeError, Encoder, Frame, KeyFrame, decode, peek, retime};
 use upkeep_model::{is_stale, stale_marker};
 
 /// Encodes rows in turn and decodes them again, as a buffer and a collector would.
@@ -101,4 +101,21 @@ fn errors_name_what_is_wrong() {
     check(&[1, 0, 2, 1, 0, 0], DecodeError::Order);
     check(&[1, 0, 0xff, 0xff, 0xff, 0x7f], DecodeError::TooManySeries(268_435_455));
     check(&[1, 0, 1, 4, 0, 2, 2], DecodeError::Trailing(1));
+}
+
+#[test]
+fn a_frame_can_be_given_another_time() {
+    let mut encoder = Encoder::default();
+    let key = encoder.encode(1, 1_000, vec![(0, 1.0), (3, 2.5)]);
+    let delta = encoder.encode(2, 2_000, vec![(0, 1.0), (3, 7.5)]);
+    assert_eq!(peek(&key.bytes).unwrap().series, Some(2));
+    assert_eq!(peek(&delta.bytes).unwrap().series, None);
+    let base = decode(&key.bytes, |_| None).unwrap().to_key();
+    for encoded in [key, delta] {
+        let later = retime(&encoded.bytes, -1_700_000_000_123).unwrap();
+        let frame = decode(&later, |_| Some(&base)).unwrap();
+        let same = decode(&encoded.bytes, |_| Some(&base)).unwrap();
+        assert_eq!((frame.timestamp_ms, row_of(&frame)), (-1_700_000_000_123, row_of(&same)));
+    }
+    assert_eq!(retime(&[], 1), Err(DecodeError::Truncated));
 }

@@ -1,0 +1,142 @@
+//! The command line: one file and one variant for each group of commands.
+
+mod api_token;
+mod check_config;
+mod host;
+mod init;
+mod token;
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::ca::{Authority, CaError};
+use crate::clock::Clock;
+use crate::config::{Config, SettingsError};
+use crate::state::{self, By, State, StateError};
+
+/// Receives what agents report, stores it, judges it by rules, alerts, and serves it over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "upkeep-collector", version)]
+pub struct CommandLine {
+    /// The configuration file.
+    #[arg(long, global = true, default_value = "/etc/upkeep/collector.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the collector can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the certificate authority and the collector's own certificate.
+    Init(init::Arguments),
+    /// Enrollment tokens, by which hosts join.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// API tokens, for programs and people.
+    #[command(subcommand)]
+    ApiToken(api_token::Command),
+    /// The hosts of the fleet.
+    #[command(subcommand)]
+    Host(host::Command),
+    /// Check the configuration and say what it comes to.
+    CheckConfig,
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The certificate authority refuses.
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// No token can be made of what was given.
+    #[error("no token can be made: {0}")]
+    Token(#[from] upkeep_wire::TokenError),
+    /// What was named does not exist.
+    #[error("there is no {what} {name:?}")]
+    NotFound {
+        /// What kind of thing it is.
+        what: &'static str,
+        /// How it was named.
+        name: String,
+    },
+    /// An argument has a value that it cannot have.
+    #[error("{0}")]
+    Argument(String),
+    /// The output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// The output cannot be put into JSON.
+    #[error("cannot write the output: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Runs any command but `serve`.
+///
+/// # Errors
+/// When it cannot do what it was asked; nothing was changed then.
+pub fn run(line: &CommandLine) -> Result<(), CommandError> {
+    let config = Config::load(&line.config)?;
+    match &line.command {
+        Command::CheckConfig => check_config::run(&config, &line.config),
+        Command::Init(arguments) => init::run(&config, arguments),
+        Command::Token(command) => token::run(&config, command),
+        Command::ApiToken(command) => api_token::run(&config, command),
+        Command::Host(command) => host::run(&config, command),
+    }
+}
+
+/// Opens the state of a collector that was initialised.
+fn open_state(config: &Config) -> Result<State, CommandError> {
+    Authority::open(&config.data_dir, config.certificates.host_lifetime.0)?;
+    Ok(State::open(&config.data_dir.join(state::FILE_NAME))?)
+}
+
+/// Who runs this command, now.
+fn by_operator() -> By {
+    let user = std::fs::metadata("/proc/self").map_or(0, |process| process.uid());
+    By { actor: format!("command-line:uid {user}"), at_ms: Clock::system().now_ms() }
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    Ok(writeln!(out)?)
+}
+
+/// Prints rows under their headings, columns aligned.
+fn print_table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), CommandError> {
+    let width = |column: usize, heading: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(heading.len())
+    };
+    let widths: Vec<usize> =
+        headings.iter().enumerate().map(|(column, heading)| width(column, heading)).collect();
+    let mut out = io::stdout().lock();
+    let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    for row in std::iter::once(&headings).chain(rows) {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// A moment for people; a dash where there is none.
+fn moment(at_ms: Option<i64>) -> String {
+    at_ms
+        .and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok())
+        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

@@ -1,0 +1,138 @@
+//! The loop that notices silence and what other processes change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use upkeep_store::{Append, Store, StoreError};
+
+use super::{Fleet, Verdict};
+use crate::clock::Clock;
+use crate::state::{State, StateError};
+
+/// How soon a change by another process is noticed: a host that was revoked is refused within this.
+pub const REFRESH: Duration = Duration::from_millis(500);
+
+/// How often `up` is written as 0 while a host is silent, and what was heard goes to the state.
+pub const SILENCE_MARK: Duration = Duration::from_secs(15);
+
+/// Why a turn of the loop failed; the next one tries again.
+#[derive(Debug, Error)]
+pub enum FleetError {
+    /// The state cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The silence cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A blocking task ended early.
+    #[error("a task ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Keeps the fleet up to date until it is told to stop.
+pub async fn watch(
+    fleet: Arc<Fleet>,
+    state: State,
+    store: Arc<Store>,
+    clock: Clock,
+    stop: CancellationToken,
+) {
+    let mut refresh = tokio::time::interval(REFRESH);
+    let mut marks = tokio::time::interval(SILENCE_MARK);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen_audit = None;
+    loop {
+        let turn = tokio::select! {
+            () = stop.cancelled() => break,
+            _ = refresh.tick() => follow(&fleet, &state, &mut seen_audit).await,
+            _ = marks.tick() => mark(&fleet, &state, &store, clock.now_ms()).await,
+        };
+        if let Err(error) = turn {
+            tracing::warn!(%error, "the fleet cannot be kept up to date");
+        }
+    }
+    if let Err(error) = write_heard(&fleet, &state).await {
+        tracing::warn!(%error, "when hosts were last seen is lost");
+    }
+}
+
+/// Reads the hosts again if the audit log grew: every change of a host is in it.
+async fn follow(
+    fleet: &Arc<Fleet>,
+    state: &State,
+    seen_audit: &mut Option<i64>,
+) -> Result<(), FleetError> {
+    let (fleet, state, seen) = (Arc::clone(fleet), state.clone(), *seen_audit);
+    let newest = tokio::task::spawn_blocking(move || {
+        let newest = state.last_audit()?;
+        if seen != Some(newest) {
+            fleet.refresh(&state)?;
+        }
+        Ok::<_, StateError>(newest)
+    });
+    *seen_audit = Some(newest.await??);
+    Ok(())
+}
+
+async fn mark(
+    fleet: &Arc<Fleet>,
+    state: &State,
+    store: &Arc<Store>,
+    now_ms: i64,
+) -> Result<(), FleetError> {
+    let silent = silence(fleet, now_ms);
+    if !silent.is_empty() {
+        let store = Arc::clone(store);
+        tokio::task::spawn_blocking(move || store.commit(silent)).await??;
+    }
+    write_heard(fleet, state).await
+}
+
+/// What is to be written of the hosts that are silent.
+fn silence(fleet: &Fleet, now_ms: i64) -> Vec<Append> {
+    let members = fleet.members();
+    let silent =
+        members.iter().filter(|member| matches!(member.verdict(now_ms), Verdict::Silent { .. }));
+    silent
+        .map(|member| Append::Points { home: member.id, points: vec![(member.up(), now_ms, 0.0)] })
+        .collect()
+}
+
+async fn write_heard(fleet: &Arc<Fleet>, state: &State) -> Result<(), FleetError> {
+    let heard: Vec<_> = fleet
+        .members()
+        .iter()
+        .filter_map(|member| Some((member.id, member.take_unwritten()?)))
+        .collect();
+    if heard.is_empty() {
+        return Ok(());
+    }
+    let state = state.clone();
+    Ok(tokio::task::spawn_blocking(move || state.record_last_seen(&heard)).await??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{By, enrolled_host, temporary};
+
+    #[test]
+    fn only_hosts_that_are_expected_and_silent_are_marked() {
+        let (_folder, state) = temporary();
+        let [silent, loud, revoked] =
+            [(1, "a"), (2, "b"), (3, "c")].map(|(id, name)| enrolled_host(&state, id, name));
+        let by = By { actor: "command-line:uid 0".into(), at_ms: 1 };
+        state.revoke_host(revoked, &by).unwrap();
+        let fleet = Fleet::load(&state, 0).unwrap();
+        fleet.member(loud).unwrap().heard(99_000);
+        let marked = silence(&fleet, 100_000);
+        let [Append::Points { home, points }] = marked.as_slice() else { panic!("{marked:?}") };
+        assert_eq!(*home, silent);
+        assert_eq!((points[0].1, points[0].2), (100_000, 0.0));
+        assert_eq!(points[0].0.to_string(), r#"up{instance="a", job="node"}"#);
+    }
+}
