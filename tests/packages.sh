@@ -274,8 +274,6 @@ services_are_off() {
     equal "$(inside systemctl list-units --failed --no-legend --plain 'upkeep-*')" ''
 }
 
-as_collector() { inside runuser -u upkeep-collector -- upkeep-collector "$@"; }
-
 collector_is_ready() { ask /-/ready >/dev/null 2>&1; }
 
 # A GET by the name that the certificate is for; the token is read from a file.
@@ -288,18 +286,18 @@ ask() {
 }
 
 start_collector() {
-    as_collector init --address localhost
+    inside upkeep-collector init --address localhost
     start_service upkeep-collector serve
     : >"$work/authorization"
     until_true 30 collector_is_ready
-    printf 'Authorization: Bearer %s\n' "$(as_collector api-token create lab --scope admin)" >"$work/authorization"
+    printf 'Authorization: Bearer %s\n' "$(inside upkeep-collector api-token create lab --scope admin)" >"$work/authorization"
     ask /api/v1/hosts | jq --exit-status '.data.hosts == []'
 }
 
 enroll_agent() {
     local strange
     install -m 0600 /dev/null "$deb_tree/root/token"
-    as_collector token create --address localhost:8443 >"$deb_tree/root/token"
+    inside upkeep-collector token create --address localhost:8443 >"$deb_tree/root/token"
     inside upkeep-agent enroll --token-file /root/token
     rm "$deb_tree/root/token"
     for name in upkeep-agent upkeep-collector; do

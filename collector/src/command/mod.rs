@@ -4,6 +4,7 @@ mod api_token;
 mod check_config;
 mod host;
 mod init;
+mod owner;
 mod token;
 
 use std::io::{self, Write as _};
@@ -75,6 +76,14 @@ pub enum CommandError {
     /// An argument has a value that it cannot have.
     #[error("{0}")]
     Argument(String),
+    /// Root gave the command, and it cannot go on as the owner of the data.
+    #[error("cannot go on as the owner of {}: {source}", folder.display())]
+    Owner {
+        /// The folder of the data.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -89,6 +98,11 @@ pub enum CommandError {
 /// When it cannot do what it was asked; nothing was changed then.
 pub fn run(line: &CommandLine) -> Result<(), CommandError> {
     let config = Config::load(&line.config)?;
+    if !matches!(line.command, Command::CheckConfig) {
+        let folder = &config.data_dir;
+        owner::go_on_as_owner_of(folder)
+            .map_err(|source| CommandError::Owner { folder: folder.clone(), source })?;
+    }
     match &line.command {
         Command::CheckConfig => check_config::run(&config, &line.config),
         Command::Init(arguments) => init::run(&config, arguments),
