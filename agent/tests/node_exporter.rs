@@ -9,9 +9,9 @@ use std::process::Command;
 use upkeep_agent::exposition;
 use upkeep_agent::host::{Host, HostPaths};
 use upkeep_agent::probe::{
-    CpuProbe, CpuSettings, DiskProbe, FileFdProbe, LoadProbe, MemoryProbe, NetClassProbe,
-    NetClassSettings, NetworkProbe, PressureProbe, Probe, SockstatProbe, StatProbe, ThermalProbe,
-    VmstatProbe,
+    ArpProbe, ConntrackProbe, CpuProbe, CpuSettings, DiskProbe, EntropyProbe, FileFdProbe,
+    LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetClassSettings, NetworkProbe,
+    PressureProbe, Probe, SockstatProbe, StatProbe, ThermalProbe, VmstatProbe,
 };
 use upkeep_model::Observation;
 
@@ -127,10 +127,14 @@ fn cases() -> Vec<Case> {
         hides_unknown_speed: true,
     };
     vec![
+        (&["arp"], vec![Box::new(ArpProbe::new(|device| device == "nope"))]),
+        (&["conntrack"], vec![Box::new(ConntrackProbe)]),
         (&["cpu"], vec![Box::new(CpuProbe::new(cpu))]),
         (&["diskstats"], vec![Box::new(DiskProbe)]),
+        (&["entropy"], vec![Box::new(EntropyProbe)]),
         (&["filefd"], vec![Box::new(FileFdProbe)]),
         (&["loadavg"], vec![Box::new(LoadProbe)]),
+        (&["mdadm"], vec![Box::new(MdadmProbe)]),
         (&["meminfo"], vec![Box::new(MemoryProbe)]),
         (
             &["netclass", "netdev"],

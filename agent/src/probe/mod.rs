@@ -5,16 +5,21 @@
 //! found to the observation. A value that cannot be read is left out and named in the error; the
 //! others of the same probe are kept. What a kernel does not offer is no error.
 
+mod arp;
+mod conntrack;
 mod cpu;
 mod cpu_info;
 mod disk;
+mod entropy;
 mod fault;
 mod filefd;
 mod filesystem;
 mod load;
+mod mdadm;
 mod memory;
 mod mounts;
 mod netclass;
+mod netstat;
 mod network;
 mod os;
 mod portable;
@@ -28,15 +33,20 @@ mod vmstat;
 
 use upkeep_model::Observation;
 
+pub use self::arp::ArpProbe;
+pub use self::conntrack::ConntrackProbe;
 pub use self::cpu::{CpuProbe, CpuSettings};
 pub use self::disk::DiskProbe;
+pub use self::entropy::EntropyProbe;
 use self::fault::Faults;
 pub use self::fault::ProbeError;
 pub use self::filefd::FileFdProbe;
 pub use self::filesystem::{FilesystemProbe, FilesystemSettings};
 pub use self::load::LoadProbe;
+pub use self::mdadm::MdadmProbe;
 pub use self::memory::MemoryProbe;
 pub use self::netclass::{NetClassProbe, NetClassSettings};
+pub use self::netstat::NetstatProbe;
 pub use self::network::NetworkProbe;
 pub use self::os::OsProbe;
 pub use self::portable::PortableProbe;
@@ -72,10 +82,15 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(StatProbe),
         Box::new(VmstatProbe),
         Box::new(DiskProbe),
+        Box::new(MdadmProbe),
         Box::new(NetworkProbe),
         Box::new(NetClassProbe::default()),
         Box::new(SockstatProbe),
+        Box::new(NetstatProbe),
+        Box::new(ArpProbe::default()),
+        Box::new(ConntrackProbe),
         Box::new(FileFdProbe),
+        Box::new(EntropyProbe),
         Box::new(ThermalProbe),
         Box::new(TimeProbe::default()),
         Box::new(UnameProbe),
