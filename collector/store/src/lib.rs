@@ -1,9 +1,37 @@
-//! Samples on disk: durable before they are confirmed, indexed by their labels.
+//! Samples on disk: durable before they are confirmed, packed when their span is over, found by
+//! their labels.
+//!
+//! A frame's way: `Store::submit` → `committer` (group commit) → `journal` on disk and `head` in
+//! memory → `seal` (transposed by `chunk`) → `database`. A query's way: `index` (which series) →
+//! `head` and `database` → merged by `query`. Opening is `recover`, which loads the database and
+//! `replay`s the journal. `coverage` is the rule that says what is where.
+//!
+//! The disk formats and what they guarantee are described above the code that reads and writes
+//! them: `folder` (which files), `journal`, `database`, `chunk` and its columns, `binary` (numbers
+//! and texts).
 
+mod binary;
+mod chunk;
+mod committer;
+mod core;
+mod coverage;
+mod damage;
+mod database;
 mod error;
+mod folder;
+mod head;
+mod index;
+mod journal;
 mod options;
+mod query;
+mod recover;
+mod replay;
+mod retain;
+mod seal;
 mod store;
+mod stream;
 
+pub use damage::Damage;
 pub use error::StoreError;
 pub use options::Options;
 pub use store::{Append, Done, Store};

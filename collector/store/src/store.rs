@@ -1,14 +1,27 @@
 //! The store as its users see it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use upkeep_codec::{KeyFrame, decode};
 use upkeep_model::{HostId, Labels, Matcher, SeriesSamples, StreamKey};
 
-use crate::{Options, StoreError};
+use crate::committer::{Command, Committer, Submission};
+use crate::core::{Core, milliseconds};
+use crate::coverage::Extent;
+use crate::damage::{Damage, DamageLog};
+use crate::folder::Folder;
+use crate::journal::Journal;
+use crate::query::Stretch;
+use crate::recover::{Contents, Recovered, recover};
+use crate::{Options, StoreError, seal};
+
+/// So many submissions wait for the committer before submitting blocks: more than a group ever
+/// takes at the rates one committer can sync.
+const COMMANDS_WAITING: usize = 4096;
 
 /// Is told once what came of an append.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -34,35 +47,52 @@ pub enum Append {
     },
 }
 
-/// Samples of all hosts.
+/// Samples of all hosts. Share it behind an `Arc`; all methods block.
 #[derive(Debug)]
 pub struct Store {
-    core: Mutex<Core>,
-}
-
-#[derive(Debug, Default)]
-struct Core {
-    streams: HashMap<StreamKey, Stream>,
-    series: HashMap<Labels, BTreeMap<i64, f64>>,
-}
-
-#[derive(Debug, Default)]
-struct Stream {
-    mark: u64,
-    dictionary: Vec<Labels>,
-    keys: HashMap<u64, KeyFrame>,
+    core: Arc<Core>,
+    wakes: SyncSender<seal::Wake>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Store {
     /// Opens the store in a folder, which is made if it is not there.
     ///
+    /// Damage is not an error: it is logged, told by [`Store::damage`], and set aside.
+    ///
     /// # Errors
-    /// When the folder or a file in it cannot be read or written.
+    /// When the folder or a file in it cannot be read or written, or was made by a newer version.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
-        let _ = options;
-        std::fs::create_dir_all(folder)
-            .map_err(|source| StoreError::io("create", folder, source))?;
-        Ok(Self { core: Mutex::default() })
+        let folder = Folder::open(folder)?;
+        let damage = DamageLog::default();
+        let Recovered { database, journal, contents, damaged_segments, next_segment } =
+            recover(&folder, &options, &damage)?;
+        let Contents { state, index, intake, head } = contents;
+        let writer = Journal::new(journal.clone(), options.segment_bytes, next_segment);
+        let (commands, inbox) = mpsc::sync_channel(COMMANDS_WAITING);
+        let (wakes, alarm) = mpsc::sync_channel(1);
+        let longest_span_ms = state.longest_span_ms.max(milliseconds(options.span));
+        let core = Arc::new(Core {
+            folder,
+            options,
+            database,
+            journal,
+            damage,
+            damaged_segments,
+            longest_span_ms,
+            state: Mutex::new(state),
+            intake: Mutex::new(intake),
+            index: RwLock::new(index),
+            head: RwLock::new(head),
+            commands,
+        });
+        let committer = Committer::new(Arc::clone(&core), writer, wakes.clone());
+        let sealing = Arc::clone(&core);
+        let threads = vec![
+            spawn("store-commit", move || committer.run(&inbox))?,
+            spawn("store-seal", move || seal::run(&sealing, &alarm))?,
+        ];
+        Ok(Self { core, wakes, threads: Mutex::new(threads) })
     }
 
     /// Gives numbers of a stream their series, complete label sets in the order of their numbers
@@ -78,15 +108,7 @@ impl Store {
         first_number: u32,
         series: &[Labels],
     ) -> Result<(), StoreError> {
-        let mut core = self.core();
-        let dictionary = &mut core.streams.entry(stream).or_default().dictionary;
-        let wanted = u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
-        if first_number > wanted {
-            return Err(StoreError::Numbers { stream, wanted, got: first_number });
-        }
-        dictionary.truncate(first_number as usize);
-        dictionary.extend_from_slice(series);
-        Ok(())
+        self.core.describe(stream, first_number, series)
     }
 
     /// Gives a key frame of an already committed record, which records to come lean on.
@@ -99,13 +121,7 @@ impl Store {
         sequence: u64,
         frame: &[u8],
     ) -> Result<(), StoreError> {
-        let key = decode(frame, |_| None).map_err(|source| StoreError::Frame {
-            stream,
-            sequence,
-            source,
-        })?;
-        self.core().streams.entry(stream).or_default().keys.insert(sequence, key.to_key());
-        Ok(())
+        self.core.reference(stream, sequence, frame)
     }
 
     /// Appends, and calls `done` once all of it is durable, or with the first error. `done` runs on
@@ -115,7 +131,9 @@ impl Store {
     /// the rest of the group unharmed, except that the frames after it in its own stream are a
     /// hole until [`Store::skip`] passes over it or it comes again in good order.
     pub fn submit(&self, appends: Vec<Append>, done: Done) {
-        done(self.commit(appends));
+        let submission = Submission::new(appends, done);
+        // A submission that is not sent is dropped, which tells that the store is closed.
+        let _ = self.core.commands.send(Command::Append(submission));
     }
 
     /// Appends and waits until all of it is durable.
@@ -123,25 +141,23 @@ impl Store {
     /// # Errors
     /// The first of those that [`Store::submit`] would tell.
     pub fn commit(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        let mut core = self.core();
-        let mut result = Ok(());
-        for append in appends {
-            result = result.and(core.append(append));
-        }
-        result
+        let (answer, result) = mpsc::sync_channel(1);
+        let done = Box::new(move |result| {
+            let _ = answer.send(result);
+        });
+        self.submit(appends, done);
+        result.recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Declares that records up to `through` will never come. It is durable with the next commit.
     pub fn skip(&self, stream: StreamKey, through: u64) {
-        let mut core = self.core();
-        let mark = &mut core.streams.entry(stream).or_default().mark;
-        *mark = through.max(*mark);
+        self.core.skip(stream, through);
     }
 
     /// The high-water mark of a stream: all records up to it are durable or were skipped. It is 0
     /// for a stream that is not known.
     pub fn committed(&self, stream: StreamKey) -> u64 {
-        self.core().streams.get(&stream).map_or(0, |stream| stream.mark)
+        self.core.head().streams.get(&stream).map_or(0, |stream| stream.committed)
     }
 
     /// The samples of all series that match, one entry a label set, timestamps strictly ascending,
@@ -155,37 +171,26 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
-        let core = self.core();
-        let matching = core
-            .series
-            .iter()
-            .filter(|(labels, _)| matchers.iter().all(|matcher| matcher.matches(labels)));
-        let samples = matching.map(|(labels, points)| {
-            let inside = points.iter().filter(|(at, _)| **at > after_ms && **at <= through_ms);
-            let (timestamps, values) = inside.map(|(at, value)| (*at, *value)).unzip();
-            SeriesSamples { labels: labels.clone(), timestamps, values }
-        });
-        Ok(samples.filter(|series| !series.timestamps.is_empty()).collect())
+        self.core.select(matchers, Stretch { after_ms, through_ms })
     }
 
     /// The label sets of the series that match and may have samples in a stretch of time.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// None yet: the index is in memory. One that is read from disk may fail.
     pub fn label_sets(
         &self,
         matchers: &[Matcher],
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<Labels>, StoreError> {
-        let series = self.select(matchers, after_ms, through_ms)?;
-        Ok(series.into_iter().map(|series| series.labels).collect())
+        Ok(self.core.label_sets(matchers, Stretch { after_ms, through_ms }))
     }
 
     /// The values of a label among those series, sorted.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// None yet: the index is in memory. One that is read from disk may fail.
     pub fn label_values(
         &self,
         name: &str,
@@ -201,7 +206,7 @@ impl Store {
     /// The names of labels among those series, sorted.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// None yet: the index is in memory. One that is read from disk may fail.
     pub fn label_names(
         &self,
         matchers: &[Matcher],
@@ -219,8 +224,29 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
-        let _ = now_ms;
-        Ok(())
+        self.core.retain(now_ms)
+    }
+
+    /// Seals the spans that are over, as the store does by itself every
+    /// [`Options::seal_every`].
+    ///
+    /// # Errors
+    /// When the database cannot be written, or a journal segment not removed; nothing is lost.
+    pub fn seal(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.core.seal(Extent::Due, now_ms)
+    }
+
+    /// Seals everything, running spans included.
+    ///
+    /// # Errors
+    /// As for [`Store::seal`].
+    pub fn seal_all(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.core.seal(Extent::All, now_ms)
+    }
+
+    /// What was found damaged since the store was opened.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.core.damage.findings()
     }
 
     /// Makes durable what was declared since the last commit and ends the store's threads; later
@@ -229,50 +255,38 @@ impl Store {
     /// # Errors
     /// When the last commit fails.
     pub fn close(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return Ok(());
+        }
+        // The sealing thread needs the committer, so it ends first.
+        let _ = self.wakes.send(seal::Wake::Stop);
+        let (answer, result) = mpsc::sync_channel(1);
+        let mut result = Some(result);
+        let mut outcome = Ok(());
+        for thread in threads.into_iter().rev() {
+            let _ = thread.join();
+            if let Some(result) = result.take() {
+                let _ = self.core.commands.send(Command::Stop(answer.clone()));
+                outcome = result.recv().unwrap_or(Err(StoreError::Closed));
+            }
+        }
+        outcome
     }
 }
 
-impl Core {
-    fn append(&mut self, append: Append) -> Result<(), StoreError> {
-        match append {
-            Append::Frame { stream, sequence, body } => self.frame(stream, sequence, &body),
-            Append::Points { points, .. } => {
-                for (labels, at_ms, value) in points {
-                    self.series.entry(labels).or_default().entry(at_ms).or_insert(value);
-                }
-                Ok(())
-            }
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store could not write its last group");
         }
     }
+}
 
-    fn frame(&mut self, stream: StreamKey, sequence: u64, body: &[u8]) -> Result<(), StoreError> {
-        let state = self.streams.entry(stream).or_default();
-        if sequence <= state.mark {
-            return Ok(());
-        }
-        if sequence != state.mark + 1 {
-            return Err(StoreError::Hole { stream, wanted: state.mark + 1, got: sequence });
-        }
-        let frame = decode(body, |key| state.keys.get(&key))
-            .map_err(|source| StoreError::Frame { stream, sequence, source })?;
-        for (&number, &value) in frame.numbers.iter().zip(&frame.values) {
-            let labels = state.dictionary.get(number as usize).ok_or(StoreError::NotDescribed {
-                stream,
-                sequence,
-                number,
-            })?;
-            let points = self.series.entry(labels.clone()).or_default();
-            points.entry(frame.timestamp_ms).or_insert(value);
-        }
-        if frame.is_key {
-            state.keys.insert(sequence, frame.to_key());
-        }
-        state.mark = sequence;
-        Ok(())
-    }
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|source| StoreError::io("start a thread for", Path::new(name), source))
 }

@@ -1,0 +1,434 @@
+//! Group commit: one thread gathers what all streams brought, writes once, syncs once, tells all.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Instant;
+
+use bytes::Bytes;
+use upkeep_model::{HostId, Labels, StreamKey};
+
+use crate::core::{Core, Intake};
+use crate::head::{NumberedPoint, Row};
+use crate::index::{Index, SeriesRef};
+use crate::journal::{Entry, Group, Journal, WriteError};
+use crate::store::{Append, Done};
+use crate::stream::{Accepted, Stream};
+use crate::{StoreError, seal};
+
+/// A group is written once it has so many bytes, however much more is waiting.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// What the committer is told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Make durable.
+    Append(Submission),
+    /// End the current segment and answer with the next one's number.
+    Rotate(SyncSender<u64>),
+    /// Write what was declared, answer, and end.
+    Stop(SyncSender<Result<(), StoreError>>),
+}
+
+/// What somebody waits for. Whoever drops it unanswered has closed the store.
+pub(crate) struct Submission {
+    appends: Vec<Append>,
+    done: Option<Done>,
+}
+
+impl std::fmt::Debug for Submission {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Submission").field("appends", &self.appends.len()).finish()
+    }
+}
+
+impl Submission {
+    pub(crate) fn new(appends: Vec<Append>, done: Done) -> Self {
+        Self { appends, done: Some(done) }
+    }
+
+    fn tell(mut self, result: Result<(), StoreError>) {
+        if let Some(done) = self.done.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done(Err(StoreError::Closed));
+        }
+    }
+}
+
+/// The committer's own state.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    core: Arc<Core>,
+    journal: Journal,
+    carried: Carried,
+    poison: Option<String>,
+    /// Wakes whoever seals when the journal has grown too long.
+    pressure: SyncSender<seal::Wake>,
+}
+
+/// What the current segment has, so that it can be read by itself.
+#[derive(Debug, Default)]
+struct Carried {
+    segment: u64,
+    streams: HashMap<StreamKey, CarriedStream>,
+    series: HashSet<SeriesRef>,
+}
+
+#[derive(Debug, Default)]
+struct CarriedStream {
+    generation: u32,
+    numbers: u32,
+    keys: BTreeSet<u64>,
+    skipped: u64,
+}
+
+/// A group that is being put together.
+#[derive(Debug)]
+struct Staging {
+    segment: u64,
+    group: Group,
+    rows: Vec<StagedRow>,
+    points: Vec<(HostId, Vec<NumberedPoint>)>,
+    /// How far each stream was before the group.
+    before: HashMap<StreamKey, u64>,
+    dirty: BTreeSet<StreamKey>,
+}
+
+#[derive(Debug)]
+struct StagedRow {
+    stream: StreamKey,
+    sequence: u64,
+    accepted: Accepted,
+    body: Range<usize>,
+}
+
+impl Committer {
+    pub(crate) fn new(core: Arc<Core>, journal: Journal, pressure: SyncSender<seal::Wake>) -> Self {
+        Self { core, journal, carried: Carried::default(), poison: None, pressure }
+    }
+
+    /// Works until it is told to stop or nobody can tell it anything any more.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        let mut next = None;
+        while let Some(command) = next.take().or_else(|| commands.recv().ok()) {
+            match command {
+                Command::Append(first) => {
+                    let (submissions, other) = self.gather(first, commands);
+                    next = other;
+                    self.commit(submissions);
+                }
+                Command::Rotate(answer) => {
+                    let _ = answer.send(self.journal.rotate());
+                }
+                Command::Stop(answer) => {
+                    let _ = answer.send(self.commit_declared());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Collects submissions until the hold is over or the group is large. Another command ends it
+    /// as well and is handed back.
+    fn gather(
+        &self,
+        first: Submission,
+        commands: &Receiver<Command>,
+    ) -> (Vec<Submission>, Option<Command>) {
+        let until = Instant::now() + self.core.options.hold;
+        let mut bytes = first.size();
+        let mut submissions = vec![first];
+        while bytes < GROUP_BYTES {
+            match commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Command::Append(submission)) => {
+                    bytes += submission.size();
+                    submissions.push(submission);
+                }
+                Ok(other) => return (submissions, Some(other)),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        (submissions, None)
+    }
+
+    fn commit(&mut self, mut submissions: Vec<Submission>) {
+        let mut results = Vec::with_capacity(submissions.len());
+        let written = self.stage(&mut submissions, &mut results).and_then(|s| self.write(s));
+        for (index, submission) in submissions.into_iter().enumerate() {
+            let own = results.get(index).cloned().unwrap_or(Ok(()));
+            submission.tell(own.and(written.clone()));
+        }
+        if self.core.journal.bytes() > self.core.options.journal_bytes {
+            // A full channel means that it was woken already.
+            let _ = self.pressure.try_send(seal::Wake::JournalIsLong);
+        }
+    }
+
+    /// Writes what was declared since the last group.
+    fn commit_declared(&mut self) -> Result<(), StoreError> {
+        if self.core.intake().dirty.is_empty() {
+            return Ok(());
+        }
+        let staging = self.stage(&mut [], &mut Vec::new())?;
+        self.write(staging)
+    }
+
+    /// Checks what was submitted and encodes what is good. Gives each submission its own result.
+    fn stage(
+        &mut self,
+        submissions: &mut [Submission],
+        results: &mut Vec<Result<(), StoreError>>,
+    ) -> Result<Staging, StoreError> {
+        if let Some(reason) = &self.poison {
+            return Err(StoreError::Poisoned { reason: reason.clone() });
+        }
+        let (segment, group) = self.journal.begin()?;
+        if self.carried.segment != segment {
+            self.carried = Carried { segment, ..Carried::default() };
+        }
+        let core = Arc::clone(&self.core);
+        let mut intake = core.intake();
+        let mut staging = Staging {
+            segment,
+            group,
+            rows: Vec::new(),
+            points: Vec::new(),
+            before: HashMap::new(),
+            dirty: std::mem::take(&mut intake.dirty),
+        };
+        for stream in &staging.dirty {
+            if let Some(state) = intake.streams.get(stream) {
+                self.carried.declare(&mut staging.group, &core.index(), *stream, state);
+            }
+        }
+        for submission in submissions {
+            let mut result = Ok(());
+            for append in std::mem::take(&mut submission.appends) {
+                result = result.and(self.stage_one(&mut staging, &mut intake, append));
+            }
+            results.push(result);
+        }
+        Ok(staging)
+    }
+
+    fn stage_one(
+        &mut self,
+        staging: &mut Staging,
+        intake: &mut Intake,
+        append: Append,
+    ) -> Result<(), StoreError> {
+        match append {
+            Append::Frame { stream, sequence, body } => {
+                let state = intake.streams.entry(stream).or_default();
+                self.stage_frame(staging, state, stream, sequence, body)
+            }
+            Append::Points { home, points } => {
+                self.stage_points(staging, home, points);
+                Ok(())
+            }
+        }
+    }
+
+    fn stage_frame(
+        &mut self,
+        staging: &mut Staging,
+        state: &mut Stream,
+        stream: StreamKey,
+        sequence: u64,
+        body: Bytes,
+    ) -> Result<(), StoreError> {
+        if sequence <= state.accepted {
+            return Ok(());
+        }
+        let wanted = state.accepted + 1;
+        if sequence != wanted {
+            return Err(StoreError::Hole { stream, wanted, got: sequence });
+        }
+        let accepted = state.read(stream, sequence, &body)?;
+        staging.before.entry(stream).or_insert(state.accepted);
+        state.accepted = sequence;
+        state.last_ms = state.last_ms.max(Some(accepted.timestamp_ms));
+
+        let group = &mut staging.group;
+        self.carried.numbers(group, &self.core.index(), stream, state);
+        match accepted.key {
+            Some(key) => self.carried.key(group, stream, state, key),
+            None => self.carried.own_key(stream, sequence),
+        }
+        let length = body.len();
+        let generation = accepted.layout.generation;
+        let end = group.push(&Entry::Frame { stream, generation, sequence, body });
+        staging.rows.push(StagedRow { stream, sequence, accepted, body: end - length..end });
+        Ok(())
+    }
+
+    fn stage_points(
+        &mut self,
+        staging: &mut Staging,
+        home: HostId,
+        points: Vec<(Labels, i64, f64)>,
+    ) {
+        let mut index = self.core.index_mut();
+        let mut numbered = Vec::with_capacity(points.len());
+        for (labels, at_ms, value) in points.into_iter().filter(|(labels, ..)| !labels.is_empty()) {
+            let number = index.intern(home, &labels);
+            // A series about to be removed by retention is alive again.
+            index.extend_days(number, (seal::day_of(at_ms), seal::day_of(at_ms)));
+            if self.carried.series.insert(number) {
+                staging.group.push(&Entry::Series { number, home, labels });
+            }
+            numbered.push((number, at_ms, value));
+        }
+        if !numbered.is_empty() {
+            staging.group.push(&Entry::Points { points: numbered.clone() });
+            staging.points.push((home, numbered));
+        }
+    }
+
+    /// Writes and syncs a group, then shows it to readers; or takes it back.
+    fn write(&mut self, staging: Staging) -> Result<(), StoreError> {
+        let Staging { segment, group, rows, points, before, dirty } = staging;
+        if group.is_empty() {
+            return Ok(());
+        }
+        let bytes = group.finish();
+        match self.journal.write(&bytes) {
+            Ok(()) => {
+                self.publish(segment, &bytes, rows, points);
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back(&before, dirty);
+                let (WriteError::Refused(error) | WriteError::Uncertain(error)) = self.note(error);
+                Err(error)
+            }
+        }
+    }
+
+    fn note(&mut self, error: WriteError) -> WriteError {
+        match &error {
+            WriteError::Refused(error) => {
+                tracing::warn!(%error, "the journal took nothing of a group");
+            }
+            WriteError::Uncertain(error) => {
+                tracing::error!(%error, "the journal cannot be trusted any more; no more appends");
+                self.poison = Some(error.to_string());
+            }
+        }
+        error
+    }
+
+    fn take_back(&mut self, before: &HashMap<StreamKey, u64>, dirty: BTreeSet<StreamKey>) {
+        self.carried = Carried::default();
+        self.journal.rotate();
+        let mut intake = self.core.intake();
+        intake.dirty.extend(dirty);
+        for (stream, &accepted) in before {
+            if let Some(state) = intake.streams.get_mut(stream) {
+                state.roll_back(accepted);
+            }
+        }
+    }
+
+    fn publish(
+        &self,
+        segment: u64,
+        bytes: &Bytes,
+        rows: Vec<StagedRow>,
+        points: Vec<(HostId, Vec<NumberedPoint>)>,
+    ) {
+        let mut head = self.core.head_mut();
+        for StagedRow { stream, sequence, accepted, body } in rows {
+            let Accepted { timestamp_ms, layout, key: _ } = accepted;
+            let stream = head.streams.entry(stream).or_default();
+            stream.committed = stream.committed.max(sequence);
+            let body = bytes.slice(body);
+            stream.rows.push(Row { sequence, timestamp_ms, segment, layout, body });
+        }
+        for (home, points) in points {
+            head.add_points(home, segment, points);
+        }
+    }
+}
+
+impl Submission {
+    /// About how many bytes it adds to its group.
+    fn size(&self) -> usize {
+        let one = |append: &Append| match append {
+            Append::Frame { body, .. } => body.len(),
+            Append::Points { points, .. } => points.len() * size_of::<(Labels, i64, f64)>(),
+        };
+        self.appends.iter().map(one).sum()
+    }
+}
+
+impl Carried {
+    /// Writes everything declared of a stream that the segment lacks.
+    fn declare(&mut self, group: &mut Group, index: &Index, stream: StreamKey, state: &Stream) {
+        self.numbers(group, index, stream, state);
+        for &key in state.keys.keys() {
+            self.key(group, stream, state, key);
+        }
+        let carried = self.of(stream, state);
+        if state.skipped > carried.skipped {
+            carried.skipped = state.skipped;
+            group.push(&Entry::Skip { stream, through: state.skipped });
+        }
+    }
+
+    /// Writes the descriptions that neither the segment nor the database has.
+    fn numbers(&mut self, group: &mut Group, index: &Index, stream: StreamKey, state: &Stream) {
+        let carried = self.of(stream, state);
+        let missing = state.dictionary().get(carried.numbers as usize..).unwrap_or_default();
+        if missing.is_empty() {
+            return;
+        }
+        let labels = |number: &SeriesRef| {
+            index.get(*number).map(|series| index.labels(series)).unwrap_or_default()
+        };
+        let first_number = carried.numbers;
+        carried.numbers = u32::try_from(state.dictionary().len()).unwrap_or(u32::MAX);
+        let series = missing.iter().map(labels).collect();
+        let generation = state.generation;
+        group.push(&Entry::Describe { stream, generation, first_number, series });
+    }
+
+    /// Writes a key frame that the segment lacks.
+    fn key(&mut self, group: &mut Group, stream: StreamKey, state: &Stream, sequence: u64) {
+        if let Some(key) = state.keys.get(&sequence)
+            && self.of(stream, state).keys.insert(sequence)
+        {
+            let (generation, frame) = (state.generation, key.body.clone());
+            group.push(&Entry::Reference { stream, generation, sequence, frame });
+        }
+    }
+
+    fn own_key(&mut self, stream: StreamKey, sequence: u64) {
+        if let Some(carried) = self.streams.get_mut(&stream) {
+            carried.keys.insert(sequence);
+        }
+    }
+
+    fn of(&mut self, stream: StreamKey, state: &Stream) -> &mut CarriedStream {
+        let fresh = || CarriedStream {
+            generation: state.generation,
+            numbers: state.saved.numbers.get(&state.generation).copied().unwrap_or_default(),
+            keys: BTreeSet::new(),
+            skipped: state.saved.mark,
+        };
+        let carried = self.streams.entry(stream).or_insert_with(fresh);
+        if carried.generation != state.generation {
+            let skipped = carried.skipped;
+            *carried = CarriedStream { skipped, ..fresh() };
+        }
+        carried
+    }
+}

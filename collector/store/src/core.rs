@@ -1,0 +1,139 @@
+//! What the threads of the store share.
+//!
+//! Locks are taken in this order: `state`, `intake`, `index`, `head`; none is held while a file is
+//! written, except `state`, which keeps sealing and retention apart.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use upkeep_model::{HostId, Labels, StreamKey};
+
+use crate::committer::Command;
+use crate::damage::DamageLog;
+use crate::database::{Database, State};
+use crate::folder::Folder;
+use crate::head::Head;
+use crate::index::{Index, SeriesRef, UNKNOWN};
+use crate::journal::JournalFolder;
+use crate::stream::Stream;
+use crate::{Options, StoreError};
+
+/// The parts of an open store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) folder: Folder,
+    pub(crate) options: Options,
+    pub(crate) database: Database,
+    pub(crate) journal: JournalFolder,
+    pub(crate) damage: DamageLog,
+    /// Segments with damage in them, which are set aside instead of removed.
+    pub(crate) damaged_segments: BTreeSet<u64>,
+    /// The longest span of any chunk that is or will be in the database, in milliseconds.
+    pub(crate) longest_span_ms: i64,
+    pub(crate) state: Mutex<State>,
+    pub(crate) intake: Mutex<Intake>,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) head: RwLock<Head>,
+    pub(crate) commands: SyncSender<Command>,
+}
+
+/// A duration in milliseconds, at least one.
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1)
+}
+
+/// What is known of streams when their frames come in.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    pub(crate) streams: HashMap<StreamKey, Stream>,
+    /// Streams with something declared that the journal does not have yet.
+    pub(crate) dirty: BTreeSet<StreamKey>,
+}
+
+impl Core {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn head(&self) -> RwLockReadGuard<'_, Head> {
+        self.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn head_mut(&self) -> RwLockWriteGuard<'_, Head> {
+        self.head.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn describe(
+        &self,
+        stream: StreamKey,
+        first_number: u32,
+        series: &[Labels],
+    ) -> Result<(), StoreError> {
+        let mut intake = self.intake();
+        let Intake { streams, dirty } = &mut *intake;
+        let state = streams.entry(stream).or_default();
+        let wanted = u32::try_from(state.dictionary().len()).unwrap_or(u32::MAX);
+        if first_number > wanted {
+            return Err(StoreError::Numbers { stream, wanted, got: first_number });
+        }
+        let series = self.intern(stream.host, series);
+        state.describe(first_number, &series);
+        dirty.insert(stream);
+        Ok(())
+    }
+
+    /// The series of label sets; an empty set is no series.
+    pub(crate) fn intern(&self, home: HostId, series: &[Labels]) -> Vec<SeriesRef> {
+        let mut index = self.index_mut();
+        let of = |labels: &Labels| {
+            if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
+        };
+        series.iter().map(of).collect()
+    }
+
+    pub(crate) fn skip(&self, stream: StreamKey, through: u64) {
+        let mut intake = self.intake();
+        let state = intake.streams.entry(stream).or_default();
+        state.skipped = state.skipped.max(through);
+        state.accepted = state.accepted.max(through);
+        intake.dirty.insert(stream);
+        let mut head = self.head_mut();
+        let committed = &mut head.streams.entry(stream).or_default().committed;
+        *committed = through.max(*committed);
+    }
+
+    pub(crate) fn reference(
+        &self,
+        stream: StreamKey,
+        sequence: u64,
+        frame: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut intake = self.intake();
+        let state = intake.streams.entry(stream).or_default();
+        state.put_key(stream, sequence, &bytes::Bytes::copy_from_slice(frame))?;
+        intake.dirty.insert(stream);
+        Ok(())
+    }
+
+    /// Ends the current journal segment once everything before is committed; returns the number
+    /// that the next one will have.
+    pub(crate) fn rotate(&self) -> Result<u64, StoreError> {
+        let (answer, next) = mpsc::sync_channel(1);
+        self.commands.send(Command::Rotate(answer)).map_err(|_| StoreError::Closed)?;
+        next.recv().map_err(|_| StoreError::Closed)
+    }
+}

@@ -1,0 +1,250 @@
+//! The database: everything sealed.
+//!
+//! # Format, version 1
+//! One redb file, `samples.redb`. Every value ends with the CRC-32 of key and value (module
+//! `binary`); numbers in keys are big endian, so that keys sort by them.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `state` | `state` | version 1, next series number, next chunk number, longest span (ms), coverage |
+//! | `series` | series number | home (16 bytes), whether and on which days sealed, label set |
+//! | `streams` | host, epoch | mark, generation, latest timestamp, key frames: sequence and bytes |
+//! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
+//! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
+//!
+//! A label set at a home has one series number for ever; numbers are not given again, not even
+//! after retention removed the series. Chunk numbers grow, so of two chunks of a span the lower
+//! came first, and its values win.
+//!
+//! # Guarantees
+//! Chunks, the series in them, the streams' marks and the coverage (which journal entries the
+//! chunks hold, module `coverage`) change in one transaction with two-phase commit; a journal
+//! segment is removed only after the transaction that covers it. A mark includes nothing that is
+//! neither sealed, nor in the journal, nor skipped. redb keeps its allocator's state with every
+//! commit, so opening after a crash does not read the whole file.
+//!
+//! redb trusts its pages and may panic on damaged ones: such a panic is caught here and told as an
+//! error. A database that cannot be opened or loaded is moved to `quarantine/` and begun anew; what
+//! the journal still has is then sealed again.
+
+mod records;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use redb::{
+    Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
+};
+
+use crate::StoreError;
+use crate::folder::Folder;
+
+pub(crate) use records::{
+    ChunkKey, DictionaryKey, State, StreamRecord, dictionary_from, dictionary_record, series_from,
+    series_record,
+};
+
+pub(crate) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+pub(crate) const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
+pub(crate) const STREAMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("streams");
+pub(crate) const DICTIONARIES: TableDefinition<'_, &[u8; 40], &[u8]> =
+    TableDefinition::new("dictionaries");
+pub(crate) const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
+
+/// The one key of [`STATE`].
+pub(crate) const STATE_KEY: &str = "state";
+
+/// Why the database did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Its file is damaged.
+    Damaged(String),
+    /// The system refused to read or write it.
+    Io(std::io::Error),
+    /// Anything else.
+    Other(redb::Error),
+}
+
+impl Failure {
+    pub(crate) fn told(self, action: &'static str, folder: &Folder) -> StoreError {
+        match self {
+            Self::Damaged(reason) => StoreError::Database { action, reason },
+            Self::Io(source) => StoreError::io(action, &folder.database(), source),
+            Self::Other(error) => StoreError::Database { action, reason: error.to_string() },
+        }
+    }
+}
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::Corrupted(reason) => Self::Damaged(reason),
+            redb::Error::Io(source) => match source.kind() {
+                // What redb reads beyond the end of its file is a file that was cut short.
+                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
+                    Self::Damaged(source.to_string())
+                }
+                _ => Self::Io(source),
+            },
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// The open database. After an error redb may refuse everything, so it is then opened anew.
+#[derive(Debug)]
+pub(crate) struct Database {
+    folder: Folder,
+    cache_bytes: usize,
+    open: RwLock<Option<redb::Database>>,
+    has_failed: AtomicBool,
+}
+
+/// The chunks as they were at one moment.
+pub(crate) struct Snapshot<'a> {
+    chunks: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
+    database: &'a Database,
+    // Keeps the database from being opened anew under this snapshot.
+    _open: RwLockReadGuard<'a, Option<redb::Database>>,
+}
+
+impl Database {
+    /// Opens or makes the database, with all its tables.
+    pub(crate) fn open(folder: &Folder, cache_bytes: usize) -> Result<Self, Failure> {
+        let open = RwLock::new(Some(open(folder, cache_bytes)?));
+        Ok(Self { folder: folder.clone(), cache_bytes, open, has_failed: AtomicBool::default() })
+    }
+
+    /// Runs a transaction and commits it; on an error nothing of it is done.
+    pub(crate) fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let open = self.ready(action)?;
+        guarded(|| transact(database(&open)?, work)).map_err(|failure| self.told(failure, action))
+    }
+
+    /// Reads with a transaction of its own.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        guarded(|| work(&database(&open)?.begin_read()?))
+    }
+
+    /// The chunks as they are now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        let open = self.ready("read")?;
+        let chunks = guarded(|| Ok(database(&open)?.begin_read()?.open_table(CHUNKS)?))
+            .map_err(|failure| self.told(failure, "read"))?;
+        Ok(Snapshot { chunks, database: self, _open: open })
+    }
+
+    /// Closes the file.
+    pub(crate) fn close(&self) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let taken = open.take();
+        // Closing writes to the file, so damage can surface here as well.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(taken)));
+    }
+
+    /// The open database, opened anew if it failed.
+    fn ready(
+        &self,
+        action: &'static str,
+    ) -> Result<RwLockReadGuard<'_, Option<redb::Database>>, StoreError> {
+        if self.has_failed.swap(false, Ordering::AcqRel) {
+            self.close();
+            let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            match open(&self.folder, self.cache_bytes) {
+                Ok(database) => *slot = Some(database),
+                Err(failure) => return Err(self.told(failure, action)),
+            }
+        }
+        Ok(self.open.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn told(&self, failure: Failure, action: &'static str) -> StoreError {
+        self.has_failed.store(true, Ordering::Release);
+        failure.told(action, &self.folder)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Snapshot<'_> {
+    /// Gives the chunks of a range of keys, ends included, in the order of their keys. The bytes
+    /// are as they lie there, their checksum not looked at yet.
+    pub(crate) fn each_chunk(
+        &self,
+        first: ChunkKey,
+        last: ChunkKey,
+        mut each: impl FnMut(&[u8; 32], &[u8]),
+    ) -> Result<(), StoreError> {
+        let (first, last) = (first.to_bytes(), last.to_bytes());
+        let read = guarded(|| {
+            for chunk in self.chunks.range::<&[u8; 32]>(&first..=&last)? {
+                let (key, value) = chunk?;
+                each(key.value(), value.value());
+            }
+            Ok(())
+        });
+        read.map_err(|failure| self.database.told(failure, "read"))
+    }
+}
+
+fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> {
+    guarded(|| {
+        let database =
+            redb::Builder::new().set_cache_size(cache_bytes).create(folder.database())?;
+        // They were all made in one transaction, so where one is, all are.
+        if database.begin_read()?.open_table(CHUNKS).is_ok() {
+            return Ok(database);
+        }
+        transact(&database, |transaction| {
+            transaction.open_table(STATE)?;
+            transaction.open_table(SERIES)?;
+            transaction.open_table(STREAMS)?;
+            transaction.open_table(DICTIONARIES)?;
+            transaction.open_table(CHUNKS)?;
+            Ok(())
+        })?;
+        Ok(database)
+    })
+}
+
+fn transact<T>(
+    database: &redb::Database,
+    work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+fn database(guard: &Option<redb::Database>) -> Result<&redb::Database, Failure> {
+    guard.as_ref().ok_or(Failure::Other(redb::Error::DatabaseClosed))
+}
+
+/// Runs what calls redb, and turns a panic into an error: redb panics on some damaged pages.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Failure::Damaged(text.unwrap_or_else(|| "its pages cannot be read".to_owned())))
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The database's keys and values as bytes.
+
+use upkeep_model::{HostId, Labels, StreamKey};
+
+use crate::binary::{
+    Malformed, Reader, checked, put_bytes, put_labels, put_signed, put_unsigned, stream_bytes,
+    with_checksum,
+};
+use crate::coverage::Coverage;
+use crate::index::SeriesRef;
+
+const VERSION: u64 = 1;
+
+/// Where a chunk lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkKey {
+    pub(crate) host: HostId,
+    /// Where its span begins, in milliseconds since 1970.
+    pub(crate) span: i64,
+    pub(crate) number: u64,
+}
+
+impl ChunkKey {
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
+        // With its sign flipped, an integer sorts by its bytes.
+        let span = (self.span as u64) ^ (1 << 63);
+        let mut bytes = [0; 32];
+        let parts = self.host.0.as_bytes().iter().copied();
+        let parts = parts.chain(span.to_be_bytes()).chain(self.number.to_be_bytes());
+        for (slot, byte) in bytes.iter_mut().zip(parts) {
+            *slot = byte;
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Malformed> {
+        let mut reader = Reader(bytes);
+        let host = reader.host()?;
+        let span = (u64::from_be_bytes(reader.array()?) ^ (1 << 63)) as i64;
+        Ok(Self { host, span, number: u64::from_be_bytes(reader.array()?) })
+    }
+}
+
+/// Where a part of a dictionary lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DictionaryKey {
+    pub(crate) stream: StreamKey,
+    pub(crate) generation: u32,
+    pub(crate) first_number: u32,
+}
+
+impl DictionaryKey {
+    pub(crate) fn to_bytes(self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        let parts = stream_bytes(self.stream).into_iter();
+        let parts =
+            parts.chain(self.generation.to_be_bytes()).chain(self.first_number.to_be_bytes());
+        for (slot, byte) in bytes.iter_mut().zip(parts) {
+            *slot = byte;
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; 40]) -> Result<Self, Malformed> {
+        let mut reader = Reader(bytes);
+        let stream = reader.stream()?;
+        let generation = u32::from_be_bytes(reader.array()?);
+        Ok(Self { stream, generation, first_number: u32::from_be_bytes(reader.array()?) })
+    }
+}
+
+/// What holds for the whole database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) next_series: SeriesRef,
+    pub(crate) next_chunk: u64,
+    /// The longest span that any chunk may have, in milliseconds.
+    pub(crate) longest_span_ms: i64,
+    pub(crate) coverage: Coverage,
+}
+
+impl State {
+    pub(crate) fn to_bytes(self, key: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_unsigned(&mut out, VERSION);
+        put_unsigned(&mut out, u64::from(self.next_series));
+        put_unsigned(&mut out, self.next_chunk);
+        put_signed(&mut out, self.longest_span_ms);
+        put_unsigned(&mut out, self.coverage.all_before);
+        put_unsigned(&mut out, self.coverage.due_before);
+        put_signed(&mut out, self.coverage.at_ms);
+        put_signed(&mut out, self.coverage.span_ms);
+        with_checksum(key.as_bytes(), out)
+    }
+
+    pub(crate) fn from_bytes(key: &str, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader(checked(key.as_bytes(), bytes)?);
+        if reader.unsigned()? != VERSION {
+            return Err(Malformed::Unknown("the version of the database"));
+        }
+        Ok(Self {
+            next_series: reader.unsigned32()?,
+            next_chunk: reader.unsigned()?,
+            longest_span_ms: reader.signed()?,
+            coverage: Coverage {
+                all_before: reader.unsigned()?,
+                due_before: reader.unsigned()?,
+                at_ms: reader.signed()?,
+                span_ms: reader.signed()?,
+            },
+        })
+    }
+}
+
+/// What is kept of a stream beside its dictionaries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamRecord {
+    pub(crate) mark: u64,
+    pub(crate) generation: u32,
+    pub(crate) last_ms: Option<i64>,
+    pub(crate) keys: Vec<(u64, bytes::Bytes)>,
+}
+
+impl StreamRecord {
+    pub(crate) fn to_bytes(&self, key: &[u8; 32]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_unsigned(&mut out, self.mark);
+        put_unsigned(&mut out, u64::from(self.generation));
+        out.push(u8::from(self.last_ms.is_some()));
+        put_signed(&mut out, self.last_ms.unwrap_or_default());
+        put_unsigned(&mut out, self.keys.len() as u64);
+        for (sequence, body) in &self.keys {
+            put_unsigned(&mut out, *sequence);
+            put_bytes(&mut out, body);
+        }
+        with_checksum(key, out)
+    }
+
+    pub(crate) fn from_bytes(key: &[u8; 32], bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader(checked(key, bytes)?);
+        let (mark, generation) = (reader.unsigned()?, reader.unsigned32()?);
+        let (has_last, last_ms) = (reader.byte()? != 0, reader.signed()?);
+        let count = reader.count()?;
+        let mut keys = Vec::with_capacity(count);
+        for _ in 0..count {
+            let sequence = reader.unsigned()?;
+            keys.push((sequence, bytes::Bytes::copy_from_slice(reader.bytes()?)));
+        }
+        Ok(Self { mark, generation, last_ms: has_last.then_some(last_ms), keys })
+    }
+}
+
+/// A series' row.
+pub(crate) fn series_record(
+    number: SeriesRef,
+    home: HostId,
+    days: Option<(i32, i32)>,
+    labels: &Labels,
+) -> Vec<u8> {
+    let mut out = home.0.as_bytes().to_vec();
+    let (first, last) = days.unwrap_or_default();
+    out.push(u8::from(days.is_some()));
+    put_signed(&mut out, i64::from(first));
+    put_signed(&mut out, i64::from(last));
+    put_labels(&mut out, labels);
+    with_checksum(&number.to_be_bytes(), out)
+}
+
+/// Home, days and labels of a series' row.
+#[expect(clippy::type_complexity, reason = "three values that are taken apart at once")]
+pub(crate) fn series_from(
+    number: SeriesRef,
+    bytes: &[u8],
+) -> Result<(HostId, Option<(i32, i32)>, Labels), Malformed> {
+    let mut reader = Reader(checked(&number.to_be_bytes(), bytes)?);
+    let (home, is_sealed) = (reader.host()?, reader.byte()? != 0);
+    let mut day = || i32::try_from(reader.signed()?).map_err(|_| Malformed::Overlong);
+    let days = (day()?, day()?);
+    Ok((home, is_sealed.then_some(days), reader.labels()?))
+}
+
+/// A part of a dictionary.
+pub(crate) fn dictionary_record(key: &[u8; 40], series: &[SeriesRef]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_unsigned(&mut out, series.len() as u64);
+    series.iter().for_each(|number| put_unsigned(&mut out, u64::from(*number)));
+    with_checksum(key, out)
+}
+
+/// The series in a part of a dictionary.
+pub(crate) fn dictionary_from(key: &[u8; 40], bytes: &[u8]) -> Result<Vec<SeriesRef>, Malformed> {
+    let mut reader = Reader(checked(key, bytes)?);
+    let count = reader.count()?;
+    (0..count).map(|_| reader.unsigned32()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use upkeep_model::Epoch;
+    use uuid::Uuid;
+
+    const HOST: HostId = HostId(Uuid::from_u128(0x0123_4567));
+
+    #[test]
+    fn keys_sort_by_host_span_and_number() {
+        let key = |span, number| ChunkKey { host: HOST, span, number };
+        let keys =
+            [key(i64::MIN, 9), key(-5, 3), key(0, 1), key(0, 2), key(7, 0), key(i64::MAX, 0)];
+        assert!(keys.map(ChunkKey::to_bytes).is_sorted());
+        for key in keys {
+            assert_eq!(ChunkKey::from_bytes(&key.to_bytes()), Ok(key));
+        }
+    }
+
+    #[test]
+    fn records_come_back_under_their_own_key_only() {
+        let stream = StreamKey { host: HOST, epoch: Epoch([9; 16]) };
+        let dictionary = DictionaryKey { stream, generation: 2, first_number: 70_000 }.to_bytes();
+        let bytes = dictionary_record(&dictionary, &[1, 300, 7]);
+        assert_eq!(dictionary_from(&dictionary, &bytes), Ok(vec![1, 300, 7]));
+        assert_eq!(dictionary_from(&[0; 40], &bytes), Err(Malformed::Checksum));
+
+        let keys = vec![(4, Bytes::from_static(b"four")), (9, Bytes::from_static(b"nine"))];
+        let record = StreamRecord { mark: 12, generation: 1, last_ms: Some(-3), keys };
+        let key = stream_bytes(stream);
+        assert_eq!(StreamRecord::from_bytes(&key, &record.to_bytes(&key)), Ok(record));
+
+        let labels = Labels::new([("__name__", "up")]);
+        let bytes = series_record(5, HOST, Some((-1, 20_000)), &labels);
+        assert_eq!(series_from(5, &bytes), Ok((HOST, Some((-1, 20_000)), labels)));
+        assert_eq!(series_from(6, &bytes), Err(Malformed::Checksum));
+
+        let coverage = Coverage { all_before: 1, due_before: 2, at_ms: 3, span_ms: 4 };
+        let state = State { next_series: 7, next_chunk: 8, longest_span_ms: 9, coverage };
+        assert_eq!(State::from_bytes("state", &state.to_bytes("state")), Ok(state));
+    }
+}

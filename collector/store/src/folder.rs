@@ -1,0 +1,60 @@
+//! The store's folder.
+//!
+//! | name | what |
+//! |---|---|
+//! | `journal/` | segments of what came in since the last sealing (module `journal`) |
+//! | `samples.redb` | everything sealed (module `database`) |
+//! | `quarantine/` | files that were found damaged, for somebody to look at; never read again |
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+
+/// The paths in a store's folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(path).map_err(|source| StoreError::io("create", path, source))?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("samples.redb")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.path.join("quarantine")
+    }
+
+    /// Makes durable which files are in the folder.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        sync_folder(&self.path).map_err(|source| StoreError::io("sync", &self.path, source))
+    }
+
+    /// Moves the database out of the way, under a name that no earlier one has.
+    pub(crate) fn set_database_aside(&self) -> Result<PathBuf, StoreError> {
+        let quarantine = self.quarantine();
+        let error = |source| StoreError::io("set aside", &self.database(), source);
+        fs::create_dir_all(&quarantine).map_err(error)?;
+        let name = |number: u32| quarantine.join(format!("samples.{number}.redb"));
+        let target = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
+        fs::rename(self.database(), &target).map_err(error)?;
+        self.sync()?;
+        Ok(target)
+    }
+}
+
+/// Makes durable which files are in a folder.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

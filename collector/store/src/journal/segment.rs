@@ -1,0 +1,256 @@
+//! The files of the journal.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use bytes::Bytes;
+
+use super::entry::Group;
+use super::scan::{Scan, scan};
+use crate::StoreError;
+use crate::binary::Reader;
+use crate::folder::sync_folder;
+
+const MAGIC: &[u8; 8] = b"upkeepJ1";
+const HEADER_BYTES: usize = 40;
+const EXTENSION: &str = "segment";
+
+/// Where the segments are. It can be shared: only [`Journal`] writes, and whoever seals removes.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalFolder {
+    path: PathBuf,
+    bytes: Arc<AtomicU64>,
+}
+
+/// A segment that was read.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) scan: Scan,
+}
+
+impl JournalFolder {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
+        fs::create_dir_all(&path).map_err(|source| StoreError::io("create", &path, source))?;
+        let folder = Self { path, bytes: Arc::default() };
+        for number in folder.numbers()? {
+            folder.bytes.fetch_add(folder.length(number), Ordering::Relaxed);
+        }
+        Ok(folder)
+    }
+
+    /// How many bytes all segments have together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The numbers of the segments that are there, ascending.
+    pub(crate) fn numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let error = |source| StoreError::io("list", &self.path, source);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            numbers.extend(stem.filter(|_| is_segment).and_then(|stem| stem.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    pub(crate) fn read(&self, number: u64, is_last: bool) -> Result<Segment, StoreError> {
+        let path = self.path_of(number);
+        let bytes = fs::read(&path).map_err(|source| StoreError::io("read", &path, source))?;
+        let scan = match seed_of(&bytes, number) {
+            Some(seed) => scan(&bytes, seed, HEADER_BYTES, is_last),
+            None if is_last || bytes.is_empty() => Scan::default(),
+            None => Scan::lost(bytes.len()),
+        };
+        Ok(Segment { path, bytes, scan })
+    }
+
+    /// Removes a segment whose entries are all in the database.
+    pub(crate) fn remove(&self, number: u64) -> Result<(), StoreError> {
+        let path = self.path_of(number);
+        let length = self.length(number);
+        fs::remove_file(&path).map_err(|source| StoreError::io("remove", &path, source))?;
+        self.bytes.fetch_sub(length, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Moves a damaged segment elsewhere instead of removing it, for somebody to look at.
+    pub(crate) fn set_aside(&self, number: u64, quarantine: &Path) -> Result<(), StoreError> {
+        let path = self.path_of(number);
+        let length = self.length(number);
+        fs::create_dir_all(quarantine)
+            .and_then(|()| fs::rename(&path, quarantine.join(file_name(number))))
+            .map_err(|source| StoreError::io("set aside", &path, source))?;
+        self.bytes.fetch_sub(length, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Cuts the torn tail of the last segment for good, before anything is written after it.
+    pub(crate) fn cut(&self, number: u64, length: usize) -> Result<(), StoreError> {
+        let path = self.path_of(number);
+        let before = self.length(number);
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(length as u64).and_then(|()| file.sync_all()))
+            .map_err(|source| StoreError::io("cut", &path, source))?;
+        self.bytes.fetch_sub(before.saturating_sub(length as u64), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn length(&self, number: u64) -> u64 {
+        fs::metadata(self.path_of(number)).map_or(0, |metadata| metadata.len())
+    }
+
+    fn path_of(&self, number: u64) -> PathBuf {
+        self.path.join(file_name(number))
+    }
+}
+
+/// The one writer of the journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: JournalFolder,
+    segment_bytes: u64,
+    next: u64,
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    seed: u32,
+    length: u64,
+    groups: u32,
+}
+
+/// Why a group was not written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// Nothing of it is in the journal, and another group may be tried.
+    Refused(StoreError),
+    /// Nobody knows what the disk holds; the journal must not be written any more.
+    Uncertain(StoreError),
+}
+
+impl Journal {
+    /// A writer whose first segment will have this number or a greater one.
+    pub(crate) fn new(folder: JournalFolder, segment_bytes: u64, next: u64) -> Self {
+        Self { folder, segment_bytes, next, current: None }
+    }
+
+    /// A group to be filled for the current segment, and that segment's number. A new segment is
+    /// begun where there is none or the current one is full.
+    pub(crate) fn begin(&mut self) -> Result<(u64, Group), StoreError> {
+        if self.current.as_ref().is_some_and(|current| current.length >= self.segment_bytes) {
+            self.current = None;
+        }
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => self.create()?,
+        };
+        let group = Group::new(current.seed, current.groups + 1);
+        let number = current.number;
+        self.current = Some(current);
+        Ok((number, group))
+    }
+
+    /// Writes and syncs a group.
+    pub(crate) fn write(&mut self, group: &Bytes) -> Result<(), WriteError> {
+        let Some(current) = &mut self.current else {
+            return Err(WriteError::Refused(StoreError::Closed));
+        };
+        if let Err(source) = current.file.write_all(group) {
+            let error = StoreError::io("write", &current.path, source);
+            let is_full = matches!(error, StoreError::Full { .. });
+            let cut = current.file.set_len(current.length).and_then(|()| current.file.sync_all());
+            self.current = None;
+            return Err(match cut {
+                Ok(()) if is_full => WriteError::Refused(error),
+                _ => WriteError::Uncertain(error),
+            });
+        }
+        current
+            .file
+            .sync_data()
+            .map_err(|source| WriteError::Uncertain(sync_error(&current.path, source)))?;
+        current.length += group.len() as u64;
+        current.groups += 1;
+        self.folder.bytes.fetch_add(group.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends the current segment and returns the number that the next one will have.
+    pub(crate) fn rotate(&mut self) -> u64 {
+        self.current = None;
+        self.next
+    }
+
+    fn create(&mut self) -> Result<Current, StoreError> {
+        let number = self.next;
+        self.next += 1;
+        let path = self.folder.path_of(number);
+        let error = |source| StoreError::io("create", &path, source);
+        let mut file =
+            OpenOptions::new().append(true).create_new(true).open(&path).map_err(error)?;
+        let salt = RandomState::new().build_hasher().finish();
+        let header = header(number, salt);
+        let written = file.write_all(&header);
+        if let Err(source) = written.and_then(|()| sync_folder(&self.folder.path)) {
+            // A segment without entries is worth nothing; a leftover is cut at the next start.
+            let _ = fs::remove_file(&path);
+            return Err(error(source));
+        }
+        self.folder.bytes.fetch_add(header.len() as u64, Ordering::Relaxed);
+        let seed = seed(number, salt);
+        Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })
+    }
+}
+
+fn sync_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { action: "sync", path: path.to_owned(), source: Arc::new(source) }
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:020}.{EXTENSION}")
+}
+
+fn header(number: u64, salt: u64) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    header.extend_from_slice(&number.to_le_bytes());
+    for _ in 0..2 {
+        header.extend_from_slice(&salt.to_le_bytes());
+        header.extend_from_slice(&seed(number, salt).to_le_bytes());
+    }
+    header
+}
+
+/// What the checksums of a segment start from, by whichever copy of its salt is good.
+fn seed_of(bytes: &[u8], number: u64) -> Option<u32> {
+    let mut reader = Reader(bytes);
+    reader.take(MAGIC.len() + size_of::<u64>()).ok()?;
+    (0..2).find_map(|_| {
+        let salt = reader.array().map(u64::from_le_bytes).ok()?;
+        let sum = reader.array().map(u32::from_le_bytes).ok()?;
+        (seed(number, salt) == sum).then_some(sum)
+    })
+}
+
+fn seed(number: u64, salt: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(&salt.to_le_bytes());
+    hasher.finalize()
+}

@@ -1,0 +1,196 @@
+//! Reads the journal again when the store opens.
+//!
+//! What the database already has is passed over. Everything else was confirmed once, so it is taken
+//! even where damage left a hole before it; what damage took is reported.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use upkeep_model::{HostId, Labels, StreamKey};
+
+use crate::StoreError;
+use crate::damage::DamageLog;
+use crate::head::{NumberedPoint, Row};
+use crate::index::{Index, SeriesRef, UNKNOWN};
+use crate::journal::{Entry, JournalFolder};
+use crate::recover::Contents;
+use crate::stream::Stream;
+
+/// Reads all segments, cuts the torn tail of the last one, and returns which are damaged.
+pub(crate) fn replay(
+    journal: &JournalFolder,
+    numbers: &[u64],
+    contents: &mut Contents,
+    damage: &DamageLog,
+) -> Result<BTreeSet<u64>, StoreError> {
+    let mut replay = Replay { contents, damage, seen: HashMap::new() };
+    let mut damaged = BTreeSet::new();
+    for &number in numbers {
+        let is_last = numbers.last() == Some(&number);
+        if replay.segment(journal, number, is_last)? {
+            damaged.insert(number);
+        }
+    }
+    for (key, stream) in &mut contents.intake.streams {
+        settle(stream);
+        let head = contents.head.streams.entry(*key).or_default();
+        head.committed = head.committed.max(stream.accepted);
+    }
+    Ok(damaged)
+}
+
+/// Leaves a stream in its latest generation.
+fn settle(stream: &mut Stream) {
+    if let Some(&latest) = stream.dictionaries.keys().next_back() {
+        stream.enter(latest.max(stream.saved.generation));
+    }
+    let latest = stream.generation;
+    stream.dictionaries.retain(|generation, _| *generation == latest);
+}
+
+struct Replay<'a> {
+    contents: &'a mut Contents,
+    damage: &'a DamageLog,
+    /// The last record of each stream that the journal had so far.
+    seen: HashMap<StreamKey, u64>,
+}
+
+impl Replay<'_> {
+    /// Reads a segment and tells whether it is damaged.
+    fn segment(
+        &mut self,
+        journal: &JournalFolder,
+        number: u64,
+        is_last: bool,
+    ) -> Result<bool, StoreError> {
+        let segment = journal.read(number, is_last)?;
+        let place = segment.path.display().to_string();
+        if segment.scan.end < segment.bytes.len() {
+            let torn = segment.bytes.len() - segment.scan.end;
+            tracing::warn!(place, torn, "cutting a group that was not written to its end");
+            journal.cut(number, segment.scan.end)?;
+        }
+        for stretch in &segment.scan.damage {
+            let lost = format!("what bytes {} to {} said", stretch.start, stretch.end);
+            self.damage.report(place.as_str(), lost);
+        }
+        let mut is_damaged = !segment.scan.damage.is_empty();
+        let mut series = HashMap::new();
+        for body in segment.scan.bodies {
+            let entry = Entry::parse(segment.bytes.get(body.clone()).unwrap_or_default());
+            let taken = match entry {
+                Ok(entry) => self.entry(number, entry, &mut series),
+                Err(error) => Err(format!("an entry: {error}")),
+            };
+            if let Err(lost) = taken {
+                self.damage.report(format!("{place}, byte {}", body.start), lost);
+                is_damaged = true;
+            }
+        }
+        Ok(is_damaged)
+    }
+
+    /// Takes an entry, or tells what is lost because it cannot be taken.
+    fn entry(
+        &mut self,
+        segment: u64,
+        entry: Entry,
+        series: &mut HashMap<u32, (HostId, SeriesRef)>,
+    ) -> Result<(), String> {
+        let Contents { index, intake, .. } = &mut *self.contents;
+        match entry {
+            Entry::Describe { stream, generation, first_number, series } => {
+                let numbers = intern(index, stream.host, &series);
+                let stream = intake.streams.entry(stream).or_default();
+                stream.put_numbers(generation, first_number, &numbers);
+                stream.enter(generation);
+                Ok(())
+            }
+            Entry::Reference { stream: key, generation, sequence, frame } => {
+                let stream = intake.streams.entry(key).or_default();
+                stream.enter(generation);
+                // If a frame that is still needed leans on it, that frame's loss is told.
+                let _ = stream.put_key(key, sequence, &frame);
+                Ok(())
+            }
+            Entry::Frame { stream, generation, sequence, body } => {
+                self.frame(segment, stream, generation, sequence, body)
+            }
+            Entry::Skip { stream, through } => {
+                let stream = intake.streams.entry(stream).or_default();
+                stream.skipped = stream.skipped.max(through);
+                stream.accepted = stream.accepted.max(through);
+                Ok(())
+            }
+            Entry::Series { number, home, labels } => {
+                series.insert(number, (home, index.intern(home, &labels)));
+                Ok(())
+            }
+            Entry::Points { points } => self.points(segment, &points, series),
+        }
+    }
+
+    fn frame(
+        &mut self,
+        segment: u64,
+        key: StreamKey,
+        generation: u32,
+        sequence: u64,
+        body: Bytes,
+    ) -> Result<(), String> {
+        let seen = self.seen.entry(key).or_default();
+        if sequence <= *seen {
+            return Ok(());
+        }
+        *seen = sequence;
+        let stream = self.contents.intake.streams.entry(key).or_default();
+        stream.enter(generation);
+        stream.accepted = stream.accepted.max(sequence);
+        let coverage = self.contents.state.coverage;
+        let covered =
+            upkeep_codec::peek(&body).is_ok_and(|head| coverage.covers(segment, head.timestamp_ms));
+        let accepted = match stream.read(key, sequence, &body) {
+            Ok(accepted) => accepted,
+            Err(_) if covered => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
+        stream.last_ms = stream.last_ms.max(Some(accepted.timestamp_ms));
+        if !covered {
+            let (timestamp_ms, layout) = (accepted.timestamp_ms, accepted.layout);
+            let row = Row { sequence, timestamp_ms, segment, layout, body };
+            self.contents.head.streams.entry(key).or_default().rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn points(
+        &mut self,
+        segment: u64,
+        points: &[NumberedPoint],
+        series: &HashMap<u32, (HostId, SeriesRef)>,
+    ) -> Result<(), String> {
+        let coverage = self.contents.state.coverage;
+        let mut homes: BTreeMap<HostId, Vec<NumberedPoint>> = BTreeMap::new();
+        let mut lost = 0;
+        for &(number, at_ms, value) in points {
+            match series.get(&number) {
+                _ if coverage.covers(segment, at_ms) => {}
+                Some(&(home, number)) => {
+                    homes.entry(home).or_default().push((number, at_ms, value));
+                }
+                None => lost += 1,
+            }
+        }
+        for (home, points) in homes {
+            self.contents.head.add_points(home, segment, points);
+        }
+        if lost == 0 { Ok(()) } else { Err(format!("{lost} samples of unknown series")) }
+    }
+}
+
+fn intern(index: &mut Index, home: HostId, series: &[Labels]) -> Vec<SeriesRef> {
+    let of = |labels: &Labels| {
+        if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
+    };
+    series.iter().map(of).collect()
+}

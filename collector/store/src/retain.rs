@@ -1,0 +1,104 @@
+//! Retention: drops whole spans that are too old, then series and dictionaries nobody needs.
+
+use std::collections::HashSet;
+
+use upkeep_model::{HostId, StreamKey};
+
+use crate::StoreError;
+use crate::binary::stream_bytes;
+use crate::core::{Core, milliseconds};
+use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, Failure, SERIES, STREAMS};
+use crate::index::SeriesRef;
+use crate::seal::{day_of, remove_generation, stream_record};
+use crate::stream::Saved;
+
+/// What retention takes out of the database.
+#[derive(Debug)]
+struct Expired {
+    /// Spans that began at or before this are over and too old.
+    last_span: i64,
+    homes: Vec<HostId>,
+    series: Vec<SeriesRef>,
+    streams: Vec<(StreamKey, Saved, Saved)>,
+}
+
+impl Core {
+    pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
+        // Keeps sealing from adding to what is being looked at.
+        let _state = self.state();
+        let cutoff_ms = now_ms.saturating_sub(milliseconds(self.options.retention));
+        let expired = self.expire(cutoff_ms);
+        self.database.write("drop old samples from", |transaction| {
+            let mut chunks = transaction.open_table(CHUNKS)?;
+            for &host in &expired.homes {
+                let first = ChunkKey { host, span: i64::MIN, number: 0 }.to_bytes();
+                let last = ChunkKey { host, span: expired.last_span, number: u64::MAX }.to_bytes();
+                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| false)?;
+            }
+            let mut series = transaction.open_table(SERIES)?;
+            for number in &expired.series {
+                series.remove(number)?;
+            }
+            let mut streams = transaction.open_table(STREAMS)?;
+            let mut dictionaries = transaction.open_table(DICTIONARIES)?;
+            for (key, before, saved) in &expired.streams {
+                for &generation in before.numbers.keys() {
+                    remove_generation(&mut dictionaries, *key, generation)?;
+                }
+                let bytes = stream_bytes(*key);
+                streams.insert(&bytes, stream_record(*key, saved, Vec::new()).as_slice())?;
+            }
+            Ok::<(), Failure>(())
+        })?;
+        let mut intake = self.intake();
+        for (key, _, saved) in expired.streams {
+            if let Some(stream) = intake.streams.get_mut(&key) {
+                stream.saved = saved;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out of memory what is too old, and says what the database is to lose.
+    fn expire(&self, cutoff_ms: i64) -> Expired {
+        let mut intake = self.intake();
+        let mut index = self.index_mut();
+        let head = self.head();
+        let mut streams = Vec::new();
+        let mut needed: HashSet<SeriesRef> = HashSet::new();
+        for (&key, stream) in &mut intake.streams {
+            let rows = head.streams.get(&key).map(|stream| stream.rows.as_slice());
+            let rows = rows.unwrap_or_default();
+            let is_silent = stream.last_ms.is_some_and(|last| last < cutoff_ms)
+                && rows.is_empty()
+                && stream.saved.mark == stream.accepted;
+            if is_silent && !stream.dictionary().is_empty() {
+                let before = stream.saved.clone();
+                stream.forget_dictionary();
+                let saved = Saved {
+                    mark: before.mark,
+                    generation: stream.generation,
+                    last_ms: before.last_ms,
+                    ..Saved::default()
+                };
+                streams.push((key, before, saved));
+            }
+            needed.extend(stream.dictionary());
+            needed.extend(rows.iter().flat_map(|row| row.layout.series.iter().copied()));
+        }
+        needed.extend(head.points.values().flat_map(|series| series.keys().copied()));
+        let homes = index.homes().into_iter().collect();
+        let first_day = day_of(cutoff_ms);
+        let is_old = |days: Option<(i32, i32)>| days.is_some_and(|(_, last)| last < first_day);
+        let series: Vec<SeriesRef> = index
+            .iter()
+            .filter(|(number, series)| is_old(series.days) && !needed.contains(number))
+            .map(|(number, _)| number)
+            .collect();
+        for &number in &series {
+            index.remove(number);
+        }
+        let last_span = cutoff_ms.saturating_sub(self.longest_span_ms);
+        Expired { last_span, homes, series, streams }
+    }
+}

@@ -1,0 +1,367 @@
+//! Sealing: moves what is complete from journal and head into the database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use redb::WriteTransaction;
+use upkeep_model::{HostId, StreamKey};
+
+use crate::StoreError;
+use crate::binary::{stream_bytes, with_checksum};
+use crate::chunk::{Table, encode, tables_of_points, tables_of_rows};
+use crate::core::{Core, milliseconds};
+use crate::coverage::{Coverage, Extent, is_due, span_of};
+use crate::database::{
+    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
+    State, StreamRecord, dictionary_record, series_record,
+};
+use crate::head::{Head, Point, Row};
+use crate::index::SeriesRef;
+use crate::stream::{Saved, Stream};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Why the sealing thread is woken before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// The journal has grown past its limit.
+    JournalIsLong,
+    /// The store closes.
+    Stop,
+}
+
+/// Days of the first and last sample, by series.
+type Days = HashMap<SeriesRef, (i32, i32)>;
+
+/// What a sealing did, to be noted in memory once it is committed.
+#[derive(Debug)]
+struct Sealed {
+    state: State,
+    days: Days,
+    series: Vec<SeriesRef>,
+    streams: Vec<(StreamKey, Saved)>,
+}
+
+/// Seals on time until it is stopped. An error is logged, and tried again at the next time.
+pub(crate) fn run(core: &Arc<Core>, wakes: &Receiver<Wake>) {
+    let every = core.options.seal_every;
+    let mut next = Instant::now() + every;
+    loop {
+        let extent = match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(Wake::JournalIsLong) => Extent::All,
+            Err(RecvTimeoutError::Timeout) => Extent::Due,
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if let Err(error) = core.seal(extent, now_ms()) {
+            tracing::error!(%error, "sealing failed; the journal keeps everything");
+            // The committer wakes this thread with every group while the journal is too long.
+            if wait(wakes, every) == Some(Wake::Stop) {
+                return;
+            }
+        }
+        next = Instant::now() + every;
+    }
+}
+
+/// Waits without heeding the journal's length.
+fn wait(wakes: &Receiver<Wake>, time: Duration) -> Option<Wake> {
+    let until = Instant::now() + time;
+    loop {
+        match wakes.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Wake::JournalIsLong) => {}
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return Some(Wake::Stop),
+            Err(RecvTimeoutError::Timeout) => return None,
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The day since 1970 of a timestamp.
+pub(crate) fn day_of(at_ms: i64) -> i32 {
+    let day = at_ms.div_euclid(DAY_MS);
+    i32::try_from(day).unwrap_or(if day < 0 { i32::MIN } else { i32::MAX })
+}
+
+impl Core {
+    /// Seals what is due, or everything, and removes the journal segments that this frees.
+    pub(crate) fn seal(&self, extent: Extent, now_ms: i64) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let span_ms = milliseconds(self.options.span);
+        let is_needed = match extent {
+            Extent::Due => self.head().places().any(|(_, at_ms)| is_due(at_ms, now_ms, span_ms)),
+            Extent::All => self.journal.bytes() > 0,
+        };
+        if !is_needed {
+            return Ok(());
+        }
+        let segment = self.rotate()?;
+        let coverage = state.coverage.after(segment, extent, now_ms, span_ms);
+        let sealed = self
+            .database
+            .write("seal into", |transaction| self.write_sealed(transaction, *state, coverage))?;
+        *state = sealed.state;
+        self.note_sealed(&sealed);
+        self.remove_segments(segment)
+    }
+
+    fn write_sealed(
+        &self,
+        transaction: &WriteTransaction,
+        mut state: State,
+        coverage: Coverage,
+    ) -> Result<Sealed, Failure> {
+        state.coverage = coverage;
+        state.longest_span_ms = self.longest_span_ms;
+        let hosts = self.head().hosts();
+        let mut days = Days::new();
+        for host in hosts {
+            self.write_host(transaction, host, &mut state, &mut days)?;
+        }
+        let streams = self.write_streams(transaction, coverage)?;
+        let series = self.write_series(transaction, &days)?;
+        state.next_series = self.index().next();
+        let record = state.to_bytes(STATE_KEY);
+        transaction.open_table(STATE)?.insert(STATE_KEY, record.as_slice())?;
+        Ok(Sealed { state, days, series, streams })
+    }
+
+    fn write_host(
+        &self,
+        transaction: &WriteTransaction,
+        host: HostId,
+        state: &mut State,
+        days: &mut Days,
+    ) -> Result<(), Failure> {
+        let mut chunks = transaction.open_table(CHUNKS)?;
+        for (span, tables) in self.tables(host, state.coverage) {
+            for table in tables {
+                note_days(&table, days);
+                for chunk in encode(&table).map_err(|error| Failure::Damaged(error.to_string()))? {
+                    let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
+                    chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
+                    state.next_chunk += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a host has to seal, by span.
+    fn tables(&self, host: HostId, coverage: Coverage) -> BTreeMap<i64, Vec<Table>> {
+        let mut spans: BTreeMap<i64, Vec<Table>> = BTreeMap::new();
+        let (streams, points) = take_covered(&self.head(), host, coverage);
+        for (stream, rows) in streams {
+            for (span, rows) in rows {
+                let (tables, unread) = tables_of_rows(&rows);
+                for row in unread {
+                    let place = format!("host {}, epoch {}", stream.host, stream.epoch);
+                    self.damage.report(place, format!("record {}", row.sequence));
+                }
+                spans.entry(span).or_default().extend(tables);
+            }
+        }
+        for (span, points) in points {
+            spans.entry(span).or_default().extend(tables_of_points(points));
+        }
+        spans
+    }
+
+    fn write_streams(
+        &self,
+        transaction: &WriteTransaction,
+        coverage: Coverage,
+    ) -> Result<Vec<(StreamKey, Saved)>, Failure> {
+        let (marks, oldest) = {
+            let head = self.head();
+            let marks: HashMap<_, _> =
+                head.streams.iter().map(|(key, stream)| (*key, stream.committed)).collect();
+            (marks, oldest_generations(&head, coverage))
+        };
+        let intake = self.intake();
+        let mut done = Vec::new();
+        for (&key, stream) in &intake.streams {
+            let mark = marks.get(&key).copied().unwrap_or_default();
+            let oldest = oldest.get(&key).copied().unwrap_or(stream.generation);
+            let saved = saved_after(stream, mark, oldest);
+            if saved != stream.saved {
+                write_stream(transaction, key, stream, &saved)?;
+                done.push((key, saved));
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_series(
+        &self,
+        transaction: &WriteTransaction,
+        days: &Days,
+    ) -> Result<Vec<SeriesRef>, Failure> {
+        let mut table = transaction.open_table(SERIES)?;
+        let index = self.index();
+        let mut done = Vec::new();
+        for (number, series) in index.iter() {
+            let days = merged(series.days, days.get(&number).copied());
+            if series.saved != Some(days) {
+                let record = series_record(number, series.home, days, &index.labels(series));
+                table.insert(number, record.as_slice())?;
+                done.push(number);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Notes in memory what the database has now.
+    fn note_sealed(&self, sealed: &Sealed) {
+        let mut intake = self.intake();
+        for (key, saved) in &sealed.streams {
+            if let Some(stream) = intake.streams.get_mut(key) {
+                stream.saved = saved.clone();
+            }
+        }
+        let mut index = self.index_mut();
+        for &number in &sealed.series {
+            let before = index.get(number).and_then(|series| series.days);
+            index.mark_saved(number, merged(before, sealed.days.get(&number).copied()));
+        }
+        for (&number, &days) in &sealed.days {
+            index.extend_days(number, days);
+        }
+        let coverage = sealed.state.coverage;
+        self.head_mut().forget(|segment, at_ms| coverage.covers(segment, at_ms));
+    }
+
+    /// Removes the segments below one that nothing in the head needs any more.
+    fn remove_segments(&self, below: u64) -> Result<(), StoreError> {
+        let needed = self.head().places().map(|(segment, _)| segment).min().unwrap_or(below);
+        for number in
+            self.journal.numbers()?.into_iter().filter(|number| *number < needed.min(below))
+        {
+            if self.damaged_segments.contains(&number) {
+                self.journal.set_aside(number, &self.folder.quarantine())?;
+            } else {
+                self.journal.remove(number)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn merged(one: Option<(i32, i32)>, other: Option<(i32, i32)>) -> Option<(i32, i32)> {
+    match (one, other) {
+        (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
+        (one, other) => one.or(other),
+    }
+}
+
+fn note_days(table: &Table, days: &mut Days) {
+    let (Some(&first), Some(&last)) = (table.timestamps.first(), table.timestamps.last()) else {
+        return;
+    };
+    for column in &table.columns {
+        let of_table = Some((day_of(first), day_of(last)));
+        if let Some(both) = merged(days.get(&column.series).copied(), of_table) {
+            days.insert(column.series, both);
+        }
+    }
+}
+
+type CoveredRows = Vec<(StreamKey, BTreeMap<i64, Vec<Row>>)>;
+type CoveredPoints = BTreeMap<i64, BTreeMap<SeriesRef, Vec<Point>>>;
+
+/// Copies what a sealing covers of a host, by span; the head keeps it until that is committed.
+fn take_covered(head: &Head, host: HostId, coverage: Coverage) -> (CoveredRows, CoveredPoints) {
+    let span_ms = coverage.span_ms;
+    let mut streams = Vec::new();
+    for (key, stream) in head.streams_of(host) {
+        let mut spans: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+        for row in &stream.rows {
+            if coverage.covers(row.segment, row.timestamp_ms) {
+                spans.entry(span_of(row.timestamp_ms, span_ms)).or_default().push(row.clone());
+            }
+        }
+        streams.push((*key, spans));
+    }
+    let mut points = CoveredPoints::new();
+    for (&series, all) in head.points.get(&host).into_iter().flatten() {
+        for point in all.iter().filter(|point| coverage.covers(point.segment, point.at_ms)) {
+            let span = points.entry(span_of(point.at_ms, span_ms)).or_default();
+            span.entry(series).or_default().push(*point);
+        }
+    }
+    (streams, points)
+}
+
+/// The oldest generation that a row which stays in the journal needs, by stream.
+fn oldest_generations(head: &Head, coverage: Coverage) -> BTreeMap<StreamKey, u32> {
+    let oldest = |rows: &[Row]| {
+        let staying = rows.iter().filter(|row| !coverage.covers(row.segment, row.timestamp_ms));
+        staying.map(|row| row.layout.generation).min()
+    };
+    let streams = head.streams.iter();
+    streams.filter_map(|(key, stream)| Some((*key, oldest(&stream.rows)?))).collect()
+}
+
+fn saved_after(stream: &Stream, mark: u64, oldest: u32) -> Saved {
+    let mut numbers = stream.saved.numbers.clone();
+    numbers.retain(|generation, _| *generation >= oldest);
+    let described = u32::try_from(stream.dictionary().len()).unwrap_or(u32::MAX);
+    if described > 0 {
+        numbers.insert(stream.generation, described);
+    }
+    // A key frame of a record that is not durable yet is in no journal that could be lost.
+    let keys = stream.keys.keys().copied().filter(|sequence| *sequence <= mark).collect();
+    Saved { mark, generation: stream.generation, last_ms: stream.last_ms, keys, numbers }
+}
+
+fn write_stream(
+    transaction: &WriteTransaction,
+    key: StreamKey,
+    stream: &Stream,
+    saved: &Saved,
+) -> Result<(), Failure> {
+    let keys = saved.keys.iter().filter_map(|sequence| {
+        let key = stream.keys.get(sequence)?;
+        Some((*sequence, key.body.clone()))
+    });
+    let record = stream_record(key, saved, keys.collect());
+    let bytes = stream_bytes(key);
+    transaction.open_table(STREAMS)?.insert(&bytes, record.as_slice())?;
+
+    let mut table = transaction.open_table(DICTIONARIES)?;
+    let gone = stream.saved.numbers.keys().filter(|one| !saved.numbers.contains_key(one));
+    for &generation in gone {
+        remove_generation(&mut table, key, generation)?;
+    }
+    let first_number = stream.saved.numbers.get(&stream.generation).copied().unwrap_or_default();
+    let fresh = stream.dictionary().get(first_number as usize..).unwrap_or_default();
+    if !fresh.is_empty() {
+        let part = DictionaryKey { stream: key, generation: stream.generation, first_number };
+        let bytes = part.to_bytes();
+        table.insert(&bytes, dictionary_record(&bytes, fresh).as_slice())?;
+    }
+    Ok(())
+}
+
+/// A stream's row with these key frames.
+pub(crate) fn stream_record(key: StreamKey, saved: &Saved, keys: Vec<(u64, Bytes)>) -> Vec<u8> {
+    let Saved { mark, generation, last_ms, .. } = *saved;
+    StreamRecord { mark, generation, last_ms, keys }.to_bytes(&stream_bytes(key))
+}
+
+/// Removes all parts of a dictionary.
+pub(crate) fn remove_generation(
+    table: &mut redb::Table<'_, &'static [u8; 40], &'static [u8]>,
+    stream: StreamKey,
+    generation: u32,
+) -> Result<(), Failure> {
+    let bound = |first_number| DictionaryKey { stream, generation, first_number }.to_bytes();
+    table.retain_in::<&[u8; 40], _>(&bound(0)..=&bound(u32::MAX), |_, _| false)?;
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! A store's naive double: what was appended, by label set and time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use upkeep_codec::{Encoder, KeyFrame, decode};
+use upkeep_model::{Epoch, HostId, Labels, Matcher, SeriesSamples, StreamKey};
+use upkeep_store::{Append, Options, Store};
+use uuid::Uuid;
+
+pub(crate) const SPAN_MS: i64 = 60_000;
+
+/// No waiting, no sealing by itself, short spans.
+pub(crate) fn options() -> Options {
+    Options {
+        hold: Duration::ZERO,
+        span: Duration::from_millis(SPAN_MS as u64),
+        seal_every: Duration::from_hours(1),
+        cache_bytes: 1024 * 1024,
+        ..Options::default()
+    }
+}
+
+pub(crate) fn open(folder: &Path) -> Store {
+    Store::open(folder, options()).unwrap()
+}
+
+pub(crate) fn host(number: u128) -> HostId {
+    HostId(Uuid::from_u128(number))
+}
+
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::new(pairs.iter().copied())
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Samples by label set; values as bits, since NaN is not equal to itself.
+pub(crate) type Samples = BTreeMap<Labels, BTreeMap<i64, u64>>;
+
+/// What a store holds, or should hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model(pub(crate) Samples);
+
+impl Model {
+    pub(crate) fn add(&mut self, labels: &Labels, at_ms: i64, value: f64) {
+        self.0.entry(labels.clone()).or_default().entry(at_ms).or_insert(value.to_bits());
+    }
+
+    pub(crate) fn select(&self, matchers: &[Matcher], after_ms: i64, through_ms: i64) -> Samples {
+        let matching =
+            self.0.iter().filter(|(labels, _)| matchers.iter().all(|m| m.matches(labels)));
+        let samples = matching.map(|(labels, samples)| {
+            let inside = samples.iter().filter(|(at, _)| **at > after_ms && **at <= through_ms);
+            (labels.clone(), inside.map(|(at, bits)| (*at, *bits)).collect::<BTreeMap<_, _>>())
+        });
+        samples.filter(|(_, samples)| !samples.is_empty()).collect()
+    }
+
+    /// Holds a store against the model, over all time.
+    pub(crate) fn check(&self, store: &Store) {
+        let got = samples(store.select(&[], i64::MIN, i64::MAX).unwrap());
+        assert_eq!(got, self.select(&[], i64::MIN, i64::MAX));
+    }
+}
+
+/// What a store answered, and that it is in order.
+pub(crate) fn samples(series: Vec<SeriesSamples>) -> Samples {
+    let mut all = Samples::new();
+    for one in series {
+        assert!(one.timestamps.is_sorted_by(|a, b| a < b), "{}: {:?}", one.labels, one.timestamps);
+        assert_eq!(one.timestamps.len(), one.values.len());
+        let bits = one.values.iter().map(|value| value.to_bits());
+        let before = all.insert(one.labels, one.timestamps.into_iter().zip(bits).collect());
+        assert!(before.is_none(), "a label set was given twice");
+    }
+    all
+}
+
+/// An agent: numbers its series and frames as a real one does.
+pub(crate) struct Agent {
+    pub(crate) stream: StreamKey,
+    pub(crate) instance: String,
+    pub(crate) sequence: u64,
+    encoder: Encoder,
+    keys: HashMap<u64, KeyFrame>,
+    numbers: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl Agent {
+    pub(crate) fn new(number: u128, epoch: u8) -> Self {
+        let stream = StreamKey { host: host(number), epoch: Epoch([epoch; 16]) };
+        Self {
+            stream,
+            instance: format!("host{number}"),
+            sequence: 0,
+            encoder: Encoder::default(),
+            keys: HashMap::new(),
+            numbers: HashMap::new(),
+            names: Vec::new(),
+        }
+    }
+
+    pub(crate) fn labels(&self, name: &str) -> Labels {
+        labels(&[("__name__", name), ("instance", &self.instance), ("job", "node")])
+    }
+
+    /// The descriptions of all series, as a new connection brings them.
+    pub(crate) fn describe(&self, store: &Store) {
+        let series: Vec<Labels> = self.names.iter().map(|name| self.labels(name)).collect();
+        store.describe(self.stream, 0, &series).unwrap();
+    }
+
+    /// The next frame, which the model is told of too. New series are described first.
+    pub(crate) fn frame(
+        &mut self,
+        store: &Store,
+        model: &mut Model,
+        at_ms: i64,
+        row: &[(&str, f64)],
+    ) -> Append {
+        let known = self.names.len();
+        let mut numbered = Vec::new();
+        for &(name, value) in row {
+            let next = self.names.len() as u32;
+            let number = *self.numbers.entry(name.to_owned()).or_insert_with(|| {
+                self.names.push(name.to_owned());
+                next
+            });
+            numbered.push((number, value));
+        }
+        if self.names.len() > known {
+            let series: Vec<Labels> =
+                self.names[known..].iter().map(|name| self.labels(name)).collect();
+            store.describe(self.stream, known as u32, &series).unwrap();
+        }
+        let body = self.encode(at_ms, numbered, model);
+        Append::Frame { stream: self.stream, sequence: self.sequence, body }
+    }
+
+    fn encode(&mut self, at_ms: i64, row: Vec<(u32, f64)>, model: &mut Model) -> Bytes {
+        self.sequence += 1;
+        let encoded = self.encoder.encode(self.sequence, at_ms, row);
+        // A frame may also end series, so the model learns from what is in it.
+        let frame = decode(&encoded.bytes, |key| self.keys.get(&key)).unwrap();
+        if frame.is_key {
+            self.keys.insert(self.sequence, frame.to_key());
+        }
+        for (number, value) in frame.numbers.iter().zip(&frame.values) {
+            model.add(&self.labels(&self.names[*number as usize]), at_ms, *value);
+        }
+        encoded.bytes.into()
+    }
+
+    /// Appends a frame and waits for it.
+    pub(crate) fn commit(
+        &mut self,
+        store: &Store,
+        model: &mut Model,
+        at_ms: i64,
+        row: &[(&str, f64)],
+    ) {
+        let append = self.frame(store, model, at_ms, row);
+        store.commit(vec![append]).unwrap();
+    }
+}

@@ -1,0 +1,266 @@
+//! Whatever happens to the files, nothing wrong is served and nothing confirmed is forgotten.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::fixture::{Agent, Model, SPAN_MS, copy, host, labels, open, samples};
+use proptest::prelude::*;
+use upkeep_model::{MatchOperator, Matcher, stale_marker};
+use upkeep_store::{Append, Store};
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("journal")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_journal_cut_anywhere_opens_with_whole_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let mut states = Vec::new();
+    for step in 0..6 {
+        agent.commit(&store, &mut model, step, &[("load", step as f64), ("x", 1.5)]);
+        let length = fs::metadata(&segments(folder.path())[0]).unwrap().len();
+        states.push((length, agent.sequence, model.clone()));
+    }
+    drop(store);
+    let (begin, ..) = states[3];
+    let (end, ..) = states[5];
+    let segment = fs::read(&segments(folder.path())[0]).unwrap();
+    assert_eq!(segment.len() as u64, end);
+    for length in begin..end {
+        let torn = tempfile::tempdir().unwrap();
+        copy(folder.path(), torn.path());
+        fs::write(&segments(torn.path())[0], &segment[..length as usize]).unwrap();
+        let store = open(torn.path());
+        let (_, committed, expect) = states.iter().rfind(|(at, ..)| *at <= length).unwrap();
+        assert_eq!(store.committed(agent.stream), *committed, "cut at {length}");
+        expect.check(&store);
+        assert_eq!(store.damage(), []);
+    }
+}
+
+#[test]
+fn a_copy_taken_at_any_moment_has_all_that_was_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    for step in 0..40_i64 {
+        let at_ms = step * 7_000;
+        agent.commit(&store, &mut model, at_ms, &[("load", step as f64), ("y", 0.25)]);
+        if step % 9 == 8 {
+            store.seal(at_ms).unwrap();
+        }
+        if step % 4 == 3 {
+            let killed = tempfile::tempdir().unwrap();
+            copy(folder.path(), killed.path());
+            let copied = open(killed.path());
+            model.check(&copied);
+            assert_eq!(copied.committed(agent.stream), agent.sequence);
+            assert_eq!(copied.damage(), []);
+        }
+    }
+}
+
+#[test]
+fn sealed_segments_go_and_later_frames_still_find_their_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let mut store = open(folder.path());
+    for round in 0..4 {
+        for step in 0..3 {
+            let at_ms = round * SPAN_MS + step * 1_000;
+            agent.commit(&store, &mut model, at_ms, &[("load", at_ms as f64), ("z", 2.0)]);
+        }
+        store.seal((round + 1) * SPAN_MS).unwrap();
+        assert!(segments(folder.path()).is_empty(), "round {round}");
+        drop(store);
+        store = open(folder.path());
+        model.check(&store);
+        assert_eq!(store.committed(agent.stream), agent.sequence);
+    }
+}
+
+#[test]
+fn a_running_span_stays_and_the_far_future_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let store = open(folder.path());
+    for at_ms in [10, SPAN_MS + 1, SPAN_MS + 2, 50 * SPAN_MS] {
+        agent.commit(&store, &mut model, at_ms, &[("load", at_ms as f64)]);
+    }
+    store.seal(SPAN_MS + 5).unwrap();
+    assert_eq!(segments(folder.path()).len(), 1);
+    agent.commit(&store, &mut model, 20, &[("load", -1.0)]);
+    drop(store);
+    let store = open(folder.path());
+    model.check(&store);
+    store.seal(2 * SPAN_MS).unwrap();
+    assert!(segments(folder.path()).is_empty());
+    model.check(&store);
+}
+
+/// A store with sealed and journaled samples of two hosts, closed.
+fn filled(folder: &Path) -> Model {
+    let (mut model, store) = (Model::default(), open(folder));
+    let mut agents = [Agent::new(1, 1), Agent::new(2, 1)];
+    for step in 0..60_i64 {
+        let at_ms = step * SPAN_MS / 20;
+        for agent in &mut agents {
+            let mut row = vec![("load", step as f64 / 10.0), ("noise", (step as f64).sin())];
+            if step > 20 {
+                row.push(("late", 1.0));
+            }
+            agent.commit(&store, &mut model, at_ms, &row);
+        }
+        let up = labels(&[("__name__", "up"), ("instance", "host1")]);
+        model.add(&up, at_ms, 1.0);
+        let points = vec![(up, at_ms, 1.0)];
+        store.commit(vec![Append::Points { home: host(1), points }]).unwrap();
+        if step == 50 {
+            store.seal(at_ms).unwrap();
+        }
+    }
+    model
+}
+
+/// Everything that is served must be in the model; that it is not all is damage, and told.
+fn check_subset(store: &Store, model: &Model) {
+    let Ok(series) = store.select(&[], i64::MIN, i64::MAX) else { return };
+    let got = samples(series);
+    let mut served = 0;
+    for (labels, samples) in &got {
+        for (at_ms, bits) in samples {
+            assert_eq!(model.0.get(labels).and_then(|all| all.get(at_ms)), Some(bits), "{labels}");
+            served += 1;
+        }
+    }
+    let all: usize = model.0.values().map(|samples| samples.len()).sum();
+    // A group at the end of the journal may be taken for one that was never finished.
+    assert!(served == all || !store.damage().is_empty() || served + 3 >= all, "{served} of {all}");
+}
+
+#[test]
+fn flipped_bits_never_become_wrong_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = filled(folder.path());
+    let files = [segments(folder.path()).remove(0), folder.path().join("samples.redb")];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random as usize % below
+    };
+    for round in 0..300 {
+        let damaged = tempfile::tempdir().unwrap();
+        copy(folder.path(), damaged.path());
+        let target = damaged.path().join(files[round % 2].strip_prefix(folder.path()).unwrap());
+        let mut bytes = fs::read(&target).unwrap();
+        for _ in 0..=round % 3 {
+            let at = next(bytes.len());
+            bytes[at] ^= 1 << next(8);
+        }
+        fs::write(&target, bytes).unwrap();
+        let store = open(damaged.path());
+        check_subset(&store, &model);
+        let _ = store.seal_all(i64::MAX / 2);
+        check_subset(&store, &model);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Frame { agent: usize, at_ms: i64, row: Vec<(usize, f64)> },
+    Point { series: usize, at_ms: i64, value: f64 },
+    Seal { now_ms: i64 },
+    SealAll,
+    Reopen,
+    Kill,
+}
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => (-100_000_i64..100_000).prop_map(|hundredths| hundredths as f64 / 100.0),
+        1 => any::<f64>(),
+        1 => Just(f64::NAN),
+        1 => Just(stale_marker()),
+        1 => Just(-0.0),
+        2 => Just(7.0),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let time = || prop_oneof![8 => 0..4 * SPAN_MS, 1 => any::<i64>()];
+    let row = prop::collection::btree_map(0..NAMES.len(), value(), 1..NAMES.len());
+    prop_oneof![
+        20 => (0..3_usize, time(), row).prop_map(|(agent, at_ms, row)| {
+            Step::Frame { agent, at_ms, row: row.into_iter().collect() }
+        }),
+        6 => (0..3_usize, time(), value())
+            .prop_map(|(series, at_ms, value)| Step::Point { series, at_ms, value }),
+        2 => (0..6 * SPAN_MS).prop_map(|now_ms| Step::Seal { now_ms }),
+        1 => Just(Step::SealAll),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_store_answers_as_its_naive_double(
+        steps in prop::collection::vec(step(), 1..120),
+        stretch in (0..4 * SPAN_MS, 0..4 * SPAN_MS),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut killed = None;
+        let mut place = folder.path().to_owned();
+        let mut model = Model::default();
+        let mut agents = [Agent::new(1, 1), Agent::new(1, 2), Agent::new(2, 1)];
+        let mut store = open(&place);
+        for step in steps {
+            match step {
+                Step::Frame { agent, at_ms, row } => {
+                    let row: Vec<_> = row.iter().map(|(name, v)| (NAMES[*name], *v)).collect();
+                    agents[agent].commit(&store, &mut model, at_ms, &row);
+                }
+                Step::Point { series, at_ms, value } => {
+                    let set = labels(&[("__name__", "p"), ("n", NAMES[series])]);
+                    model.add(&set, at_ms, value);
+                    let points = vec![(set, at_ms, value)];
+                    store.commit(vec![Append::Points { home: host(3), points }]).unwrap();
+                }
+                Step::Seal { now_ms } => store.seal(now_ms).unwrap(),
+                Step::SealAll => store.seal_all(0).unwrap(),
+                Step::Reopen => {
+                    drop(store);
+                    store = open(&place);
+                }
+                Step::Kill => {
+                    let copied = tempfile::tempdir().unwrap();
+                    copy(&place, copied.path());
+                    store = open(copied.path());
+                    place = copied.path().to_owned();
+                    killed = Some(copied);
+                }
+            }
+        }
+        model.check(&store);
+        let matchers = [Matcher::new("instance", MatchOperator::NotEqual, "host2").unwrap()];
+        let got = samples(store.select(&matchers, stretch.0, stretch.1).unwrap());
+        prop_assert_eq!(got, model.select(&matchers, stretch.0, stretch.1));
+        for agent in &agents {
+            prop_assert_eq!(store.committed(agent.stream), agent.sequence);
+        }
+        prop_assert_eq!(store.damage(), []);
+        drop(store);
+        drop(killed);
+    }
+}
