@@ -1,1 +1,234 @@
-//! To be written.
+//! The agent's configuration file: what it may say, its defaults and its bounds.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use upkeep_config::{ConfigError, Fault};
+
+/// Where the configuration lies unless an option says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/upkeep/agent.toml";
+
+/// The shortest and longest time between observations.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// The shortest time between looks at pending updates, which start programs.
+const SHORTEST_UPDATES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The smallest buffer that holds a day's events and some minutes of samples.
+const SMALLEST_BUFFER_BYTES: u64 = 1024 * 1024;
+
+/// Everything that the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The folder of the identity, the buffer and the status file.
+    pub state_dir: StateFolder,
+    /// How often the host is observed, at whole multiples of it by the wall clock.
+    pub interval: Interval,
+    /// How often pending updates are looked up.
+    pub updates_interval: UpdatesInterval,
+    /// What is logged, as a filter of the form `level` or `target=level,…`.
+    pub log: LogFilter,
+    /// The durable queue.
+    pub buffer: BufferConfig,
+    /// The connection to the collector.
+    pub uplink: UplinkConfig,
+    /// Where the host's file systems are found.
+    pub path: PathConfig,
+}
+
+/// The folder of the agent's state.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct StateFolder(pub PathBuf);
+
+impl Default for StateFolder {
+    fn default() -> Self {
+        Self("/var/lib/upkeep-agent".into())
+    }
+}
+
+/// The time between observations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Interval(#[serde(deserialize_with = "interval")] pub Duration);
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self(Duration::from_secs(10))
+    }
+}
+
+/// The time between looks at pending updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct UpdatesInterval(#[serde(deserialize_with = "updates_interval")] pub Duration);
+
+impl Default for UpdatesInterval {
+    fn default() -> Self {
+        Self(Duration::from_secs(3600))
+    }
+}
+
+/// A filter of log messages.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct LogFilter(pub String);
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+/// The bounds of the durable queue; what is not given is as the queue's own defaults have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct BufferConfig {
+    /// What the records may take in bytes; on the disk it is up to four times as much.
+    #[serde(deserialize_with = "buffer_limit")]
+    pub limit_bytes: Option<u64>,
+    /// So much of the disk is left free, in percent.
+    #[serde(deserialize_with = "percent")]
+    pub keep_free_percent: Option<u8>,
+    /// So much of the disk is left free, in bytes; the larger of the two counts.
+    pub keep_free_bytes: Option<u64>,
+}
+
+/// How the collector is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct UplinkConfig {
+    /// `host:port` in place of the address that the token gave; the collector's certificate must
+    /// be valid for it.
+    pub address: Option<String>,
+    /// The longest time between two attempts to connect, before what the collector asks for.
+    #[serde(deserialize_with = "period")]
+    pub backoff_max: Duration,
+}
+
+impl Default for UplinkConfig {
+    fn default() -> Self {
+        Self { address: None, backoff_max: Duration::from_secs(60) }
+    }
+}
+
+/// Where the host's file systems are found, as node_exporter's `--path.*`; what is not given is
+/// where Linux has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PathConfig {
+    /// The root file system.
+    pub rootfs: Option<PathBuf>,
+    /// The kernel's process file system.
+    pub procfs: Option<PathBuf>,
+    /// The kernel's device file system.
+    pub sysfs: Option<PathBuf>,
+    /// What udev knows about devices.
+    pub udev_data: Option<PathBuf>,
+}
+
+/// Reads the configuration. Without a file given, one that is not at the usual place is no fault:
+/// the defaults then hold.
+///
+/// # Errors
+/// All faults at once, each with its file, line and key.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    if file.is_none() && !path.exists() {
+        return Ok(Config::default());
+    }
+    let config: Config = upkeep_config::load(path)?;
+    let interval = config.interval.0;
+    if config.updates_interval.0 < interval {
+        let fault = Fault::of_key(path, "updates_interval", &"must not be shorter than interval");
+        return Err(ConfigError::one(fault));
+    }
+    Ok(config)
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(|error| {
+        serde::de::Error::custom(format!("{text:?} is not a time such as \"10s\": {error}"))
+    })
+}
+
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let (shortest, longest) = INTERVALS;
+    let period = period(deserializer)?;
+    if (shortest..=longest).contains(&period) {
+        Ok(period)
+    } else {
+        Err(serde::de::Error::custom("must be between 100ms and 1h"))
+    }
+}
+
+fn updates_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let period = period(deserializer)?;
+    if period >= SHORTEST_UPDATES_INTERVAL {
+        Ok(period)
+    } else {
+        Err(serde::de::Error::custom("must be at least 1m"))
+    }
+}
+
+fn buffer_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let bytes = u64::deserialize(deserializer)?;
+    if bytes >= SMALLEST_BUFFER_BYTES {
+        Ok(Some(bytes))
+    } else {
+        Err(serde::de::Error::custom(format!("must be at least {SMALLEST_BUFFER_BYTES}")))
+    }
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    let percent = u8::deserialize(deserializer)?;
+    if percent <= 90 {
+        Ok(Some(percent))
+    } else {
+        Err(serde::de::Error::custom("must be at most 90"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        load(Some(&path)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_are_read_and_the_rest_is_the_default() {
+        let config = read("interval = \"1s\"\n[uplink]\nbackoff_max = \"2m\"\n").unwrap();
+        assert_eq!(config.interval.0, Duration::from_secs(1));
+        assert_eq!(config.uplink.backoff_max, Duration::from_secs(120));
+        assert_eq!(read("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn faults_name_their_line_and_key() {
+        let check = |text: &str, expect: &[&str]| {
+            let error = read(text).unwrap_err();
+            for part in expect {
+                assert!(error.contains(part), "{part} is not in {error}");
+            }
+        };
+        check("intervall = \"1s\"", &["agent.toml:1", "intervall"]);
+        check("\ninterval = \"soon\"", &["agent.toml:2", "interval", "soon"]);
+        check("interval = \"10ms\"", &["100ms"]);
+        check("updates_interval = \"2s\"", &["at least 1m"]);
+        check("interval = \"1h\"\nupdates_interval = \"2m\"", &["updates_interval", "shorter"]);
+        check("[buffer]\nlimit_bytes = 5\nkeep_free_percent = 99", &[":2", ":3", "at most 90"]);
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_must_be_there() {
+        assert!(load(Some(Path::new("/nonexistent/agent.toml"))).is_err());
+    }
+}

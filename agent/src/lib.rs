@@ -4,9 +4,11 @@
 pub mod app;
 pub mod buffer;
 pub mod config;
+pub mod dial;
 pub mod enroll;
 pub mod exposition;
 pub mod host;
+pub mod identity;
 pub mod inventory;
 pub mod patch;
 pub mod probe;

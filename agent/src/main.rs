@@ -1,3 +1,7 @@
 //! The agent's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    upkeep_agent::app::main()
+}

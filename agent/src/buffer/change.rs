@@ -32,6 +32,7 @@ pub(super) struct Change {
     pub(super) new_keys: Vec<u64>,
     pub(super) old_keys: Vec<u64>,
     pub(super) dropped: Dropped,
+    pub(super) last_observation_bytes: Option<u64>,
     latest_ms: i64,
 }
 
@@ -52,6 +53,7 @@ impl Change {
             new_keys: Vec::new(),
             old_keys: Vec::new(),
             dropped: Dropped::default(),
+            last_observation_bytes: None,
             latest_ms: drafts.iter().map(Draft::at_ms).max().unwrap_or_default(),
         };
         if let Some(refused) = refused {
@@ -130,6 +132,9 @@ impl Change {
         let entry = head.entry(lane, state.next_sequence, body);
         state.next_sequence += 1;
         self.added_bytes += entry.stored_bytes();
+        if lane == Lane::Samples {
+            self.last_observation_bytes = Some(entry.stored_bytes());
+        }
         entry.put(&mut self.batch);
         Ok(())
     }

@@ -217,4 +217,6 @@ pub struct Statistics {
     pub dropped_events: u64,
     /// Observations since the start that could not be written at all.
     pub refused: u64,
+    /// What the last observation took in bytes; 0 before the first.
+    pub last_observation_bytes: u64,
 }

@@ -55,6 +55,7 @@ pub struct Buffer {
     shrink_bytes: u64,
     refused: Option<Refused>,
     refused_records: u64,
+    last_observation_bytes: u64,
     dropped: Dropped,
     latest_ms: i64,
     _lock: File,
@@ -79,6 +80,7 @@ impl Buffer {
             shrink_bytes: SHRINK_BYTES,
             refused: None,
             refused_records: 0,
+            last_observation_bytes: 0,
             dropped: Dropped::default(),
             latest_ms: now_ms,
             _lock: lock,
@@ -186,6 +188,7 @@ impl Buffer {
             dropped_samples: self.dropped.samples,
             dropped_events: self.dropped.events,
             refused: self.refused_records,
+            last_observation_bytes: self.last_observation_bytes,
         }
     }
 
@@ -285,6 +288,9 @@ impl Buffer {
         let limit = self.room.limit(self.state.record_bytes, self.root.path());
         change.make_room(&self.state, database, limit).map_err(early)?;
         change.close();
+        if let Some(bytes) = change.last_observation_bytes {
+            self.last_observation_bytes = bytes;
+        }
         let written = change.lanes;
         let batch = std::mem::take(&mut change.batch);
         database.commit(batch).map_err(|error| (error, Some(written)))?;

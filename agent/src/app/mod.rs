@@ -1,0 +1,107 @@
+//! The agent's commands: reads the command line and the configuration, and wires the parts.
+
+mod arguments;
+mod run;
+mod show;
+mod status;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Config};
+use crate::enroll::{self, Enrollment};
+use crate::host::{Host, HostPaths};
+use crate::identity::IdentityFolder;
+use crate::inventory;
+
+use arguments::{Arguments, Command, EnrollArguments};
+
+/// The version of this agent.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the command that the arguments name: 0 is success, 1 failure, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("upkeep-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> Result<()> {
+    let config = config::load(arguments.config.as_deref())?;
+    let is_service = matches!(arguments.command, Command::Run);
+    start_logging(if is_service { &config.log.0 } else { "warn" })?;
+    match &arguments.command {
+        Command::Run => run::run(&config, host(arguments, &config)?),
+        Command::Enroll(enroll) => enroll_host(&config, &host(arguments, &config)?, enroll),
+        Command::Status { json } => status::show(&config.state_dir.0, *json),
+        Command::Metrics => show::metrics(&host(arguments, &config)?),
+        Command::Updates { json } => show::updates(&host(arguments, &config)?, *json),
+        Command::CheckConfig => {
+            println!("The configuration is valid.");
+            Ok(())
+        }
+    }
+}
+
+fn host(arguments: &Arguments, config: &Config) -> Result<Host> {
+    if let Some(folder) = &arguments.replay {
+        return Ok(Host::replay(folder)?);
+    }
+    let usual = HostPaths::default();
+    let (given, set) = (&arguments.paths, &config.path);
+    Ok(Host::new(HostPaths {
+        rootfs: given.rootfs.clone().or(set.rootfs.clone()).unwrap_or(usual.rootfs),
+        procfs: given.procfs.clone().or(set.procfs.clone()).unwrap_or(usual.procfs),
+        sysfs: given.sysfs.clone().or(set.sysfs.clone()).unwrap_or(usual.sysfs),
+        udev_data: given.udev_data.clone().or(set.udev_data.clone()).unwrap_or(usual.udev_data),
+    }))
+}
+
+fn enroll_host(config: &Config, host: &Host, arguments: &EnrollArguments) -> Result<()> {
+    let token = enroll::read_token(&arguments.token_file)?;
+    let folder = IdentityFolder::new(&config.state_dir.0);
+    let hostname = inventory::facts(host).hostname;
+    let enrollment = Enrollment {
+        token: &token,
+        hostname: &hostname,
+        agent_version: VERSION,
+        force: arguments.force,
+        now_ms: now_ms(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let identity = runtime.block_on(enroll::enroll(&folder, enrollment))?;
+    println!("Enrolled as {} ({}) with {}.", identity.instance, identity.host_id, identity.address);
+    Ok(())
+}
+
+/// Logs to standard error, which the journal takes; it puts the time to each line itself.
+fn start_logging(default: &str) -> Result<()> {
+    let text = std::env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
+    let filter = EnvFilter::try_new(&text).with_context(|| format!("log filter {text:?}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.without_time().init();
+    } else {
+        builder.init();
+    }
+    Ok(())
+}
+
+/// The wall clock in milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as i64
+}

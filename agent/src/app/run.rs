@@ -1,0 +1,126 @@
+//! `run`: starts the parts, waits for a signal, and ends them in reverse order.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{VERSION, now_ms, status};
+use crate::buffer::{Buffer, KeepFree, Options, SharedBuffer};
+use crate::config::Config;
+use crate::host::Host;
+use crate::identity::IdentityFolder;
+use crate::scheduler::{self, Scheduler};
+use crate::uplink::{self, Link};
+use crate::{inventory, probe};
+
+/// How long each part may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Threads for what blocks on the disk are kept so long without work, so that ordinary intervals
+/// do not start one each time.
+const THREADS_KEPT: Duration = Duration::from_secs(120);
+
+/// Observes and delivers until SIGTERM or SIGINT.
+pub(super) fn run(config: &Config, host: Host) -> Result<()> {
+    let folder = IdentityFolder::new(&config.state_dir.0);
+    let identity = folder.identity()?;
+    let buffer = Buffer::open(&config.state_dir.0.join("buffer"), options(config), now_ms())
+        .context("the buffer cannot be opened")?;
+    let buffer = SharedBuffer::new(buffer);
+    info!(
+        host = %identity.host_id,
+        instance = identity.instance,
+        epoch = %buffer.lock().epoch(),
+        "upkeep-agent {VERSION} starts"
+    );
+    let settings = uplink::Settings {
+        address: config.uplink.address.clone().unwrap_or(identity.address),
+        backoff_max: config.uplink.backoff_max,
+        interval: config.interval.0,
+        boot_id: inventory::facts(&host).boot_id,
+        agent_version: VERSION.to_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(THREADS_KEPT)
+        .build()?;
+    let outcome = runtime.block_on(serve(config, host, buffer, folder, settings));
+    // A thread that hangs in the kernel must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+async fn serve(
+    config: &Config,
+    host: Host,
+    buffer: SharedBuffer,
+    folder: IdentityFolder,
+    settings: uplink::Settings,
+) -> Result<()> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (link, link_seen) = watch::channel(Link::Starting);
+
+    let stop_uplink = CancellationToken::new();
+    let deliver = uplink::run(settings, folder, buffer.clone(), link, stop_uplink.clone());
+    let mut uplink = tokio::spawn(deliver);
+    let ended = CancellationToken::new();
+    let scheduler = Scheduler::start(
+        &host,
+        probe::all(),
+        &buffer,
+        &scheduler::Settings {
+            interval: config.interval.0,
+            updates_interval: config.updates_interval.0,
+            agent_version: VERSION.to_owned(),
+        },
+        &ended,
+    )?;
+    let stop_status = CancellationToken::new();
+    let status = tokio::spawn(status::keep(
+        config.state_dir.0.clone(),
+        buffer,
+        link_seen,
+        stop_status.clone(),
+    ));
+
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        () = ended.cancelled() => Some("a thread that observes the host ended by itself"),
+        _ = &mut uplink => Some("the task that delivers ended by itself"),
+    };
+
+    info!("upkeep-agent ends");
+    stop_status.cancel();
+    await_end("the status file", status).await;
+    await_end("the scheduler", tokio::task::spawn_blocking(move || scheduler.stop())).await;
+    stop_uplink.cancel();
+    if !uplink.is_finished() {
+        await_end("the uplink", uplink).await;
+    }
+    match failure {
+        None => Ok(()),
+        Some(what) => bail!(what),
+    }
+}
+
+async fn await_end(what: &str, task: tokio::task::JoinHandle<()>) {
+    if tokio::time::timeout(STOP_PATIENCE, task).await.is_err() {
+        warn!("{what} did not end within {STOP_PATIENCE:?}");
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let (usual, given) = (Options::default(), config.buffer);
+    let percent = given.keep_free_percent.unwrap_or(usual.keep_free.percent);
+    let bytes = given.keep_free_bytes.unwrap_or(usual.keep_free.bytes);
+    Options {
+        limit_bytes: given.limit_bytes.unwrap_or(usual.limit_bytes),
+        keep_free: KeepFree { percent, bytes },
+    }
+}

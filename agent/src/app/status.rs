@@ -1,0 +1,240 @@
+//! `status`, and the file by which the running agent tells how it does.
+//!
+//! The buffer belongs to the running agent alone, so `status` reads `status.json` in its place. The
+//! file is for looking at only: it is replaced at once and never synced.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{VERSION, now_ms};
+use crate::buffer::{SharedBuffer, Statistics};
+use crate::identity::IdentityFolder;
+use crate::uplink::Link;
+
+/// The file's name in the state folder.
+const FILE: &str = "status.json";
+
+/// The file is not replaced more often.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the file says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    process: u32,
+    version: String,
+    written_at_ms: i64,
+    connected: bool,
+    since_ms: Option<i64>,
+    /// Why there is no connection.
+    reason: Option<String>,
+    buffer: BufferReport,
+}
+
+/// What waits to be delivered.
+#[derive(Debug, Serialize, Deserialize)]
+struct BufferReport {
+    samples: u64,
+    events: u64,
+    bytes: u64,
+    limit_bytes: u64,
+    oldest_ms: Option<i64>,
+    dropped_samples: u64,
+    dropped_events: u64,
+    refused_observations: u64,
+}
+
+/// Replaces the file whenever something was appended or the connection changed, until cancelled;
+/// then removes it.
+pub(super) async fn keep(
+    state_dir: PathBuf,
+    buffer: SharedBuffer,
+    mut link: watch::Receiver<Link>,
+    stop: CancellationToken,
+) {
+    let path = state_dir.join(FILE);
+    let mut appends = buffer.appends();
+    let mut failed = false;
+    let follow = async {
+        loop {
+            let (buffer, path) = (buffer.clone(), path.clone());
+            let report = link.borrow_and_update().clone();
+            let write = move || write(&path, &report_of(&report, buffer.lock().statistics()));
+            let written = tokio::task::spawn_blocking(write).await;
+            if let Ok(Err(error)) = &written
+                && !failed
+            {
+                warn!("the status file cannot be written: {error}");
+            }
+            failed = !matches!(written, Ok(Ok(())));
+            tokio::time::sleep(SHORTEST_PAUSE).await;
+            tokio::select! {
+                _ = appends.changed() => {}
+                _ = link.changed() => {}
+            }
+        }
+    };
+    stop.run_until_cancelled(follow).await;
+    // A file that is left behind is recognized by its process, which is gone.
+    let _ = fs::remove_file(&path);
+}
+
+/// Prints who the host is and how its agent does.
+pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
+    let folder = IdentityFolder::new(state_dir);
+    let identity = folder.identity()?;
+    let (_, not_after_ms) = folder.credential()?.validity_ms();
+    let report = read(&state_dir.join(FILE));
+    if json {
+        let value = serde_json::json!({
+            "host_id": identity.host_id,
+            "instance": identity.instance,
+            "collector": identity.address,
+            "enrolled_at_ms": identity.enrolled_at_ms,
+            "certificate_valid_until_ms": not_after_ms,
+            "agent": report.as_ref().ok(),
+            "agent_unknown_because": report.as_ref().err(),
+        });
+        println!("{value:#}");
+        return Ok(());
+    }
+    println!("host         {} ({})", identity.instance, identity.host_id);
+    println!("collector    {}", identity.address);
+    println!("enrolled     {}", time(identity.enrolled_at_ms));
+    println!("certificate  {}", certificate(not_after_ms, now_ms()));
+    match report {
+        Ok(report) => print!("{}", running(&report, now_ms())),
+        Err(reason) => println!("agent        {reason}; what is buffered is unknown"),
+    }
+    Ok(())
+}
+
+fn report_of(link: &Link, statistics: Statistics) -> Report {
+    let (connected, since_ms, reason) = match link {
+        Link::Starting => (false, None, None),
+        Link::Up { since_ms } => (true, Some(*since_ms), None),
+        Link::Down { since_ms, reason } => (false, Some(*since_ms), Some(reason.clone())),
+    };
+    Report {
+        process: std::process::id(),
+        version: VERSION.to_owned(),
+        written_at_ms: now_ms(),
+        connected,
+        since_ms,
+        reason,
+        buffer: BufferReport {
+            samples: statistics.samples,
+            events: statistics.events,
+            bytes: statistics.bytes,
+            limit_bytes: statistics.limit_bytes,
+            oldest_ms: statistics.oldest_ms,
+            dropped_samples: statistics.dropped_samples,
+            dropped_events: statistics.dropped_events,
+            refused_observations: statistics.refused,
+        },
+    }
+}
+
+fn write(path: &Path, report: &Report) -> std::io::Result<()> {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, serde_json::to_vec(report)?)?;
+    fs::rename(draft, path)
+}
+
+/// The running agent's report, or why there is none.
+fn read(path: &Path) -> Result<Report, String> {
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "does not run".to_owned(),
+        _ => format!("{}: {error}", path.display()),
+    })?;
+    let report: Report =
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    if Path::new("/proc").join(report.process.to_string()).exists() {
+        Ok(report)
+    } else {
+        Err(format!("does not run since it was ended after {}", time(report.written_at_ms)))
+    }
+}
+
+fn running(report: &Report, now_ms: i64) -> String {
+    let age = span(now_ms - report.written_at_ms);
+    let since = report.since_ms.map_or_else(|| "the start".to_owned(), time);
+    let connection = match (&report.connected, &report.reason) {
+        (true, _) => format!("up since {since}"),
+        (false, None) => "being made".to_owned(),
+        (false, Some(reason)) => format!("down since {since}: {reason}"),
+    };
+    let buffer = &report.buffer;
+    let oldest = buffer
+        .oldest_ms
+        .map_or_else(String::new, |oldest| format!(", the oldest {} old", span(now_ms - oldest)));
+    let lost = buffer.dropped_samples + buffer.dropped_events + buffer.refused_observations;
+    format!(
+        "agent        {} runs as process {} (as of {age} ago)\n\
+         connection   {connection}\n\
+         buffer       {} samples and {} events wait{oldest}\n\
+         room         {} of {} bytes are taken; {lost} records were dropped since the start\n",
+        report.version,
+        report.process,
+        buffer.samples,
+        buffer.events,
+        buffer.bytes,
+        buffer.limit_bytes,
+    )
+}
+
+fn certificate(not_after_ms: i64, now_ms: i64) -> String {
+    let until = time(not_after_ms);
+    if not_after_ms > now_ms {
+        format!("valid until {until} ({} left)", span(not_after_ms - now_ms))
+    } else {
+        format!("EXPIRED at {until}: enroll this host anew with --force")
+    }
+}
+
+fn time(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms).map_or_else(
+        |_| format!("{at_ms} ms"),
+        |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
+}
+
+fn span(ms: i64) -> String {
+    let seconds = Duration::from_secs(u64::try_from(ms / 1000).unwrap_or_default());
+    humantime::format_duration(seconds).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_comes_back_while_its_process_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        assert_eq!(read(&path).unwrap_err(), "does not run");
+        let link = Link::Down { since_ms: 0, reason: "no route".into() };
+        let statistics = Statistics { samples: 7, oldest_ms: Some(1_000), ..Statistics::default() };
+        let mut report = report_of(&link, statistics);
+        write(&path, &report).unwrap();
+        let shown = running(&read(&path).unwrap(), report.written_at_ms);
+        for part in ["1970-01-01 00:00:00 UTC: no route", "7 samples", "(as of 0s ago)"] {
+            assert!(shown.contains(part), "{part} is not in {shown}");
+        }
+        report.process = u32::MAX;
+        write(&path, &report).unwrap();
+        assert!(read(&path).unwrap_err().contains("does not run since"));
+    }
+
+    #[test]
+    fn an_expired_certificate_is_shown_as_such() {
+        assert_eq!(certificate(60_000, 0), "valid until 1970-01-01 00:01:00 UTC (1m left)");
+        assert!(certificate(0, 60_000).starts_with("EXPIRED"));
+    }
+}

@@ -1,0 +1,101 @@
+//! What is found out seldom and slowly: facts and pending updates. It runs beside the ticks and
+//! never delays one.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+use upkeep_model::{Event, EventKind, HostFacts, UpdateReport};
+
+use super::clock::now_ms;
+use crate::buffer::{Draft, SharedBuffer};
+use crate::host::Host;
+use crate::{inventory, patch};
+
+/// How often it is looked whether the facts have changed.
+const FACTS_EVERY: Duration = Duration::from_secs(60);
+
+/// When an event that could not be written is brought again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The last report of pending updates, for the metrics of every tick.
+#[derive(Clone, Default)]
+pub(super) struct LastReport(Arc<Mutex<Option<Arc<UpdateReport>>>>);
+
+impl LastReport {
+    pub(super) fn get(&self) -> Option<Arc<UpdateReport>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, report: UpdateReport) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(report));
+    }
+}
+
+/// Looks things up until its sender is dropped.
+pub(super) struct Lookup {
+    pub(super) host: Host,
+    pub(super) buffer: SharedBuffer,
+    pub(super) updates_interval: Duration,
+    pub(super) last_report: LastReport,
+}
+
+impl Lookup {
+    pub(super) fn run(self, stop: &Receiver<()>) {
+        let mut sent: Option<HostFacts> = None;
+        let (mut facts_due, mut updates_due) = (Instant::now(), Instant::now());
+        loop {
+            if Instant::now() >= facts_due {
+                facts_due = Instant::now() + self.send_facts(&mut sent);
+            }
+            if Instant::now() >= updates_due {
+                updates_due = Instant::now() + self.send_updates();
+            }
+            let wait = facts_due.min(updates_due).saturating_duration_since(Instant::now());
+            match stop.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Sends the facts if they are not those that were sent; gives the time until the next look.
+    fn send_facts(&self, sent: &mut Option<HostFacts>) -> Duration {
+        let facts = inventory::facts(&self.host);
+        if sent.as_ref() == Some(&facts) {
+            return FACTS_EVERY;
+        }
+        if self.send(EventKind::Facts(Box::new(facts.clone())), now_ms()) {
+            *sent = Some(facts);
+            FACTS_EVERY
+        } else {
+            RETRY_AFTER
+        }
+    }
+
+    fn send_updates(&self) -> Duration {
+        let at_ms = now_ms();
+        let report = patch::report(&self.host, at_ms);
+        self.last_report.set(report.clone());
+        if self.send(EventKind::Updates(report), at_ms) {
+            self.updates_interval
+        } else {
+            RETRY_AFTER
+        }
+    }
+
+    fn send(&self, kind: EventKind, at_ms: i64) -> bool {
+        let event = Event { at_ms, kind };
+        match self.buffer.append(&[Draft::Event(event)]) {
+            Ok(()) => {
+                debug!(at_ms, "event is durable");
+                true
+            }
+            Err(error) => {
+                warn!("an event cannot be buffered yet: {error}");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Observes the host at whole multiples of the interval, and appends what the probes saw to the
+//! buffer, under one timestamp.
+//!
+//! Ticks run on a thread of their own, and each probe has a deadline; one that hangs is left behind
+//! and reported as failed until it comes back, so that it never stops the others. A tick that takes
+//! longer than the interval lets the next ones be passed over: they never pile up.
+
+mod clock;
+mod lookup;
+mod own;
+mod worker;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use upkeep_model::Observation;
+
+use crate::buffer::{Draft, SharedBuffer};
+use crate::host::Host;
+use crate::patch;
+use crate::probe::Probe;
+
+use clock::{Decision, decide, next_tick_ms, now_ms, skipped};
+use lookup::{LastReport, Lookup};
+use worker::ProbeRunner;
+
+/// The longest that one probe may take; less where the interval is shorter.
+const LONGEST_PROBE: Duration = Duration::from_secs(5);
+
+/// What the scheduler needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The time between ticks.
+    pub interval: Duration,
+    /// The time between looks at pending updates.
+    pub updates_interval: Duration,
+    /// The version of this agent.
+    pub agent_version: String,
+}
+
+/// The running threads.
+pub struct Scheduler {
+    stops: Vec<Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Scheduler {
+    /// Starts to observe a host. `ended` is cancelled when a thread ends, be it by a panic.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        host: &Host,
+        probes: Vec<Box<dyn Probe>>,
+        buffer: &SharedBuffer,
+        settings: &Settings,
+        ended: &CancellationToken,
+    ) -> io::Result<Self> {
+        let mut scheduler = Self { stops: Vec::new(), threads: Vec::new() };
+        let last_report = LastReport::default();
+        let lookup = Lookup {
+            host: host.clone(),
+            buffer: buffer.clone(),
+            updates_interval: settings.updates_interval,
+            last_report: last_report.clone(),
+        };
+        let ticker = Ticker {
+            observer: Observer::new(host, probes, settings),
+            buffer: buffer.clone(),
+            interval: settings.interval,
+            last_report,
+            skipped: 0,
+        };
+        scheduler.spawn("lookup", ended, move |stop| lookup.run(&stop))?;
+        scheduler.spawn("ticks", ended, move |stop| ticker.run(&stop))?;
+        Ok(scheduler)
+    }
+
+    /// Stops the threads and waits for their end. A tick that has begun is completed.
+    pub fn stop(self) {
+        drop(self.stops);
+        for thread in self.threads {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        ended: &CancellationToken,
+        body: impl FnOnce(Receiver<()>) + Send + 'static,
+    ) -> io::Result<()> {
+        let (stop, stopped) = channel();
+        let ended = ended.clone().drop_guard();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _ended = ended;
+            body(stopped);
+        })?;
+        self.threads.push(thread);
+        self.stops.push(stop);
+        Ok(())
+    }
+}
+
+/// Runs the probes and notes how they did.
+pub struct Observer {
+    runner: ProbeRunner,
+    /// What was wrong with each probe at its last run, so that it is logged once.
+    failures: HashMap<&'static str, String>,
+    agent_version: String,
+}
+
+impl Observer {
+    /// An observer of a host.
+    pub fn new(host: &Host, probes: Vec<Box<dyn Probe>>, settings: &Settings) -> Self {
+        let deadline = settings.interval.min(LONGEST_PROBE);
+        Self {
+            runner: ProbeRunner::new(host.clone(), probes, deadline),
+            failures: HashMap::new(),
+            agent_version: settings.agent_version.clone(),
+        }
+    }
+
+    /// Runs all probes once.
+    pub fn observe(&mut self, at_ms: i64) -> Observation {
+        let mut observation = Observation::at(at_ms);
+        let failures = &mut self.failures;
+        self.runner.run(at_ms, |name, mut outcome| {
+            own::probe(name, &outcome, &mut observation);
+            observation.samples.append(&mut outcome.observation.samples);
+            note_failure(failures, name, outcome.failure);
+        });
+        own::version(&self.agent_version, &mut observation);
+        observation
+    }
+}
+
+/// Logs the beginning, the change and the end of a failure.
+fn note_failure(
+    failures: &mut HashMap<&'static str, String>,
+    name: &'static str,
+    failure: Option<String>,
+) {
+    match failure {
+        Some(reason) if failures.get(name) != Some(&reason) => {
+            warn!(probe = name, "the probe failed: {reason}");
+            failures.insert(name, reason);
+        }
+        Some(_) => {}
+        None if failures.remove(name).is_some() => info!(probe = name, "the probe works again"),
+        None => {}
+    }
+}
+
+struct Ticker {
+    observer: Observer,
+    buffer: SharedBuffer,
+    interval: Duration,
+    last_report: LastReport,
+    skipped: u64,
+}
+
+impl Ticker {
+    fn run(mut self, stop: &Receiver<()>) {
+        let mut tick_ms = next_tick_ms(now_ms(), self.interval);
+        let mut last_ms = None;
+        loop {
+            let wait = match decide(now_ms(), tick_ms, self.interval) {
+                Decision::Wait(wait) => wait,
+                Decision::Reschedule => {
+                    tick_ms = next_tick_ms(now_ms(), self.interval);
+                    continue;
+                }
+                Decision::Tick => {
+                    if let Some(last_ms) = last_ms.replace(tick_ms) {
+                        self.skipped += skipped(last_ms, tick_ms, self.interval);
+                    }
+                    self.tick(tick_ms);
+                    tick_ms = next_tick_ms(now_ms(), self.interval);
+                    Duration::ZERO
+                }
+            };
+            match stop.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn tick(&mut self, at_ms: i64) {
+        let statistics = self.buffer.lock().statistics();
+        let mut observation = self.observer.observe(at_ms);
+        own::delivery(&statistics, self.skipped, self.interval, &mut observation);
+        if let Some(report) = self.last_report.get() {
+            patch::observe(&report, &mut observation);
+        }
+        let series = observation.samples.len();
+        match self.buffer.append(&[Draft::Observation(observation)]) {
+            Ok(()) => debug!(timestamp_ms = at_ms, series, "observation is durable"),
+            Err(error) => warn!(timestamp_ms = at_ms, "an observation was lost: {error}"),
+        }
+    }
+}

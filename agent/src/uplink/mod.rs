@@ -1,0 +1,252 @@
+//! The way to the collector: connects, delivers what the buffer holds, forgets what was committed,
+//! and renews the certificate. While there is no connection, nothing is lost but time.
+
+mod backoff;
+mod lane;
+mod renewal;
+mod session;
+mod shipment;
+
+use std::error::Error;
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::CertificateDer;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tracing::{info, warn};
+use upkeep_wire::v1::delivery_client::DeliveryClient;
+use upkeep_wire::{MAX_MESSAGE_BYTES, v1};
+
+use crate::buffer::{BufferError, SharedBuffer};
+use crate::dial::{self, DialError};
+use crate::identity::{Credential, HostKey, IdentityError, IdentityFolder};
+
+use backoff::Backoff;
+use session::{Ended, Session};
+
+/// How long the collector may take to answer a question that is not the stream itself.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest wait for a time of the wall clock before the clock is looked at again, since it may
+/// be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Why the connection to the collector ended or did not come about.
+#[derive(Debug, Error)]
+pub enum UplinkError {
+    /// No connection was made.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The files of the identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The buffer cannot be read.
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
+    /// The collector said no, or the connection broke.
+    #[error("{0}")]
+    Status(String),
+    /// The collector did not answer in time.
+    #[error("the collector did not answer within {} s", ANSWER_PATIENCE.as_secs())]
+    Silent,
+    /// The collector did not keep to the protocol.
+    #[error("the collector sent something unexpected: {0}")]
+    Protocol(&'static str),
+    /// The collector closed the stream.
+    #[error("the collector ended the stream")]
+    Closed,
+}
+
+impl From<tonic::Status> for UplinkError {
+    fn from(status: tonic::Status) -> Self {
+        let mut text = status.message().to_owned();
+        let mut source = status.source();
+        while let Some(error) = source {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ": {error}");
+            source = error.source();
+        }
+        Self::Status(text)
+    }
+}
+
+/// What the uplink needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The collector's address, `host:port`.
+    pub address: String,
+    /// The longest time between two attempts, before what the collector asks for.
+    pub backoff_max: Duration,
+    /// How often the host is observed; the collector measures silence by it.
+    pub interval: Duration,
+    /// The kernel's name of this boot.
+    pub boot_id: String,
+    /// The version of this agent.
+    pub agent_version: String,
+}
+
+/// How the connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The first attempt is under way.
+    Starting,
+    /// Records are delivered.
+    Up {
+        /// Since when, in milliseconds since 1970.
+        since_ms: i64,
+    },
+    /// There is no connection.
+    Down {
+        /// Since when, in milliseconds since 1970.
+        since_ms: i64,
+        /// Why, as of the last attempt.
+        reason: String,
+    },
+}
+
+/// Delivers until it is cancelled.
+pub async fn run(
+    settings: Settings,
+    folder: IdentityFolder,
+    buffer: SharedBuffer,
+    link: watch::Sender<Link>,
+    cancel: CancellationToken,
+) {
+    let uplink = Uplink { settings, folder, buffer, link };
+    let backoff = Backoff::new(uplink.settings.backoff_max);
+    // Whatever is sent and not acknowledged when this ends is sent again by the next connection.
+    cancel.run_until_cancelled(uplink.keep_up(backoff)).await;
+}
+
+struct Uplink {
+    settings: Settings,
+    folder: IdentityFolder,
+    buffer: SharedBuffer,
+    link: watch::Sender<Link>,
+}
+
+impl Uplink {
+    async fn keep_up(&self, mut backoff: Backoff) {
+        let mut received_ms = None;
+        loop {
+            match self.connect(&mut backoff, received_ms).await {
+                Ok(Ended::Renewed) => {
+                    received_ms = Some(now_ms());
+                    continue;
+                }
+                Ok(Ended::NewEpoch | Ended::InTime) => continue,
+                Err(error) => self.note_down(&error),
+            }
+            tokio::time::sleep(backoff.next(rand::random())).await;
+        }
+    }
+
+    /// One connection, from its making to its end.
+    async fn connect(
+        &self,
+        backoff: &mut Backoff,
+        received_ms: Option<i64>,
+    ) -> Result<Ended, UplinkError> {
+        let credential = self.folder.credential()?;
+        let tls = dial::mutual(&self.folder.roots()?, credential.chain(), credential.tls_key()?)?;
+        let channel = dial::connect(&self.settings.address, tls).await?;
+        let mut session = Session::open(client(channel), &self.settings, &self.buffer).await?;
+        backoff.reset(session.retry_after());
+        self.note_up();
+        let mut due_ms = renewal::due_ms(credential.validity_ms(), received_ms, rand::random());
+        loop {
+            let ended = session.deliver(instant_of(due_ms)).await?;
+            if ended != Ended::InTime {
+                return Ok(ended);
+            }
+            if now_ms() < due_ms {
+                continue;
+            }
+            match self.renew(session.client()).await {
+                Ok(()) => return Ok(Ended::Renewed),
+                Err(error) => {
+                    let (_, end_ms) = credential.validity_ms();
+                    let wait = renewal::retry_after(end_ms, now_ms());
+                    due_ms = now_ms().saturating_add(wait.as_millis() as i64);
+                    warn!("the certificate cannot be renewed yet: {error}");
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, mut client: DeliveryClient<Channel>) -> Result<(), UplinkError> {
+        let key = HostKey::generate()?;
+        let request = v1::RenewRequest { certificate_request: key.certificate_request()?.into() };
+        let reply = tokio::time::timeout(ANSWER_PATIENCE, client.renew(request)).await;
+        let reply = reply.map_err(|_| UplinkError::Silent)??.into_inner();
+        let ders = |list: Vec<bytes::Bytes>| -> Vec<CertificateDer<'static>> {
+            list.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
+        };
+        let roots = ders(reply.trusted_roots);
+        let credential = Credential::new(key, ders(reply.certificate_chain))
+            .map_err(|_| UplinkError::Protocol("a renewed certificate of another key"))?;
+        if roots.is_empty() {
+            return Err(UplinkError::Protocol("a renewal without roots to trust"));
+        }
+        let folder = self.folder.clone();
+        blocking(move || folder.renew(&credential, &roots)).await?;
+        info!("the certificate was renewed");
+        Ok(())
+    }
+
+    fn note_up(&self) {
+        if !matches!(*self.link.borrow(), Link::Up { .. }) {
+            info!(address = self.settings.address, "connected to the collector");
+        }
+        self.link.send_replace(Link::Up { since_ms: now_ms() });
+    }
+
+    /// Each reason is logged once, however often it comes again.
+    fn note_down(&self, error: &UplinkError) {
+        let reason = error.to_string();
+        let since_ms = match &*self.link.borrow() {
+            Link::Down { reason: known, .. } if *known == reason => return,
+            Link::Down { since_ms, .. } => *since_ms,
+            Link::Starting | Link::Up { .. } => now_ms(),
+        };
+        warn!(address = self.settings.address, "no connection to the collector: {reason}");
+        self.link.send_replace(Link::Down { since_ms, reason });
+    }
+}
+
+fn client(channel: Channel) -> DeliveryClient<Channel> {
+    DeliveryClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Runs something that blocks on the disk.
+async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, UplinkError>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    UplinkError: From<E>,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => Err(UplinkError::Status(format!("a thread of the agent ended: {error}"))),
+    }
+}
+
+/// The moment of a wall clock's time, or one before it; one that has passed is now.
+fn instant_of(at_ms: i64) -> Instant {
+    let wait = u64::try_from(at_ms.saturating_sub(now_ms())).unwrap_or_default();
+    Instant::now() + Duration::from_millis(wait).min(LONGEST_SLEEP)
+}
+
+/// The wall clock in milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as i64
+}

@@ -1,0 +1,151 @@
+//! What is read from the buffer at once, and what is sent of it.
+
+use upkeep_model::{Epoch, Lane, Series};
+use upkeep_wire::{MAX_BATCH_BYTES, v1};
+
+use crate::buffer::{Buffer, BufferError, LaneState, Portion, Record};
+
+/// The bodies of a batch; the rest of its bound is for the records' own fields.
+const MAX_BODIES_BYTES: usize = MAX_BATCH_BYTES - 16 * 1024;
+
+/// No batch has more records, so that their own fields fit beside the bodies.
+const MAX_BATCH_RECORDS: u64 = 512;
+
+/// Consecutive pending records of a lane, with all that a reader needs to understand them.
+#[derive(Debug)]
+pub(super) struct Shipment {
+    pub(super) epoch: Epoch,
+    /// Where the lane of events stood when this was read.
+    pub(super) events: LaneState,
+    /// Series that the collector was not told yet.
+    pub(super) new_series: Vec<Series>,
+    /// The key frame that the first record leans on, where the collector was not told.
+    pub(super) reference: Option<v1::Reference>,
+    pub(super) records: Vec<Record>,
+}
+
+/// What the collector was told on this connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// So many series.
+    pub(super) series: u32,
+    /// The key frame that was sent last, as a record or as a reference.
+    pub(super) key: Option<u64>,
+}
+
+/// Reads what comes after a record of a lane.
+pub(super) fn load(
+    buffer: &mut Buffer,
+    lane: Lane,
+    after: u64,
+    room: u64,
+    told: Told,
+) -> Result<Shipment, BufferError> {
+    let portion = Portion { records: room.min(MAX_BATCH_RECORDS), bytes: MAX_BODIES_BYTES };
+    let records = buffer.pending(lane, after, portion)?;
+    let wanted = records.first().and_then(|record| record.key).filter(|key| told.key != Some(*key));
+    let reference = match wanted {
+        None => None,
+        Some(sequence) => {
+            buffer.key_frame(sequence)?.map(|frame| v1::Reference { sequence, frame: frame.into() })
+        }
+    };
+    Ok(Shipment {
+        epoch: buffer.epoch(),
+        events: buffer.lane(Lane::Events),
+        new_series: if records.is_empty() || lane == Lane::Events {
+            Vec::new()
+        } else {
+            buffer.series_since(told.series).to_vec()
+        },
+        reference,
+        records,
+    })
+}
+
+impl Shipment {
+    /// The messages that carry it, in the order in which they must be sent.
+    pub(super) fn into_messages(self, lane: Lane, told: &mut Told) -> Vec<v1::AgentMessage> {
+        let mut messages = describe(&self.new_series, told.series);
+        told.series += u32::try_from(self.new_series.len()).unwrap_or(u32::MAX);
+        messages.extend(self.reference.map(v1::agent_message::Message::Reference));
+        if lane == Lane::Samples {
+            told.key = self.records.last().map(|last| last.key.unwrap_or(last.sequence));
+        }
+        let record =
+            |record: Record| v1::Record { sequence: record.sequence, body: record.body.into() };
+        messages.push(v1::agent_message::Message::Batch(v1::Batch {
+            lane: v1::Lane::from(lane).into(),
+            records: self.records.into_iter().map(record).collect(),
+        }));
+        let wrap = |message| v1::AgentMessage { message: Some(message) };
+        messages.into_iter().map(wrap).collect()
+    }
+}
+
+/// The series as messages, each about as long as a batch at most.
+fn describe(series: &[Series], first: u32) -> Vec<v1::agent_message::Message> {
+    let mut messages = Vec::new();
+    let mut bytes = usize::MAX;
+    for (one, number) in series.iter().zip(first..) {
+        let length = one.help.len()
+            + one.labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
+        bytes = bytes.saturating_add(length);
+        if bytes > MAX_BODIES_BYTES {
+            messages.push(v1::Describe { first_number: number, series: Vec::new() });
+            bytes = length;
+        }
+        if let Some(describe) = messages.last_mut() {
+            describe.series.push(one.into());
+        }
+    }
+    messages.into_iter().map(v1::agent_message::Message::Describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use upkeep_model::MetricKind;
+    use v1::agent_message::Message;
+
+    use super::*;
+
+    fn record(sequence: u64, key: Option<u64>) -> Record {
+        Record { sequence, at_ms: 0, key, body: vec![1] }
+    }
+
+    fn shipment(new_series: Vec<Series>, records: Vec<Record>) -> Shipment {
+        let reference = Some(v1::Reference { sequence: 7, frame: vec![9].into() });
+        let events = LaneState::default();
+        Shipment { epoch: Epoch([0; 16]), events, new_series, reference, records }
+    }
+
+    #[test]
+    fn series_and_key_frames_come_before_the_records_that_need_them() {
+        let series = vec![Series::new(MetricKind::Gauge, "a", "", &[]); 3];
+        let mut told = Told { series: 4, key: None };
+        let records = vec![record(9, Some(7)), record(10, None), record(11, Some(10))];
+        let messages = shipment(series, records).into_messages(Lane::Samples, &mut told);
+        let [describe, reference, batch] = messages.as_slice() else { panic!("{messages:?}") };
+        assert!(
+            matches!(&describe.message, Some(Message::Describe(d)) if d.first_number == 4 && d.series.len() == 3)
+        );
+        assert!(matches!(&reference.message, Some(Message::Reference(r)) if r.sequence == 7));
+        assert!(matches!(&batch.message, Some(Message::Batch(b)) if b.records.len() == 3));
+        assert_eq!((told.series, told.key), (7, Some(10)));
+    }
+
+    #[test]
+    fn many_series_take_several_messages() {
+        let help = "h".repeat(10_000);
+        let series = vec![Series::new(MetricKind::Gauge, "a", &help, &[]); 60];
+        let messages = describe(&series, 5);
+        let mut next = 5;
+        for message in &messages {
+            let Message::Describe(describe) = message else { panic!("{message:?}") };
+            assert_eq!(describe.first_number, next);
+            assert!((1..26).contains(&describe.series.len()));
+            next += describe.series.len() as u32;
+        }
+        assert_eq!((messages.len(), next), (3, 65));
+    }
+}
