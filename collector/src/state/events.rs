@@ -123,6 +123,21 @@ impl State {
         })
     }
 
+    /// Declares records lost that the host cannot send any more. Of the events lane, the mark goes
+    /// past them.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn declare_gap(&self, stream: StreamKey, gap: &Gap, now_ms: i64) -> Result<(), StateError> {
+        self.write("declaring a gap", |transaction| {
+            declare(transaction, stream, gap, now_ms)?;
+            if gap.lane == Lane::Events && gap.last > mark(transaction, stream)? {
+                set_mark(transaction, stream, gap.last)?;
+            }
+            Ok(())
+        })
+    }
+
     /// How far the events lane of a stream is committed; 0 if nothing came of it yet.
     ///
     /// # Errors
@@ -394,6 +409,20 @@ mod tests {
         assert_eq!(state.lost_samples_through(stream).unwrap(), Some(9));
         let gaps = state.gaps(stream.host, 10).unwrap();
         assert_eq!((gaps.len(), gaps[0].gap.lane, gaps[0].gap.last), (2, Lane::Samples, 9));
+    }
+
+    #[test]
+    fn a_gap_that_the_collector_declares_moves_the_mark_of_its_own_lane() {
+        let (_folder, state, stream) = enrolled();
+        state.commit_events(stream, &[facts(1, "a")], 10).unwrap();
+        for lane in Lane::ALL {
+            let gap =
+                Gap { lane, first: 2, last: 9, from_ms: None, to_ms: None, reason: "".into() };
+            state.declare_gap(stream, &gap, 11).unwrap();
+        }
+        assert_eq!(state.event_mark(stream).unwrap(), 9);
+        assert_eq!(state.lost_samples_through(stream).unwrap(), Some(9));
+        assert_eq!(state.commit_events(stream, &[facts(10, "b")], 12).unwrap().through, 10);
     }
 
     #[test]

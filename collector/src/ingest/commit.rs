@@ -1,0 +1,157 @@
+//! Making records durable.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use upkeep_model::{EventKind, Gap, Labels, Lane, StreamKey};
+use upkeep_store::{Append, Store, StoreError};
+use upkeep_wire::{decode_event, v1};
+
+use super::Services;
+use crate::state::{CommittedEvents, EventRecord, Quarantined, StateError};
+
+/// No sequence number is beyond this: a record a millisecond for 285,000 years.
+pub(super) const MAX_SEQUENCE: u64 = 1 << 53;
+
+/// A record of the samples lane that was admitted.
+#[derive(Clone, Debug)]
+pub(super) struct SampleRecord {
+    /// Its place in the lane.
+    pub(super) sequence: u64,
+    /// The frame.
+    pub(super) body: Bytes,
+    /// The frame's time; `None` where the bytes do not tell one.
+    pub(super) timestamp_ms: Option<i64>,
+}
+
+/// Why records were not committed.
+#[derive(Debug, Error)]
+pub(super) enum CommitError {
+    /// The store refuses.
+    #[error("samples cannot be stored: {0}")]
+    Store(#[from] StoreError),
+    /// The state refuses.
+    #[error("events cannot be stored: {0}")]
+    State(#[from] StateError),
+    /// A task that may block ended early.
+    #[error("storing ended early")]
+    Broken,
+}
+
+/// Commits consecutive records and returns how far the lane is committed then. A record that is no
+/// frame is set aside with the reason and passed over. `up` is written with each frame.
+pub(super) async fn commit_samples(
+    services: &Services,
+    stream: StreamKey,
+    mut records: Vec<SampleRecord>,
+    up: &Labels,
+    now_ms: i64,
+) -> Result<u64, CommitError> {
+    loop {
+        let appends = appends_of(stream, &records, up);
+        let refused = match submit(&services.store, appends).await? {
+            Ok(()) => break,
+            Err(StoreError::Frame { sequence, source, .. }) => (sequence, source.to_string()),
+            Err(error @ StoreError::NotDescribed { sequence, .. }) => (sequence, error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        records = set_aside(services, stream, records, refused, now_ms).await?;
+    }
+    Ok(services.store.committed(stream))
+}
+
+fn appends_of(stream: StreamKey, records: &[SampleRecord], up: &Labels) -> Vec<Append> {
+    let mut appends: Vec<Append> = records
+        .iter()
+        .map(|record| Append::Frame {
+            stream,
+            sequence: record.sequence,
+            body: record.body.clone(),
+        })
+        .collect();
+    let points: Vec<_> =
+        records.iter().filter_map(|record| Some((up.clone(), record.timestamp_ms?, 1.0))).collect();
+    if !points.is_empty() {
+        appends.push(Append::Points { home: stream.host, points });
+    }
+    appends
+}
+
+/// Hands appends to the store's committer and waits for the sync that makes them durable.
+async fn submit(
+    store: &Arc<Store>,
+    appends: Vec<Append>,
+) -> Result<Result<(), StoreError>, CommitError> {
+    let (done, result) = oneshot::channel();
+    let store = Arc::clone(store);
+    // Who no longer waits for the result has left; the records are durable all the same.
+    let tell = move |result| drop(done.send(result));
+    let handed = tokio::task::spawn_blocking(move || store.submit(appends, Box::new(tell)));
+    handed.await.map_err(|_| CommitError::Broken)?;
+    result.await.map_err(|_| CommitError::Broken)
+}
+
+/// Sets the refused record aside; returns those after it, which the store took for a hole.
+async fn set_aside(
+    services: &Services,
+    stream: StreamKey,
+    records: Vec<SampleRecord>,
+    (sequence, reason): (u64, String),
+    now_ms: i64,
+) -> Result<Vec<SampleRecord>, CommitError> {
+    tracing::warn!(host = %stream.host, epoch = %stream.epoch, sequence, reason, "set aside");
+    let (body, rest): (Vec<_>, Vec<_>) = records
+        .into_iter()
+        .filter(|record| record.sequence >= sequence)
+        .partition(|record| record.sequence == sequence);
+    let body = body.first().map(|record| record.body.to_vec()).unwrap_or_default();
+    let state = services.state.clone();
+    let record = Quarantined { reason, body };
+    tokio::task::spawn_blocking(move || {
+        state.set_aside(stream, Lane::Samples, sequence, &record, now_ms)
+    })
+    .await
+    .map_err(|_| CommitError::Broken)??;
+    services.store.skip(stream, sequence);
+    Ok(rest)
+}
+
+/// Commits records of the events lane; one that is no event is set aside within the same
+/// transaction. Samples that a gap declares lost are passed over in the store.
+pub(super) async fn commit_events(
+    services: &Services,
+    stream: StreamKey,
+    records: Vec<v1::Record>,
+    now_ms: i64,
+) -> Result<CommittedEvents, CommitError> {
+    let decoded: Vec<EventRecord> = records.into_iter().map(decode).collect();
+    let state = services.state.clone();
+    let committed =
+        tokio::task::spawn_blocking(move || state.commit_events(stream, &decoded, now_ms))
+            .await
+            .map_err(|_| CommitError::Broken)??;
+    if let Some(through) = committed.lost_samples_through {
+        services.store.skip(stream, through);
+    }
+    Ok(committed)
+}
+
+fn decode(record: v1::Record) -> EventRecord {
+    let event = match decode_event(&record.body) {
+        Ok(event) => match event.kind {
+            EventKind::Gap(gap) if !is_plausible(&gap) => {
+                Err(format!("a gap from record {} to {} cannot be", gap.first, gap.last))
+            }
+            kind => Ok(kind),
+        },
+        Err(error) => Err(error.to_string()),
+    };
+    let event = event.map_err(|reason| Quarantined { reason, body: record.body.to_vec() });
+    EventRecord { sequence: record.sequence, event }
+}
+
+fn is_plausible(gap: &Gap) -> bool {
+    gap.first > 0 && gap.first <= gap.last && gap.last <= MAX_SEQUENCE
+}
