@@ -1,4 +1,279 @@
-//! Wiring.
+//! Wiring: what is made of what, what is started after what, and how it all ends.
+//!
+//! Everything that runs is a stage. Stages are stopped in the reverse order of their start, each
+//! with its share of the time, so that none loses what it needs while it still works.
+
+mod stage;
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+use upkeep_store::{Options, Store};
+
+use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::fleet::{self, Fleet};
+use crate::http::{self, Meters, Readiness};
+use crate::ingest;
+use crate::query::{self, Engine};
+use crate::rule::Board;
+use crate::state::{self, State};
+
+use stage::Stages;
 
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
+
+/// The folder of the samples in the data folder.
+const STORE_FOLDER: &str = "samples";
+
+/// How often old samples are dropped and the collector's certificate is looked at.
+const UPKEEP: Duration = Duration::from_hours(1);
+
+/// Runs the server until a signal says to stop.
+///
+/// # Errors
+/// When it cannot start, or a part of it fails.
+pub fn serve(config_file: &Path) -> Result<()> {
+    log_to_stderr();
+    let config = Config::load(config_file)?;
+    let clock = Clock::system();
+    let parts = Parts::open(&config, clock)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let store = Arc::clone(&parts.store);
+    let result = runtime.block_on(run(&config, parts));
+    drop(runtime);
+    let closed = store.close().context("closing the samples");
+    tracing::info!("stopped");
+    result.and(closed)
+}
+
+/// What the stages share.
+#[derive(Clone)]
+struct Parts {
+    clock: Clock,
+    state: State,
+    store: Arc<Store>,
+    authority: Arc<Authority>,
+    server_key: Arc<ServerKey>,
+    fleet: Arc<Fleet>,
+}
+
+impl Parts {
+    fn open(config: &Config, clock: Clock) -> Result<Self> {
+        let folder = &config.data_dir;
+        let now_ms = clock.now_ms();
+        let authority = Authority::open(folder, config.certificates.host_lifetime.0)?;
+        let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
+        let state = State::open(&folder.join(state::FILE_NAME))?;
+        let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
+        let options = Options { retention, ..Options::default() };
+        let store = Store::open(&folder.join(STORE_FOLDER), options)?;
+        let fleet = Fleet::load(&state, now_ms)?;
+        Ok(Self {
+            clock,
+            state,
+            store: Arc::new(store),
+            authority: Arc::new(authority),
+            server_key,
+            fleet: Arc::new(fleet),
+        })
+    }
+}
+
+async fn run(config: &Config, parts: Parts) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let addresses = config.data_dir.join(ADDRESSES_FILE);
+    // What an earlier run left would mislead whoever waits for this one.
+    drop(std::fs::remove_file(&addresses));
+    let grpc = bind("grpc.listen", config.grpc.listen).await?;
+    let http = bind("http.listen", config.http.listen).await?;
+    let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
+
+    let mut stages = Stages::default();
+    let readiness = Arc::new(Readiness::default());
+    readiness.hold("start", "the parts of the collector are being started");
+    let (failure, mut failures) = mpsc::channel(1);
+    start_fleet(&mut stages, &parts);
+    start_upkeep(&mut stages, &parts);
+    start_ingest(&mut stages, &parts, config, grpc, failure)?;
+    start_http(&mut stages, &parts, config, http, Arc::clone(&readiness))?;
+    readiness.release("start");
+
+    announce(&addresses, grpc_address, http_address, config.http.tls)?;
+    let outcome = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping");
+            Ok(())
+        }
+        Some(reason) = failures.recv() => Err(anyhow::anyhow!(reason)),
+        (name, result) = stages.first_to_end() => match result {
+            Ok(()) => Err(anyhow::anyhow!("{name} ended by itself")),
+            Err(error) => Err(error.context(name)),
+        },
+    };
+    stages.stop().await;
+    drop(std::fs::remove_file(&addresses));
+    outcome
+}
+
+fn start_fleet(stages: &mut Stages, parts: &Parts) {
+    let Parts { fleet, state, store, clock, .. } = parts.clone();
+    stages.start("the watch over the fleet", |stop| async move {
+        fleet::watch(fleet, state, store, clock, stop).await;
+        Ok(())
+    });
+}
+
+fn start_upkeep(stages: &mut Stages, parts: &Parts) {
+    let parts = parts.clone();
+    stages.start("retention and renewal", |stop| async move {
+        let mut hourly = tokio::time::interval(UPKEEP);
+        while stop.run_until_cancelled(hourly.tick()).await.is_some() {
+            let parts = parts.clone();
+            let done = tokio::task::spawn_blocking(move || look_after(&parts)).await;
+            // A full disk, say: the next hour is another chance.
+            if let Err(error) = done.map_err(anyhow::Error::from).and_then(|result| result) {
+                tracing::warn!("{error:#}");
+            }
+        }
+        Ok(())
+    });
+}
+
+fn look_after(parts: &Parts) -> Result<()> {
+    let now_ms = parts.clock.now_ms();
+    parts.store.retain(now_ms).context("old samples cannot be dropped")?;
+    let certificate = parts
+        .authority
+        .server_certificate(now_ms)
+        .context("the collector's certificate cannot be renewed")?;
+    if certificate.renewed {
+        parts.server_key.replace(certificate)?;
+        tracing::info!("the collector's certificate was renewed");
+    }
+    Ok(())
+}
+
+fn start_ingest(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    listener: TcpListener,
+    failure: mpsc::Sender<String>,
+) -> Result<()> {
+    let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
+    let Parts { clock, state, store, authority, fleet, .. } = parts.clone();
+    let limits = ingest::Limits { series_per_host: config.limits.series_per_host };
+    let services = ingest::Services { authority, state, store, fleet, clock, limits, failure };
+    stages.start("the door for agents", |stop| async move {
+        Ok(ingest::serve(listener, tls, services, stop).await?)
+    });
+    Ok(())
+}
+
+fn start_http(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    listener: TcpListener,
+    readiness: Arc<Readiness>,
+) -> Result<()> {
+    let tls = if config.http.tls {
+        Some(Arc::new(browsers_config(Arc::clone(&parts.server_key))?))
+    } else {
+        None
+    };
+    let mut registry = Registry::default();
+    let meters = Meters::register(&mut registry);
+    let services = http::Services {
+        clock: parts.clock.clone(),
+        state: parts.state.clone(),
+        engine: Engine::new(Arc::clone(&parts.store), query::Settings::default()),
+        rules: Arc::new(Board::default()),
+        readiness,
+        registry: Arc::new(registry),
+        meters,
+    };
+    stages.start("the HTTP API", |stop| async move {
+        Ok(http::serve(listener, tls, services, stop).await?)
+    });
+    Ok(())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+/// Says where the server listens, in the log and in a file that appears as a whole.
+fn announce(path: &Path, grpc: SocketAddr, http: SocketAddr, tls: bool) -> Result<()> {
+    let scheme = if tls { "https" } else { "http" };
+    tracing::info!("agents connect to {grpc}");
+    tracing::info!("the HTTP API is at {scheme}://{http}");
+    let text = json!({ "grpc": grpc.to_string(), "http": http.to_string(), "tls": tls });
+    let write = || {
+        let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
+        std::io::Write::write_all(&mut file, text.to_string().as_bytes())?;
+        file.commit()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The signals that end the server, and the one that must not.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal that ends the server.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    tracing::warn!("settings and rules are read at start only; restart to read them");
+                }
+            }
+        }
+    }
+}
+
+/// The journal adds the time by itself, and people at a terminal want colours.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let set = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        lines.without_time().try_init()
+    } else {
+        lines.try_init()
+    };
+    // Only a second logger in one process is refused, and the first goes on.
+    drop(set);
+}

@@ -7,24 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
-use thiserror::Error;
-use upkeep_config::ConfigError;
-
-/// Why the settings cannot be used.
-#[derive(Debug, Error)]
-pub enum SettingsError {
-    /// The files have faults.
-    #[error(transparent)]
-    Files(#[from] ConfigError),
-    /// Values that are well formed contradict each other.
-    #[error("{}: {}", file.display(), faults.join("; "))]
-    Values {
-        /// The main file.
-        file: PathBuf,
-        /// Every contradiction.
-        faults: Vec<String>,
-    },
-}
+use upkeep_config::{ConfigError, Fault};
 
 /// Every setting; each has a default.
 #[derive(Clone, Debug, Deserialize)]
@@ -201,22 +184,18 @@ impl Config {
     ///
     /// # Errors
     /// All faults of all files, or all contradictions.
-    pub fn load(main: &Path) -> Result<Self, SettingsError> {
+    pub fn load(main: &Path) -> Result<Self, ConfigError> {
         let config: Self = upkeep_config::load(main)?;
-        let faults = config.contradictions();
-        if faults.is_empty() {
-            return Ok(config);
-        }
-        Err(SettingsError::Values { file: main.to_owned(), faults })
+        let faults = config.contradictions(main);
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
     }
 
-    fn contradictions(&self) -> Vec<String> {
+    fn contradictions(&self, main: &Path) -> Vec<Fault> {
         let mut faults = Vec::new();
         if !self.http.tls && !self.http.listen.ip().is_loopback() {
-            faults.push(format!(
-                "http.tls is off, so http.listen must be a loopback address, not {}",
-                self.http.listen
-            ));
+            let listen = self.http.listen;
+            let message = format!("without TLS, listen must be a loopback address, not {listen}");
+            faults.push(Fault::of_key(main, "http.tls", &message));
         }
         for (key, zero) in [
             ("storage.retention_days", self.storage.retention_days == 0),
@@ -225,7 +204,7 @@ impl Config {
             ("certificates.host_lifetime", self.certificates.host_lifetime.0.is_zero()),
         ] {
             if zero {
-                faults.push(format!("{key} must not be 0"));
+                faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
         faults
@@ -240,7 +219,7 @@ fn everywhere(port: u16) -> SocketAddr {
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<Config, SettingsError> {
+    fn load(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("collector.toml");
         std::fs::write(&path, text).unwrap();

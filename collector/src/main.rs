@@ -3,14 +3,19 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use upkeep_collector::command::{self, CommandLine};
+use upkeep_collector::app;
+use upkeep_collector::command::{self, Command, CommandLine};
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    match command::run(&line) {
+    let result = match line.command {
+        Command::Serve => app::serve(&line.config),
+        _ => command::run(&line).map_err(anyhow::Error::from),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("upkeep-collector: {error}");
+            eprintln!("upkeep-collector: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,9 +53,7 @@ pub(super) fn create(
     ] {
         let path = folder.join(name);
         write_new(&path, text).map_err(|source| file_error(&path, source))?;
-        adopt(&path, data_folder);
     }
-    adopt(&folder, data_folder);
     sync_folder(&folder)?;
     fs::rename(&folder, &target).map_err(|source| file_error(&target, source))?;
     sync_folder(data_folder)
@@ -151,17 +149,6 @@ fn sync_folder(path: &Path) -> Result<(), CaError> {
     fs::File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(|source| file_error(path, source))
-}
-
-/// Gives a file to the owner of the data folder: an operator runs `init` as root, the server runs
-/// as a user of its own. Who is not root owns both already.
-fn adopt(path: &Path, data_folder: &Path) {
-    if let Ok(owner) = fs::metadata(data_folder) {
-        let given = std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()));
-        if let Err(error) = given {
-            tracing::warn!(path = %path.display(), %error, "the file's owner cannot be changed");
-        }
-    }
 }
 
 fn file_error(path: &Path, source: io::Error) -> CaError {

@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use thiserror::Error;
+use upkeep_config::ConfigError;
 
 use crate::ca::{Authority, CaError};
 use crate::clock::Clock;
-use crate::config::{Config, SettingsError};
+use crate::config::Config;
 use crate::state::{self, By, State, StateError};
 
 /// Receives what agents report, stores it, judges it by rules, alerts, and serves it over HTTP.
@@ -35,6 +36,8 @@ pub struct CommandLine {
 /// What the collector can be asked to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run until a signal says to stop.
+    Serve,
     /// Make the certificate authority and the collector's own certificate.
     Init(init::Arguments),
     /// Enrollment tokens, by which hosts join.
@@ -55,7 +58,7 @@ pub enum Command {
 pub enum CommandError {
     /// The settings cannot be used.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(#[from] ConfigError),
     /// The certificate authority refuses.
     #[error(transparent)]
     Authority(#[from] CaError),
@@ -98,13 +101,13 @@ pub enum CommandError {
 /// When it cannot do what it was asked; nothing was changed then.
 pub fn run(line: &CommandLine) -> Result<(), CommandError> {
     let config = Config::load(&line.config)?;
-    if !matches!(line.command, Command::CheckConfig) {
+    if !matches!(line.command, Command::Serve | Command::CheckConfig) {
         let folder = &config.data_dir;
         owner::go_on_as_owner_of(folder)
             .map_err(|source| CommandError::Owner { folder: folder.clone(), source })?;
     }
     match &line.command {
-        Command::CheckConfig => check_config::run(&config, &line.config),
+        Command::Serve | Command::CheckConfig => check_config::run(&config, &line.config),
         Command::Init(arguments) => init::run(&config, arguments),
         Command::Token(command) => token::run(&config, command),
         Command::ApiToken(command) => api_token::run(&config, command),
