@@ -99,7 +99,7 @@ pub struct IssuedCertificate {
 
 /// The collector's own key and chain.
 pub struct ServerCertificate {
-    /// The collector's certificate, then the intermediate.
+    /// The collector's certificate, the intermediate, and the roots.
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
@@ -179,13 +179,15 @@ impl Authority {
     /// # Errors
     /// When the file cannot be read, or a new one cannot be made or kept.
     pub fn server_certificate(&self, now_ms: i64) -> Result<ServerCertificate, CaError> {
-        let present = folder::read_server(&self.folder)?;
-        if !issue::is_due(present.expires_at_ms, now_ms) {
-            return Ok(present);
+        let mut certificate = folder::read_server(&self.folder)?;
+        if issue::is_due(certificate.expires_at_ms, now_ms) {
+            let names = folder::server_names(&self.folder)?;
+            let IssuedServer { pem } = issue::make_server(&self.servers, &names, now_ms)?;
+            folder::replace_server(&self.folder, &pem)?;
+            certificate = ServerCertificate { renewed: true, ..folder::read_server(&self.folder)? };
         }
-        let names = folder::server_names(&self.folder)?;
-        let IssuedServer { pem } = issue::make_server(&self.servers, &names, now_ms)?;
-        folder::replace_server(&self.folder, &pem)?;
-        Ok(ServerCertificate { renewed: true, ..folder::read_server(&self.folder)? })
+        // A host that enrolls has the root's fingerprint and not the root, so the chain brings it.
+        certificate.chain.extend(self.roots.iter().cloned());
+        Ok(certificate)
     }
 }

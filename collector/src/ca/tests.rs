@@ -103,6 +103,7 @@ fn usages_are_separate() {
     let host = host_certificate(&authority, HostId(Uuid::from_u128(77)));
     let server = authority.server_certificate(NOW).unwrap();
 
+    assert_eq!(server.chain.last(), Some(root));
     assert!(verify_as_collector(root, &server.chain, "collector.example", NOW).is_ok());
     assert!(verify_as_collector(root, &server.chain, "127.0.0.1", NOW).is_ok());
     assert!(verify_as_collector(root, &server.chain, "elsewhere.example", NOW).is_err());
