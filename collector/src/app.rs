@@ -200,6 +200,7 @@ fn start_http(
     let services = http::Services {
         clock: parts.clock.clone(),
         state: parts.state.clone(),
+        fleet: Arc::clone(&parts.fleet),
         engine: Engine::new(Arc::clone(&parts.store), query::Settings::default()),
         rules: Arc::new(Board::default()),
         readiness,

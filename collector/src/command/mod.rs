@@ -5,6 +5,7 @@ mod check_config;
 mod host;
 mod init;
 mod owner;
+mod query;
 mod token;
 
 use std::io::{self, Write as _};
@@ -15,6 +16,8 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use thiserror::Error;
 use upkeep_config::ConfigError;
+
+pub use query::QueryCommandError;
 
 use crate::ca::{Authority, CaError};
 use crate::clock::Clock;
@@ -49,6 +52,8 @@ pub enum Command {
     /// The hosts of the fleet.
     #[command(subcommand)]
     Host(host::Command),
+    /// The value of a PromQL expression, by the HTTP API.
+    Query(query::Arguments),
     /// Check the configuration and say what it comes to.
     CheckConfig,
 }
@@ -68,6 +73,9 @@ pub enum CommandError {
     /// No token can be made of what was given.
     #[error("no token can be made: {0}")]
     Token(#[from] upkeep_wire::TokenError),
+    /// The query has no answer.
+    #[error(transparent)]
+    Query(#[from] QueryCommandError),
     /// What was named does not exist.
     #[error("there is no {what} {name:?}")]
     NotFound {
@@ -100,19 +108,25 @@ pub enum CommandError {
 /// # Errors
 /// When it cannot do what it was asked; nothing was changed then.
 pub fn run(line: &CommandLine) -> Result<(), CommandError> {
-    let config = Config::load(&line.config)?;
-    if !matches!(line.command, Command::Serve | Command::CheckConfig) {
-        let folder = &config.data_dir;
-        owner::go_on_as_owner_of(folder)
-            .map_err(|source| CommandError::Owner { folder: folder.clone(), source })?;
-    }
     match &line.command {
-        Command::Serve | Command::CheckConfig => check_config::run(&config, &line.config),
-        Command::Init(arguments) => init::run(&config, arguments),
-        Command::Token(command) => token::run(&config, command),
-        Command::ApiToken(command) => api_token::run(&config, command),
-        Command::Host(command) => host::run(&config, command),
+        Command::Serve | Command::CheckConfig => {
+            check_config::run(&Config::load(&line.config)?, &line.config)
+        }
+        Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
+        Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
+        Command::Token(command) => token::run(&config_of_owner(line)?, command),
+        Command::ApiToken(command) => api_token::run(&config_of_owner(line)?, command),
+        Command::Host(command) => host::run(&config_of_owner(line)?, command),
     }
+}
+
+/// The configuration, for commands that leave something in the data folder: they run as its owner.
+fn config_of_owner(line: &CommandLine) -> Result<Config, CommandError> {
+    let config = Config::load(&line.config)?;
+    let folder = &config.data_dir;
+    owner::go_on_as_owner_of(folder)
+        .map_err(|source| CommandError::Owner { folder: folder.clone(), source })?;
+    Ok(config)
 }
 
 /// Opens the state of a collector that was initialised.

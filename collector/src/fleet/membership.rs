@@ -30,6 +30,8 @@ pub struct Member {
 struct Heard {
     /// When something last came from the host, or since when it is listened for.
     at_ms: AtomicI64,
+    /// Since when it is listened for; unless `at_ms` is later, nothing came since.
+    awaited_since_ms: i64,
     /// How often it says that it observes.
     interval_ms: AtomicU32,
     /// Whether `at_ms` was not written to the state yet.
@@ -127,6 +129,7 @@ impl Member {
             let at_ms = record.last_seen_ms.unwrap_or(record.enrolled_at_ms).max(since_ms);
             Arc::new(Heard {
                 at_ms: at_ms.into(),
+                awaited_since_ms: at_ms,
                 interval_ms: record.interval_ms.into(),
                 unwritten: false.into(),
             })
@@ -155,6 +158,12 @@ impl Member {
     /// Notes how often the host says that it observes.
     pub fn set_interval_ms(&self, interval_ms: u32) {
         self.heard.interval_ms.store(interval_ms, Ordering::Relaxed);
+    }
+
+    /// When something last came from the host since this process listens, milliseconds since 1970.
+    pub fn last_heard_ms(&self) -> Option<i64> {
+        let at_ms = self.heard.at_ms.load(Ordering::Relaxed);
+        (at_ms > self.heard.awaited_since_ms).then_some(at_ms)
     }
 
     /// Whether the host is heard of.

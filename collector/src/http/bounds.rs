@@ -2,6 +2,7 @@
 //! error object for the client and a line in the log, not a broken connection.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -14,6 +15,19 @@ use super::error::{ApiError, ErrorType};
 
 /// No request's body may be longer.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A request's body has to arrive within this time, once its head has.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits for a body to be read, for as long as it may take.
+pub(super) async fn within_body_timeout<T>(
+    reading: impl Future<Output = T>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
+        let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+        ApiError::new(ErrorType::TooSlow, message)
+    })
+}
 
 /// The bound on what is read of a body whose length was not announced.
 pub(super) fn body_limit() -> DefaultBodyLimit {

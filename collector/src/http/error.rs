@@ -37,6 +37,8 @@ pub enum ErrorType {
     MethodNotAllowed,
     /// The body exceeds [`super::MAX_BODY_BYTES`].
     TooLarge,
+    /// The body did not arrive within [`super::BODY_TIMEOUT`].
+    TooSlow,
 }
 
 impl ErrorType {
@@ -52,6 +54,7 @@ impl ErrorType {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -68,6 +71,7 @@ impl ErrorType {
             Self::Forbidden => "forbidden",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
         }
     }
 }

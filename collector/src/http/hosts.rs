@@ -11,6 +11,7 @@ use super::error::ApiError;
 use super::parameters::Parameters;
 use super::patches::{RebootView, UpdatesSummary};
 use super::{Services, prometheus, time};
+use crate::fleet::{Fleet, Verdict};
 use crate::state::{HostRecord, HostUpdates, State, StateError};
 
 /// So many hosts a page where the request does not say.
@@ -18,12 +19,6 @@ const DEFAULT_LIMIT: usize = 100;
 
 /// The most hosts a page.
 const MAX_LIMIT: usize = 1000;
-
-/// A host counts as down once it has missed so many of its intervals.
-const MISSED_INTERVALS: i64 = 3;
-
-/// When a host was last seen is written down with this delay at most, in milliseconds.
-const SEEN_PRECISION_MS: i64 = 10_000;
 
 /// One page of hosts, in the order of their instances.
 #[derive(Serialize)]
@@ -68,7 +63,7 @@ pub(super) async fn list(
     let found = services.ask_state(move |state| page(state, cursor, limit, &tags)).await?;
     let (records, next_cursor) = found;
     let now_ms = services.clock.now_ms();
-    let hosts = records.into_iter().map(|host| view(host, now_ms)).collect();
+    let hosts = records.into_iter().map(|host| view(host, &services.fleet, now_ms)).collect();
     Ok(prometheus::success(Page { hosts, next_cursor }))
 }
 
@@ -78,7 +73,7 @@ pub(super) async fn show(
     Path(host): Path<String>,
 ) -> Result<Response, ApiError> {
     let found = find(&services, host).await?;
-    Ok(prometheus::success(view(found, services.clock.now_ms())))
+    Ok(prometheus::success(view(found, &services.fleet, services.clock.now_ms())))
 }
 
 /// A host with what it last said about its patches.
@@ -109,7 +104,7 @@ fn page(
     tags: &[TagFilter],
 ) -> Result<(Vec<Found>, Option<String>), StateError> {
     let mut found: Vec<Found> = Vec::new();
-    // One more than a page is looked for, so that the last page knows that it is the last.
+    // With one more than a page, one look-up tells whether the page is the last.
     let batch = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
     loop {
         let records = state.hosts_after(&cursor, batch)?;
@@ -126,9 +121,14 @@ fn page(
 }
 
 /// A host as the API shows it at `now_ms`.
-fn view(host: Found, now_ms: i64) -> HostView {
+fn view(host: Found, fleet: &Fleet, now_ms: i64) -> HostView {
     let Found { record, updates } = host;
-    let (up, up_reason) = match liveness(&record, now_ms) {
+    let member = fleet.member(record.id);
+    let heard_ms = member.as_ref().and_then(|member| member.last_heard_ms());
+    let last_seen_ms = heard_ms.or(record.last_seen_ms);
+    // Who was enrolled by another process a moment ago is not in memory yet.
+    let verdict = member.map_or(Verdict::Heard, |member| member.verdict(now_ms));
+    let (up, up_reason) = match liveness(verdict, heard_ms.is_some(), last_seen_ms) {
         Liveness::Up => (Some(true), None),
         Liveness::Down(reason) => (Some(false), Some(reason)),
         Liveness::Unknown(reason) => (None, Some(reason)),
@@ -140,7 +140,7 @@ fn view(host: Found, now_ms: i64) -> HostView {
         tags: record.tags,
         up,
         up_reason,
-        last_seen: record.last_seen_ms.map(time::text),
+        last_seen: last_seen_ms.map(time::text),
         enrolled_at: time::text(record.enrolled_at_ms),
         agent_version: record.agent_version,
         revoked: record.revoked_at_ms.is_some(),
@@ -152,7 +152,7 @@ fn view(host: Found, now_ms: i64) -> HostView {
     }
 }
 
-/// Whether a host is there.
+/// Whether a host is there, with the reason where it is not known to be.
 #[derive(Debug, PartialEq, Eq)]
 enum Liveness {
     Up,
@@ -160,17 +160,23 @@ enum Liveness {
     Unknown(String),
 }
 
-fn liveness(host: &HostRecord, now_ms: i64) -> Liveness {
-    if host.revoked_at_ms.is_some() {
-        return Liveness::Unknown("it was revoked, so nothing is taken from it".to_owned());
-    }
-    let Some(seen_ms) = host.last_seen_ms else {
-        return Liveness::Unknown("it has not connected yet".to_owned());
-    };
-    if now_ms - seen_ms <= i64::from(host.interval_ms) * MISSED_INTERVALS + SEEN_PRECISION_MS {
-        Liveness::Up
-    } else {
-        Liveness::Down(format!("nothing came from it since {}", time::text(seen_ms)))
+/// What can be said of a host by the fleet's verdict. `heard` is whether something came from it
+/// since this collector started; before that, nobody is missed, and nobody is known to be there.
+fn liveness(verdict: Verdict, heard: bool, last_seen_ms: Option<i64>) -> Liveness {
+    let seen = last_seen_ms.map(time::text);
+    match (verdict, seen) {
+        (Verdict::NotExpected, _) => {
+            Liveness::Unknown("it was revoked, so nothing is taken from it".to_owned())
+        }
+        (Verdict::Silent { .. }, Some(seen)) => {
+            Liveness::Down(format!("nothing came from it since {seen}"))
+        }
+        (Verdict::Silent { .. }, None) => Liveness::Down("nothing ever came from it".to_owned()),
+        (Verdict::Heard, _) if heard => Liveness::Up,
+        (Verdict::Heard, Some(seen)) => Liveness::Unknown(format!(
+            "the collector started just now and has not heard from it; it was last seen {seen}"
+        )),
+        (Verdict::Heard, None) => Liveness::Unknown("it has not connected yet".to_owned()),
     }
 }
 
@@ -199,5 +205,43 @@ impl TagFilter {
             Some((name, value)) => Self { name: name.to_owned(), value: Some(value.to_owned()) },
             None => Self { name: text.to_owned(), value: None },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_up_only_if_it_was_heard() {
+        let silent = Verdict::Silent { for_ms: 1 };
+        let check = |verdict, heard, seen, up: Option<bool>, reason: &str| {
+            let found = match liveness(verdict, heard, seen) {
+                Liveness::Up => (Some(true), String::new()),
+                Liveness::Down(reason) => (Some(false), reason),
+                Liveness::Unknown(reason) => (None, reason),
+            };
+            assert_eq!(found, (up, reason.to_owned()));
+        };
+        check(Verdict::Heard, true, Some(0), Some(true), "");
+        check(Verdict::Heard, false, None, None, "it has not connected yet");
+        check(
+            Verdict::Heard,
+            false,
+            Some(0),
+            None,
+            "the collector started just now and has not heard from it; it was last seen \
+             1970-01-01T00:00:00Z",
+        );
+        check(
+            silent,
+            true,
+            Some(0),
+            Some(false),
+            "nothing came from it since 1970-01-01T00:00:00Z",
+        );
+        check(silent, false, None, Some(false), "nothing ever came from it");
+        let revoked = "it was revoked, so nothing is taken from it";
+        check(Verdict::NotExpected, true, Some(0), None, revoked);
     }
 }

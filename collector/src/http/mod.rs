@@ -33,11 +33,12 @@ use prometheus_client::registry::Registry;
 use tokio::task;
 
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::query::Engine;
 use crate::rule::Board;
 use crate::state::{State, StateError};
 
-pub use bounds::MAX_BODY_BYTES;
+pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
 pub use listen::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, check_plain, serve};
 pub use meters::Meters;
@@ -52,6 +53,8 @@ pub struct Services {
     pub clock: Clock,
     /// Hosts, patches, tokens, the audit log.
     pub state: State,
+    /// Which hosts are heard of.
+    pub fleet: Arc<Fleet>,
     /// Samples by PromQL.
     pub engine: Engine,
     /// What the rules last said.

@@ -5,6 +5,7 @@ use axum::Form;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::{Method, header};
 
+use super::bounds;
 use super::error::ApiError;
 
 /// The earliest and the latest time that Prometheus' clients may name in words; they mean
@@ -100,11 +101,10 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
             .map_err(|rejection| malformed(rejection.body_text()))?;
         let mut pairs = Pairs::new();
         if has_form(&request) {
+            let reading = Form::<Pairs>::from_request(request, state);
             let Form(of_form) =
-                Form::<Pairs>::from_request(request, state).await.map_err(|rejection| {
-                    super::bounds::body_error(rejection.status(), || {
-                        malformed(rejection.body_text())
-                    })
+                bounds::within_body_timeout(reading).await?.map_err(|rejection| {
+                    bounds::body_error(rejection.status(), || malformed(rejection.body_text()))
                 })?;
             pairs = of_form;
         }

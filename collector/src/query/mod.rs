@@ -266,3 +266,72 @@ impl From<EvalError> for QueryError {
 fn or_everything(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
     if selectors.is_empty() { vec![Vec::new()] } else { selectors }
 }
+
+#[cfg(test)]
+mod tests {
+    use upkeep_model::METRIC_NAME;
+    use upkeep_promql::Value;
+    use upkeep_store::{Append, Options};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn engine(settings: Settings) -> (tempfile::TempDir, Engine) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Options::default()).unwrap();
+        let labels = Labels::new([(METRIC_NAME, "up")]);
+        let points = (1..=100).map(|second| (labels.clone(), second * 1000, 1.0)).collect();
+        let home = upkeep_model::HostId(Uuid::nil());
+        store.commit(vec![Append::Points { home, points }]).unwrap();
+        (folder, Engine::new(Arc::new(store), settings))
+    }
+
+    async fn ask(engine: &Engine, expression: &str, wishes: Wishes) -> Result<Value, QueryError> {
+        let query = upkeep_promql::parse(expression).unwrap();
+        engine.evaluate(query, Instants::At(100_000), wishes).await.map(|answer| answer.value)
+    }
+
+    fn length(value: &Value) -> usize {
+        match value {
+            Value::Vector(points) => points.len(),
+            other => panic!("no vector: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_waits_for_its_place_no_longer_than_its_time() {
+        let (_folder, engine) = engine(Settings { concurrency: 1, ..Settings::default() });
+        let taken = engine.place(Duration::ZERO).await.unwrap();
+        let wishes = Wishes { timeout: Some(Duration::from_millis(20)), lookback: None };
+        let since = Instant::now();
+        let refused = ask(&engine, "up", wishes).await.unwrap_err();
+        assert_eq!(refused.to_string(), "query timed out in query queue");
+        assert!(since.elapsed() < Duration::from_millis(900), "{:?}", since.elapsed());
+        drop(taken);
+        assert_eq!(length(&ask(&engine, "up", Wishes::default()).await.unwrap()), 1);
+    }
+
+    #[tokio::test]
+    async fn a_query_reads_no_more_samples_than_allowed() {
+        let (_folder, engine) = engine(Settings { max_samples: 50, ..Settings::default() });
+        let sum = "sum_over_time(up[30s])";
+        assert_eq!(length(&ask(&engine, sum, Wishes::default()).await.unwrap()), 1);
+        let refused = ask(&engine, "sum_over_time(up[2m])", Wishes::default()).await.unwrap_err();
+        let words = "query processing would load too many samples into memory in query execution";
+        assert!(matches!(&refused, QueryError::Evaluation(said) if said == words), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_request_may_look_back_less_or_further() {
+        let (_folder, engine) = engine(Settings::default());
+        let found = async |lookback: Option<u64>| {
+            let wishes = Wishes { lookback: lookback.map(Duration::from_secs), timeout: None };
+            let query = upkeep_promql::parse("up").unwrap();
+            let answer = engine.evaluate(query, Instants::At(150_000), wishes).await.unwrap();
+            length(&answer.value)
+        };
+        assert_eq!(found(None).await, 1);
+        assert_eq!(found(Some(30)).await, 0);
+        assert_eq!(found(Some(60)).await, 1);
+    }
+}

@@ -1,5 +1,7 @@
 //! Who may do what: every route of the table against every kind of token.
 
+use std::sync::atomic::Ordering;
+
 use reqwest::{Method, StatusCode, header};
 
 use super::world::{START_MS, World, answer, by, keep_token};
@@ -70,9 +72,13 @@ async fn the_use_of_a_token_is_noted() {
     assert_eq!(last_used(), None);
     world.get("/api/v1/hosts").await;
     let first = last_used();
-    assert!(first.is_some());
+    assert_eq!(first, Some(START_MS));
+    world.time_ms.store(START_MS + 599_999, Ordering::Relaxed);
     world.get("/api/v1/hosts").await;
     assert_eq!(last_used(), first);
+    world.time_ms.store(START_MS + 600_000, Ordering::Relaxed);
+    world.get("/api/v1/hosts").await;
+    assert_eq!(last_used(), Some(START_MS + 600_000));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use upkeep_store::Store;
 
 use super::world::{World, answer};
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::http::{
     HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, Meters, Readiness, ServeError, Services,
     serve,
@@ -129,6 +130,7 @@ async fn plain_http_beyond_loopback_is_refused() {
     let meters = Meters::register(&mut registry);
     let services = Services {
         clock: Clock::system(),
+        fleet: Arc::new(Fleet::load(&state, 0).unwrap()),
         state,
         engine: Engine::new(store, Settings::default()),
         rules: Arc::new(Board::default()),

@@ -13,8 +13,13 @@ use upkeep_model::{
 use super::world::{START_MS, World, answer, by};
 use crate::state::Contact;
 
-fn contact(at_ms: i64) -> Contact {
-    Contact { at_ms, agent_version: "0.2.0".to_owned(), interval_ms: 10_000, clock_offset_ms: -250 }
+fn contact() -> Contact {
+    Contact {
+        at_ms: START_MS,
+        agent_version: "0.2.0".to_owned(),
+        interval_ms: 10_000,
+        clock_offset_ms: -250,
+    }
 }
 
 fn report() -> UpdateReport {
@@ -70,7 +75,8 @@ async fn a_host_shows_what_it_reported() {
     let facts = HostFacts { hostname: "web1".into(), kernel: "6.1".into(), ..HostFacts::default() };
     world.report(id, 1, EventKind::Facts(Box::new(facts)));
     world.report(id, 2, EventKind::Updates(report()));
-    world.state.record_contact(id, &contact(START_MS)).unwrap();
+    world.state.record_contact(id, &contact()).unwrap();
+    world.fleet.member(id).unwrap().heard(START_MS + 1000);
     let (_, body) = world.get("/api/v1/hosts/web1").await;
     let host = &body["data"];
     assert_eq!((&host["up"], &host["up_reason"]), (&json!(true), &Value::Null));
@@ -86,14 +92,16 @@ async fn a_host_shows_what_it_reported() {
         [{"reason": "a newer kernel is installed", "packages": ["linux-image"]}]});
     assert_eq!(host["reboot"], reboot);
 
-    world.time_ms.fetch_add(40_000, Ordering::Relaxed);
+    assert_eq!(host["last_seen"], "2023-11-14T22:13:21Z");
+    world.time_ms.store(START_MS + 31_000, Ordering::Relaxed);
     assert_eq!(world.get("/api/v1/hosts/web1").await.1["data"]["up"], true);
-    world.time_ms.fetch_add(1, Ordering::Relaxed);
+    world.time_ms.store(START_MS + 31_001, Ordering::Relaxed);
     let (_, body) = world.get("/api/v1/hosts/web1").await;
     assert_eq!(body["data"]["up"], false);
-    assert_eq!(body["data"]["up_reason"], "nothing came from it since 2023-11-14T22:13:20Z");
+    assert_eq!(body["data"]["up_reason"], "nothing came from it since 2023-11-14T22:13:21Z");
 
     world.state.revoke_host(id, &by()).unwrap();
+    world.fleet.refresh(&world.state).unwrap();
     let (_, body) = world.get("/api/v1/hosts/web1").await;
     assert_eq!((&body["data"]["up"], &body["data"]["revoked"]), (&Value::Null, &json!(true)));
 }
@@ -189,7 +197,9 @@ async fn the_audit_log_comes_in_pages() {
     world.enroll("web1");
     let mut path = "/api/v1/audit?limit=2".to_owned();
     let mut actions = Vec::new();
+    let mut pages = 0;
     loop {
+        pages += 1;
         let (status, body) = answer(world.request(Method::GET, &path, Some("admin"))).await;
         assert!(status.is_success(), "{body}");
         for entry in body["data"]["entries"].as_array().unwrap() {
@@ -199,6 +209,7 @@ async fn the_audit_log_comes_in_pages() {
         path = format!("/api/v1/audit?limit=2&cursor={cursor}");
     }
     let tokens = ["api-token-create"; 4];
-    let expect: Vec<&str> = ["host-enroll", "token-create"].into_iter().chain(tokens).collect();
-    assert_eq!(actions, expect);
+    let expect: Vec<String> =
+        ["host-enroll", "token-create"].into_iter().chain(tokens).map(str::to_owned).collect();
+    assert_eq!((actions, pages), (expect, 3));
 }

@@ -17,6 +17,7 @@ use upkeep_store::{Append, Store};
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::http::{Meters, Readiness, ServeError, Services, serve};
 use crate::query::{Engine, Settings};
 use crate::rule::Board;
@@ -30,6 +31,7 @@ pub(super) const START_MS: i64 = 1_700_000_000_000;
 
 pub(super) struct World {
     pub(super) state: State,
+    pub(super) fleet: Arc<Fleet>,
     pub(super) store: Arc<Store>,
     pub(super) rules: Arc<Board>,
     pub(super) readiness: Arc<Readiness>,
@@ -67,6 +69,7 @@ impl World {
     async fn start(scheme: &'static str, tls: Option<Arc<ServerConfig>>, client: Client) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join(FILE_NAME)).unwrap();
+        let fleet = Arc::new(Fleet::load(&state, START_MS).unwrap());
         let store = Store::open(&folder.path().join("samples"), Default::default()).unwrap();
         let store = Arc::new(store);
         let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
@@ -77,6 +80,7 @@ impl World {
         let services = Services {
             clock: Clock::new(move || clock.load(Ordering::Relaxed)),
             state: state.clone(),
+            fleet: Arc::clone(&fleet),
             engine: Engine::new(Arc::clone(&store), Settings::default()),
             rules: Arc::clone(&rules),
             readiness: Arc::clone(&readiness),
@@ -92,6 +96,7 @@ impl World {
         }
         Self {
             state,
+            fleet,
             store,
             rules,
             readiness,
@@ -165,7 +170,9 @@ impl World {
             agent_version: "0.1.0".to_owned(),
             fresh: HostId(Uuid::new_v4()),
         };
-        self.state.enroll(&attempt, by.at_ms).unwrap().unwrap().0
+        let id = self.state.enroll(&attempt, by.at_ms).unwrap().unwrap().0;
+        self.fleet.refresh(&self.state).unwrap();
+        id
     }
 
     /// Commits what a host reports.
