@@ -10,7 +10,7 @@ use upkeep_agent::exposition;
 use upkeep_agent::host::{Host, HostPaths};
 use upkeep_agent::probe::{
     ArpProbe, ConntrackProbe, CpuProbe, CpuSettings, DiskProbe, EntropyProbe, FileFdProbe,
-    LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetClassSettings, NetworkProbe,
+    HwmonProbe, LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetClassSettings, NetworkProbe,
     PressureProbe, Probe, SockstatProbe, StatProbe, ThermalProbe, VmstatProbe,
 };
 use upkeep_model::Observation;
@@ -126,6 +126,11 @@ fn cases() -> Vec<Case> {
         leaves_out: |device| ["dmz", "int"].contains(&device),
         hides_unknown_speed: true,
     };
+    let shows_chip = |chip: &str| {
+        ["applesmc", "asus_nb_wmi", "coretemp", "hwmon4", "ieee80211", "nct6779"]
+            .iter()
+            .any(|part| chip.contains(part))
+    };
     vec![
         (&["arp"], vec![Box::new(ArpProbe::new(|device| device == "nope"))]),
         (&["conntrack"], vec![Box::new(ConntrackProbe)]),
@@ -133,6 +138,7 @@ fn cases() -> Vec<Case> {
         (&["diskstats"], vec![Box::new(DiskProbe)]),
         (&["entropy"], vec![Box::new(EntropyProbe)]),
         (&["filefd"], vec![Box::new(FileFdProbe)]),
+        (&["hwmon"], vec![Box::new(HwmonProbe::new(shows_chip))]),
         (&["loadavg"], vec![Box::new(LoadProbe)]),
         (&["mdadm"], vec![Box::new(MdadmProbe)]),
         (&["meminfo"], vec![Box::new(MemoryProbe)]),

@@ -96,6 +96,11 @@ pub(super) fn link(path: &Path) -> Result<PathBuf, HostError> {
     std::fs::read_link(path).map_err(|source| HostError::Read { path: path.to_owned(), source })
 }
 
+/// The place of something with every link on the way followed.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, HostError> {
+    std::fs::canonicalize(path).map_err(|source| HostError::Read { path: path.to_owned(), source })
+}
+
 /// When a file's content last changed.
 pub(super) fn modified(path: &Path) -> Result<SystemTime, HostError> {
     std::fs::metadata(path)

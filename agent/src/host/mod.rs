@@ -227,6 +227,14 @@ impl Host {
         files::link(&self.path(tree, relative))
     }
 
+    /// The place of a file or folder with every link on the way followed.
+    ///
+    /// # Errors
+    /// When something on the way is missing or cannot be looked at.
+    pub fn resolve(&self, tree: Tree, relative: &str) -> Result<PathBuf, HostError> {
+        files::resolve(&self.path(tree, relative))
+    }
+
     /// When a file's content last changed.
     ///
     /// # Errors
@@ -404,11 +412,11 @@ mod tests {
     #[test]
     fn links_stay_beneath_the_root() {
         let (folder, host) = tree();
-        std::os::unix::fs::symlink("/etc", folder.path().join("settings")).unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join("etc/self")).unwrap();
         std::os::unix::fs::symlink("../../../etc/hostname", folder.path().join("etc/name"))
             .unwrap();
         std::os::unix::fs::symlink("loop", folder.path().join("etc/loop")).unwrap();
-        for path in ["settings/hostname", "etc/name", "../../etc/hostname"] {
+        for path in ["etc/self/hostname", "etc/name", "../../etc/hostname"] {
             assert_eq!(&*host.read(Tree::Root, path).unwrap(), "web1\n", "{path}");
         }
         assert!(host.read(Tree::Root, "etc/loop").is_err());

@@ -80,6 +80,9 @@ mod tests {
             \x20       500 http://deb.example.org/debian bookworm/main amd64 Packages\n\
             \x20*** 5.2-2 100\n        100 /var/lib/dpkg/status\n\
             gone:\n  Installed: 1\n  Candidate: (none)\n  Version table:\n\
+            pinned:\n  Installed: 1\n  Candidate: 1\n  Version table:\n\
+            \x20    2 500\n        500 http://deb.example.org bookworm-security/main amd64 Packages\n\
+            \x20*** 1 990\n        990 http://deb.example.org bookworm/main amd64 Packages\n\
             mine:\n  Installed: 1\n  Candidate: 1\n  Version table:\n *** 1 100\n\
             \x20       100 /var/lib/dpkg/status\n";
         let found = parse(text);
@@ -87,6 +90,7 @@ mod tests {
         assert_eq!(bash.version, "5.2-3");
         assert_eq!(bash.origins, ["bookworm-security/main", "bookworm/main"]);
         assert!(bash.is_security() && !found["mine"].is_security());
+        assert_eq!(found["pinned"].origins, ["bookworm/main"]);
         assert!(!found.contains_key("gone"));
     }
 }

@@ -14,6 +14,7 @@ mod entropy;
 mod fault;
 mod filefd;
 mod filesystem;
+mod hwmon;
 mod load;
 mod mdadm;
 mod memory;
@@ -42,6 +43,7 @@ use self::fault::Faults;
 pub use self::fault::ProbeError;
 pub use self::filefd::FileFdProbe;
 pub use self::filesystem::{FilesystemProbe, FilesystemSettings};
+pub use self::hwmon::HwmonProbe;
 pub use self::load::LoadProbe;
 pub use self::mdadm::MdadmProbe;
 pub use self::memory::MemoryProbe;
@@ -92,6 +94,7 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(FileFdProbe),
         Box::new(EntropyProbe),
         Box::new(ThermalProbe),
+        Box::new(HwmonProbe::default()),
         Box::new(TimeProbe::default()),
         Box::new(UnameProbe),
         Box::new(OsProbe),
