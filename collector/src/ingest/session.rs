@@ -307,14 +307,12 @@ impl Opened {
         }
         let now_ms = self.session.services.clock.now_ms();
         let mut admitted = Vec::with_capacity(records.len());
-        let mut hole = false;
+        let mut last = 0;
         for record in records {
-            let next = self.samples.next + admitted.len() as u64;
-            if record.sequence == next {
+            last = last.max(record.sequence);
+            // What was taken before is skipped; what is behind a hole comes again after it.
+            if record.sequence == self.samples.next + admitted.len() as u64 {
                 admitted.push(self.admit(record, now_ms)?);
-            } else if record.sequence > next {
-                hole = true;
-                break;
             }
         }
         let services = &self.session.services;
@@ -324,6 +322,7 @@ impl Opened {
             .map_err(|error| self.failed(&error))?;
         self.samples.next = committed.saturating_add(1);
         self.session.member.heard(now_ms);
+        let hole = last > committed;
         if advanced || !hole {
             self.samples.wanted = false;
             self.acknowledge(Lane::Samples, committed).await?;
