@@ -1,1 +1,50 @@
-//! To be written.
+//! From alerts to messages: routes, groups, what was told to whom, retries.
+//!
+//! [`load`] reads the routing file, or says everything that is wrong with it; a [`Dispatcher`] takes
+//! alerts from a bounded channel and tells receivers of them, each until it has heard.
+
+mod book;
+mod dispatcher;
+mod group;
+mod matcher;
+mod route;
+mod routing;
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+pub use dispatcher::{Dispatcher, DispatcherError};
+pub use route::{Grouping, Route, Timing};
+pub use routing::{ReceiverSettings, Routing};
+
+use crate::yaml::Faults;
+
+/// What can be set about telling people.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The routing file.
+    pub routing: PathBuf,
+    /// The address under which people reach this server; messages carry it.
+    pub external_url: String,
+    /// Networks that webhooks may be sent to though they are not of the world.
+    pub allow_networks: Vec<IpNet>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            routing: PathBuf::from("/etc/upkeep/routing.yml"),
+            external_url: String::new(),
+            allow_networks: Vec::new(),
+        }
+    }
+}
+
+/// Reads the routing file.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub fn load(settings: &Settings) -> Result<Routing, Faults> {
+    routing::read(&settings.routing, &settings.allow_networks)
+}

@@ -7,7 +7,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use super::file::Group;
 use super::group::{Evaluation, LiveGroup, Surroundings};
 use super::record::Recorder;
 use super::snapshot::Board;
+use crate::clock::Clock;
 use crate::notify::Alert;
 use crate::state::{RuleAlertChanges, State, StateError};
 
@@ -44,6 +45,8 @@ pub struct Parts {
     pub alerts: mpsc::Sender<Vec<Alert>>,
     /// Where everybody may look.
     pub board: Arc<Board>,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 /// The schedule could not begin.
@@ -75,7 +78,7 @@ pub async fn run(
         let interval = group.interval.unwrap_or(settings.interval);
         LiveGroup::new(group, interval, settings.require_outcome, surroundings.clone())
     });
-    let live = restored(live.collect(), &parts.state)?;
+    let live = restored(live.collect(), &parts.state, parts.clock.now_ms())?;
     parts.board.reset(live.iter().map(LiveGroup::status).collect());
     let mut tasks = JoinSet::new();
     for (place, group) in live.into_iter().enumerate() {
@@ -84,6 +87,7 @@ pub async fn run(
             state: parts.state.clone(),
             alerts: parts.alerts.clone(),
             board: Arc::clone(&parts.board),
+            clock: parts.clock.clone(),
             unsaved: RuleAlertChanges::default(),
             saved_at_ms: i64::MIN,
         };
@@ -107,12 +111,16 @@ fn name_muted(groups: &[Group], require_outcome: bool) {
     }
 }
 
-fn restored(mut groups: Vec<LiveGroup>, state: &State) -> Result<Vec<LiveGroup>, StateError> {
+fn restored(
+    mut groups: Vec<LiveGroup>,
+    state: &State,
+    now_ms: i64,
+) -> Result<Vec<LiveGroup>, StateError> {
     let keys: Vec<_> = groups.iter().map(|group| group.key().to_owned()).collect();
     state.retain_rule_groups(&keys)?;
     for group in &mut groups {
         let (stored, evaluated_at_ms) = state.rule_alerts(group.key())?;
-        group.restore(stored, evaluated_at_ms, now_ms());
+        group.restore(stored, evaluated_at_ms, now_ms);
     }
     Ok(groups)
 }
@@ -123,6 +131,7 @@ struct Desk {
     state: State,
     alerts: mpsc::Sender<Vec<Alert>>,
     board: Arc<Board>,
+    clock: Clock,
     /// Changes that could not be stored yet.
     unsaved: RuleAlertChanges,
     saved_at_ms: i64,
@@ -131,11 +140,11 @@ struct Desk {
 async fn keep_evaluating(mut group: LiveGroup, mut desk: Desk, stop: CancellationToken) {
     let interval_ms = milliseconds(group.interval()).max(1);
     let offset_ms = spread(group.key(), interval_ms);
-    let mut at_ms = next_slot(now_ms(), interval_ms, offset_ms);
+    let mut at_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = time::sleep(until(at_ms)) => {}
+            () = time::sleep(until(at_ms, desk.clock.now_ms())) => {}
         }
         // Evaluation and state block; a task that runs to its end is not cut off by `stop`.
         let work = task::spawn_blocking(move || {
@@ -157,7 +166,7 @@ async fn keep_evaluating(mut group: LiveGroup, mut desk: Desk, stop: Cancellatio
                 sent = desk.alerts.send(alerts) => if sent.is_err() { return },
             }
         }
-        let next_ms = next_slot(now_ms(), interval_ms, offset_ms);
+        let next_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
         let skipped = next_ms.saturating_sub(at_ms) / interval_ms - 1;
         group.missed += u64::try_from(skipped).unwrap_or(0);
         // The sleep may end a moment early by the wall clock; a clock set back is followed.
@@ -208,14 +217,9 @@ fn next_slot(now_ms: i64, interval_ms: i64, offset_ms: i64) -> i64 {
     turns.saturating_mul(interval_ms).saturating_add(offset_ms)
 }
 
-fn until(at_ms: i64) -> Duration {
-    let left_ms = at_ms.saturating_sub(now_ms());
+fn until(at_ms: i64, now_ms: i64) -> Duration {
+    let left_ms = at_ms.saturating_sub(now_ms);
     Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    milliseconds(since)
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Row, params};
+use rusqlite::{Row, Transaction, params};
 use upkeep_model::Labels;
 
 use super::{State, StateError, column};
@@ -70,26 +70,45 @@ pub struct NotificationRecord {
     pub failure: Option<(i64, String)>,
 }
 
-/// What is to be stored together.
+/// What changed and is to be stored together; of what changed twice the last word holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlertChanges {
-    /// Alerts that are new or stand differently.
-    pub stored: Vec<StoredAlert>,
-    /// Fingerprints of alerts that are over and told.
-    pub removed: Vec<String>,
-    /// What channels were told.
-    pub told: Vec<(NotificationKey, NotificationRecord)>,
-    /// Groups that are over.
-    pub ended: Vec<NotificationKey>,
+    /// By fingerprint: how an alert stands, or `None` if it is over and told.
+    alerts: BTreeMap<String, Option<StoredAlert>>,
+    /// What a channel was told about a group, or `None` if the group is over.
+    told: BTreeMap<NotificationKey, Option<NotificationRecord>>,
 }
 
 impl AlertChanges {
-    /// Whether there is nothing to store.
+    /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.stored.is_empty()
-            && self.removed.is_empty()
-            && self.told.is_empty()
-            && self.ended.is_empty()
+        self.alerts.is_empty() && self.told.is_empty()
+    }
+
+    /// An alert is new or stands differently.
+    pub fn store(&mut self, alert: StoredAlert) {
+        self.alerts.insert(alert.fingerprint.clone(), Some(alert));
+    }
+
+    /// An alert is over and told.
+    pub fn remove(&mut self, fingerprint: &str) {
+        self.alerts.insert(fingerprint.to_owned(), None);
+    }
+
+    /// A channel was told about a group, or could not be.
+    pub fn tell(&mut self, key: NotificationKey, record: NotificationRecord) {
+        self.told.insert(key, Some(record));
+    }
+
+    /// A group is over.
+    pub fn end(&mut self, key: NotificationKey) {
+        self.told.insert(key, None);
+    }
+
+    /// Adds what changed later.
+    pub fn extend(&mut self, later: Self) {
+        self.alerts.extend(later.alerts);
+        self.told.extend(later.told);
     }
 }
 
@@ -128,58 +147,73 @@ impl State {
     /// When the database cannot be written.
     pub fn change_alerts(&self, changes: &AlertChanges) -> Result<(), StateError> {
         self.write("storing alerts", |transaction| {
-            let mut store = transaction.prepare_cached(
-                "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at,
-                 ends_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations,
-                 generator_url = excluded.generator_url, starts_at = excluded.starts_at,
-                 ends_at = excluded.ends_at",
-            )?;
-            for alert in &changes.stored {
-                store.execute(params![
-                    alert.fingerprint,
-                    column::to_json(&alert.labels)?,
-                    column::to_json(&alert.annotations)?,
-                    alert.generator_url,
-                    alert.starts_at_ms,
-                    alert.ends_at_ms,
-                ])?;
-            }
-            let mut remove =
-                transaction.prepare_cached("DELETE FROM alerts WHERE fingerprint = ?1")?;
-            for fingerprint in &changes.removed {
-                remove.execute([fingerprint])?;
-            }
-            let mut tell = transaction.prepare_cached(
-                "INSERT INTO notifications (receiver, channel, group_key, firing, resolved, sent_at,
-                 failed_at, failure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT (receiver, channel, group_key) DO UPDATE SET firing = excluded.firing,
-                 resolved = excluded.resolved, sent_at = excluded.sent_at,
-                 failed_at = excluded.failed_at, failure = excluded.failure",
-            )?;
-            for (key, record) in &changes.told {
-                let (failed_at, failure) = record.failure.clone().unzip();
-                tell.execute(params![
-                    key.receiver,
-                    channel_number(key),
-                    key.group,
-                    column::to_json(&record.firing)?,
-                    column::to_json(&record.resolved)?,
-                    record.sent_at_ms,
-                    failed_at,
-                    failure,
-                ])?;
-            }
-            let mut end = transaction.prepare_cached(
-                "DELETE FROM notifications
-                 WHERE receiver = ?1 AND channel = ?2 AND group_key = ?3",
-            )?;
-            for key in &changes.ended {
-                end.execute(params![key.receiver, channel_number(key), key.group])?;
-            }
-            Ok(())
+            change_alerts(transaction, &changes.alerts)?;
+            change_notifications(transaction, &changes.told)
         })
     }
+}
+
+fn change_alerts(
+    transaction: &Transaction<'_>,
+    changes: &BTreeMap<String, Option<StoredAlert>>,
+) -> rusqlite::Result<()> {
+    let mut store = transaction.prepare_cached(
+        "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at, ends_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations,
+         generator_url = excluded.generator_url, starts_at = excluded.starts_at,
+         ends_at = excluded.ends_at",
+    )?;
+    let mut remove = transaction.prepare_cached("DELETE FROM alerts WHERE fingerprint = ?1")?;
+    for (fingerprint, alert) in changes {
+        let Some(alert) = alert else {
+            remove.execute([fingerprint])?;
+            continue;
+        };
+        store.execute(params![
+            alert.fingerprint,
+            column::to_json(&alert.labels)?,
+            column::to_json(&alert.annotations)?,
+            alert.generator_url,
+            alert.starts_at_ms,
+            alert.ends_at_ms,
+        ])?;
+    }
+    Ok(())
+}
+
+fn change_notifications(
+    transaction: &Transaction<'_>,
+    changes: &BTreeMap<NotificationKey, Option<NotificationRecord>>,
+) -> rusqlite::Result<()> {
+    let mut tell = transaction.prepare_cached(
+        "INSERT INTO notifications (receiver, channel, group_key, firing, resolved, sent_at,
+         failed_at, failure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (receiver, channel, group_key) DO UPDATE SET firing = excluded.firing,
+         resolved = excluded.resolved, sent_at = excluded.sent_at,
+         failed_at = excluded.failed_at, failure = excluded.failure",
+    )?;
+    let mut end = transaction.prepare_cached(
+        "DELETE FROM notifications WHERE receiver = ?1 AND channel = ?2 AND group_key = ?3",
+    )?;
+    for (key, record) in changes {
+        let Some(record) = record else {
+            end.execute(params![key.receiver, channel_number(key), key.group])?;
+            continue;
+        };
+        let (failed_at, failure) = record.failure.clone().unzip();
+        tell.execute(params![
+            key.receiver,
+            channel_number(key),
+            key.group,
+            column::to_json(&record.firing)?,
+            column::to_json(&record.resolved)?,
+            record.sent_at_ms,
+            failed_at,
+            failure,
+        ])?;
+    }
+    Ok(())
 }
 
 fn channel_number(key: &NotificationKey) -> i64 {
@@ -236,11 +270,10 @@ mod tests {
             ..NotificationRecord::default()
         };
         let store = |alert: &StoredAlert, record: &NotificationRecord| {
-            let changes = AlertChanges {
-                stored: vec![alert.clone()],
-                told: vec![(key.clone(), record.clone())],
-                ..AlertChanges::default()
-            };
+            let mut changes = AlertChanges::default();
+            changes.remove(&alert.fingerprint);
+            changes.store(alert.clone());
+            changes.tell(key.clone(), record.clone());
             state.change_alerts(&changes).unwrap();
             assert_eq!(state.alerts().unwrap(), std::slice::from_ref(alert));
             let expect = BTreeMap::from([(key.clone(), record.clone())]);
@@ -251,11 +284,9 @@ mod tests {
         record.failure = Some((8, "status 503".to_owned()));
         store(&alert, &record);
 
-        let over = AlertChanges {
-            removed: vec!["1f".to_owned()],
-            ended: vec![key],
-            ..AlertChanges::default()
-        };
+        let mut over = AlertChanges::default();
+        over.remove("1f");
+        over.end(key);
         state.change_alerts(&over).unwrap();
         assert!(state.alerts().unwrap().is_empty() && state.notifications().unwrap().is_empty());
     }

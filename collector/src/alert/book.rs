@@ -1,0 +1,574 @@
+//! What the dispatcher knows and decides, without I/O: which alerts there are, how they are grouped,
+//! when each group is looked at, and what each channel is to be told.
+//!
+//! Every change is noted for the state database; what is noted must be stored before a job that
+//! follows from it is done, so that a restart neither forgets an alert nor tells it twice. The one
+//! exception cannot be helped: whoever was told when the power went, before that was stored, is told
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use upkeep_model::Labels;
+
+use super::group::{Decision, HeldAlert, Reason, Standing, decide};
+use super::route::{Route, Timing};
+use crate::notify::{Alert, Fingerprint, Notification};
+use crate::state::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
+
+/// How many messages may be under way by one channel: one that hangs must not use up everything,
+/// and one that is slow must not hold up many groups.
+const IN_FLIGHT: usize = 16;
+
+/// How long the first try after a failure waits, and how long any may.
+const FIRST_RETRY_MS: i64 = 1_000;
+const LONGEST_RETRY_MS: i64 = 60_000;
+
+/// What the book must know of a receiver: for each channel, whether it tells of resolved alerts.
+pub(super) type Channels = BTreeMap<String, Vec<bool>>;
+
+/// Something to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Job {
+    /// Which channel is told about which group.
+    pub(super) key: NotificationKey,
+    /// What it is told.
+    pub(super) notification: Notification,
+    /// Why.
+    pub(super) reason: Reason,
+    group: u64,
+    standing: Standing,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Outcome {
+    Told,
+    /// Worth another try, after a pause that the random number in [0, 1) shortens.
+    Failed {
+        reason: String,
+        random: f64,
+    },
+    /// Not worth another try before the group is looked at anew.
+    Refused {
+        reason: String,
+    },
+}
+
+/// See the module's description.
+pub(super) struct Book {
+    root: Route,
+    channels: Channels,
+    resolve_timeout_ms: i64,
+    external_url: String,
+    alerts: BTreeMap<Fingerprint, Known>,
+    groups: BTreeMap<u64, Group>,
+    numbers: BTreeMap<(String, String), u64>,
+    next_number: u64,
+    records: BTreeMap<NotificationKey, NotificationRecord>,
+    /// When each group is to be looked at.
+    agenda: BTreeSet<(i64, u64)>,
+    /// How many messages are under way by each channel, and which groups wait for one to end.
+    lines: BTreeMap<(String, usize), Line>,
+    changes: AlertChanges,
+}
+
+/// An alert, and the groups that it is in.
+struct Known {
+    held: HeldAlert,
+    groups: BTreeSet<u64>,
+}
+
+#[derive(Default)]
+struct Line {
+    in_flight: usize,
+    waiting: VecDeque<u64>,
+}
+
+struct Group {
+    key: String,
+    labels: Labels,
+    receiver: String,
+    timing: Timing,
+    alerts: BTreeSet<Fingerprint>,
+    has_flushed: bool,
+    next_flush_ms: i64,
+    /// When it stands on the agenda.
+    agenda_ms: i64,
+    attempts: Vec<Attempt>,
+}
+
+/// How far a channel is with the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Idle,
+    /// Something is to be decided as soon as the channel has room.
+    Queued {
+        failures: u32,
+    },
+    Sending {
+        failures: u32,
+    },
+    /// It failed and is tried again.
+    Pausing {
+        until_ms: i64,
+        failures: u32,
+    },
+}
+
+impl Book {
+    pub(super) fn new(
+        root: Route,
+        channels: Channels,
+        resolve_timeout: Duration,
+        external_url: String,
+    ) -> Self {
+        Self {
+            root,
+            channels,
+            resolve_timeout_ms: milliseconds(resolve_timeout),
+            external_url,
+            alerts: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            next_number: 0,
+            records: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            lines: BTreeMap::new(),
+            changes: AlertChanges::default(),
+        }
+    }
+
+    /// Takes up what was known before a restart. What was told about groups that are no more, since
+    /// the routes changed, is forgotten.
+    pub(super) fn restore(
+        &mut self,
+        alerts: Vec<StoredAlert>,
+        records: BTreeMap<NotificationKey, NotificationRecord>,
+        now_ms: i64,
+    ) {
+        self.records = records;
+        for stored in alerts {
+            let alert = Alert {
+                labels: stored.labels,
+                annotations: stored.annotations,
+                starts_at_ms: stored.starts_at_ms,
+                ends_at_ms: stored.ends_at_ms,
+                generator_url: stored.generator_url,
+            };
+            let expires_at_ms = now_ms.saturating_add(self.resolve_timeout_ms);
+            let fingerprint = alert.fingerprint();
+            self.enter(fingerprint, HeldAlert { alert, expires_at_ms }, now_ms);
+        }
+        let numbers = &self.numbers;
+        let is_known = |key: &NotificationKey| {
+            numbers.contains_key(&(key.receiver.clone(), key.group.clone()))
+        };
+        let gone: Vec<_> = self.records.keys().filter(|key| !is_known(key)).cloned().collect();
+        for key in gone {
+            self.records.remove(&key);
+            self.changes.end(key);
+        }
+    }
+
+    /// Takes what rules say of alerts. That one is resolved which was never known is no news.
+    pub(super) fn accept(&mut self, alerts: Vec<Alert>, now_ms: i64) {
+        for alert in alerts {
+            let fingerprint = alert.fingerprint();
+            let expires_at_ms = now_ms.saturating_add(self.resolve_timeout_ms);
+            let later = HeldAlert { alert, expires_at_ms };
+            let held = match self.alerts.get_mut(&fingerprint) {
+                None if later.is_resolved(now_ms) => continue,
+                None => later,
+                Some(known) => {
+                    let merged = known.held.merged(later);
+                    if merged.alert == known.held.alert {
+                        known.held = merged;
+                        continue;
+                    }
+                    merged
+                }
+            };
+            self.changes.store(stored(fingerprint, &held.alert));
+            self.enter(fingerprint, held, now_ms);
+        }
+    }
+
+    /// When something is to be done next, in milliseconds since 1970.
+    pub(super) fn next_wake_ms(&self) -> Option<i64> {
+        self.agenda.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// What is to be stored.
+    pub(super) fn take_changes(&mut self) -> AlertChanges {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Looks at every group whose time has come; what is to be sent comes back.
+    pub(super) fn take_due(&mut self, now_ms: i64) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        while let Some((at_ms, number)) = self.agenda.first().copied() {
+            if at_ms > now_ms {
+                break;
+            }
+            self.look_at(number, now_ms, &mut jobs);
+        }
+        jobs
+    }
+
+    /// Takes how a job ended; what the channel can do next comes back.
+    pub(super) fn settle(&mut self, job: &Job, outcome: Outcome, now_ms: i64) -> Vec<Job> {
+        let line = (job.key.receiver.clone(), job.key.channel);
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.in_flight = line.in_flight.saturating_sub(1);
+        }
+        let mut record = self.records.get(&job.key).cloned().unwrap_or_default();
+        let mut next = Attempt::Idle;
+        match outcome {
+            Outcome::Told => {
+                record = NotificationRecord {
+                    firing: job.standing.firing.clone(),
+                    resolved: job.standing.resolved.clone(),
+                    sent_at_ms: Some(job.notification.at_ms),
+                    failure: None,
+                };
+            }
+            Outcome::Refused { reason } => record.failure = Some((now_ms, reason)),
+            Outcome::Failed { reason, random } => {
+                record.failure = Some((now_ms, reason));
+                let failures = self.attempt(job.group, job.key.channel).failures() + 1;
+                let until_ms = now_ms.saturating_add(pause_ms(failures, random));
+                next = Attempt::Pausing { until_ms, failures };
+            }
+        }
+        self.changes.tell(job.key.clone(), record.clone());
+        self.records.insert(job.key.clone(), record);
+        self.set_attempt(job.group, job.key.channel, next);
+        self.sweep(job.group, now_ms);
+        let mut jobs = Vec::new();
+        while jobs.is_empty() {
+            let waiting = self.lines.get_mut(&line).and_then(|line| line.waiting.pop_front());
+            let Some(number) = waiting else { break };
+            self.consider(number, job.key.channel, now_ms, &mut jobs);
+        }
+        jobs
+    }
+
+    /// Puts an alert where it belongs.
+    fn enter(&mut self, fingerprint: Fingerprint, held: HeldAlert, now_ms: i64) {
+        let routes: Vec<_> = self
+            .root
+            .matching(&held.alert.labels)
+            .into_iter()
+            .map(|route| {
+                let labels = route.group_labels(&held.alert.labels);
+                (route.group_key(&labels), labels, route.receiver.clone(), route.timing)
+            })
+            .collect();
+        let known = self.alerts.remove(&fingerprint);
+        let mut groups = known.map(|known| known.groups).unwrap_or_default();
+        for (key, labels, receiver, timing) in routes {
+            let number = self.group_number(key, labels, receiver, timing, now_ms);
+            let Some(group) = self.groups.get_mut(&number) else { continue };
+            group.alerts.insert(fingerprint);
+            groups.insert(number);
+            let waited_ms = now_ms.saturating_sub(held.alert.starts_at_ms);
+            if !group.has_flushed && waited_ms >= milliseconds(group.timing.group_wait) {
+                group.next_flush_ms = now_ms;
+            }
+            self.schedule(number);
+        }
+        self.alerts.insert(fingerprint, Known { held, groups });
+    }
+
+    fn group_number(
+        &mut self,
+        key: String,
+        labels: Labels,
+        receiver: String,
+        timing: Timing,
+        now_ms: i64,
+    ) -> u64 {
+        let id = (receiver.clone(), key.clone());
+        if let Some(number) = self.numbers.get(&id) {
+            return *number;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let channels = self.channels.get(&receiver).map_or(0, Vec::len);
+        let next_flush_ms = now_ms.saturating_add(milliseconds(timing.group_wait));
+        let group = Group {
+            key,
+            labels,
+            receiver,
+            timing,
+            alerts: BTreeSet::new(),
+            has_flushed: false,
+            next_flush_ms,
+            agenda_ms: next_flush_ms,
+            attempts: vec![Attempt::Idle; channels],
+        };
+        self.agenda.insert((next_flush_ms, number));
+        self.groups.insert(number, group);
+        self.numbers.insert(id, number);
+        number
+    }
+
+    /// Sets a group on the agenda for when it is to be looked at next.
+    fn schedule(&mut self, number: u64) {
+        let Some(group) = self.groups.get_mut(&number) else { return };
+        let pauses = group.attempts.iter().filter_map(|attempt| match attempt {
+            Attempt::Pausing { until_ms, .. } => Some(*until_ms),
+            _ => None,
+        });
+        let at_ms = pauses.fold(group.next_flush_ms, i64::min);
+        self.agenda.remove(&(group.agenda_ms, number));
+        group.agenda_ms = at_ms;
+        self.agenda.insert((at_ms, number));
+    }
+
+    fn look_at(&mut self, number: u64, now_ms: i64, jobs: &mut Vec<Job>) {
+        let Some(group) = self.groups.get_mut(&number) else { return };
+        let is_flush = group.next_flush_ms <= now_ms;
+        if is_flush {
+            group.has_flushed = true;
+            group.next_flush_ms =
+                now_ms.saturating_add(milliseconds(group.timing.group_interval).max(1));
+        }
+        let due: Vec<_> = group
+            .attempts
+            .iter()
+            .enumerate()
+            .filter(|(_, attempt)| match attempt {
+                Attempt::Idle => is_flush,
+                Attempt::Pausing { until_ms, .. } => *until_ms <= now_ms,
+                Attempt::Queued { .. } | Attempt::Sending { .. } => false,
+            })
+            .map(|(channel, _)| channel)
+            .collect();
+        for channel in due {
+            self.consider(number, channel, now_ms, jobs);
+        }
+        self.schedule(number);
+        self.sweep(number, now_ms);
+    }
+
+    /// Decides what a channel is to be told about a group.
+    fn consider(&mut self, number: u64, channel: usize, now_ms: i64, jobs: &mut Vec<Job>) {
+        let failures = self.attempt(number, channel).failures();
+        let Some(group) = self.groups.get(&number) else { return };
+        let standing = self.standing(group, now_ms);
+        match self.decision(group, channel, &standing, now_ms) {
+            Decision::Rest => self.set_attempt(number, channel, Attempt::Idle),
+            Decision::Note => {
+                let key = group.notification_key(channel);
+                let record = NotificationRecord {
+                    firing: standing.firing,
+                    resolved: standing.resolved,
+                    sent_at_ms: Some(now_ms),
+                    failure: None,
+                };
+                self.changes.tell(key.clone(), record.clone());
+                self.records.insert(key, record);
+                self.set_attempt(number, channel, Attempt::Idle);
+            }
+            Decision::Tell(reason) => {
+                let line = self.lines.entry((group.receiver.clone(), channel)).or_default();
+                if line.in_flight >= IN_FLIGHT {
+                    line.waiting.push_back(number);
+                    self.set_attempt(number, channel, Attempt::Queued { failures });
+                    return;
+                }
+                line.in_flight += 1;
+                jobs.push(Job {
+                    key: group.notification_key(channel),
+                    notification: self.notification(group, channel, now_ms),
+                    reason,
+                    group: number,
+                    standing,
+                });
+                self.set_attempt(number, channel, Attempt::Sending { failures });
+            }
+        }
+    }
+
+    fn decision(
+        &self,
+        group: &Group,
+        channel: usize,
+        standing: &Standing,
+        now_ms: i64,
+    ) -> Decision {
+        decide(
+            self.records.get(&group.notification_key(channel)),
+            &standing.firing,
+            &standing.resolved,
+            self.sends_resolved(&group.receiver, channel),
+            milliseconds(group.timing.repeat_interval),
+            now_ms,
+        )
+    }
+
+    fn standing(&self, group: &Group, now_ms: i64) -> Standing {
+        let mut standing = Standing::default();
+        for fingerprint in &group.alerts {
+            if let Some(known) = self.alerts.get(fingerprint) {
+                standing.add(*fingerprint, known.held.is_resolved(now_ms));
+            }
+        }
+        standing
+    }
+
+    fn notification(&self, group: &Group, channel: usize, now_ms: i64) -> Notification {
+        let known = group.alerts.iter().filter_map(|fingerprint| self.alerts.get(fingerprint));
+        let mut alerts: Vec<_> = known.map(|known| known.held.to_alert(now_ms)).collect();
+        if !self.sends_resolved(&group.receiver, channel) {
+            alerts.retain(|alert| !alert.is_resolved(now_ms));
+        }
+        alerts.sort_by(|left, right| {
+            (left.is_resolved(now_ms), left.starts_at_ms, &left.labels).cmp(&(
+                right.is_resolved(now_ms),
+                right.starts_at_ms,
+                &right.labels,
+            ))
+        });
+        Notification {
+            receiver: group.receiver.clone(),
+            group_key: group.key.clone(),
+            group_labels: group.labels.clone(),
+            alerts,
+            external_url: self.external_url.clone(),
+            at_ms: now_ms,
+        }
+    }
+
+    /// Forgets the resolved alerts of a group if no channel has anything more to hear of it.
+    fn sweep(&mut self, number: u64, now_ms: i64) {
+        let Some(group) = self.groups.get(&number) else { return };
+        let standing = self.standing(group, now_ms);
+        let is_settled = group.attempts.iter().enumerate().all(|(channel, attempt)| {
+            *attempt == Attempt::Idle
+                && matches!(
+                    self.decision(group, channel, &standing, now_ms),
+                    Decision::Rest | Decision::Tell(Reason::Repeat)
+                )
+        });
+        if standing.resolved.is_empty() || !is_settled || !group.has_flushed {
+            return;
+        }
+        let is_over = |fingerprint: &Fingerprint| {
+            self.alerts.get(fingerprint).is_none_or(|known| known.held.is_resolved(now_ms))
+        };
+        let over: BTreeSet<_> = group.alerts.iter().copied().filter(is_over).collect();
+        let keys: Vec<_> =
+            (0..group.attempts.len()).map(|channel| group.notification_key(channel)).collect();
+        if let Some(group) = self.groups.get_mut(&number) {
+            group.alerts.retain(|fingerprint| !over.contains(fingerprint));
+        }
+        self.forget_told(&keys, &standing.resolved);
+        for fingerprint in over {
+            self.leave(fingerprint, number);
+        }
+        self.end_if_empty(number, keys);
+    }
+
+    /// An alert that was told, is over and fires again later is news.
+    fn forget_told(&mut self, keys: &[NotificationKey], over: &BTreeSet<String>) {
+        for key in keys {
+            let Some(record) = self.records.get_mut(key) else { continue };
+            if !record.firing.is_disjoint(over) {
+                record.firing.retain(|fingerprint| !over.contains(fingerprint));
+                self.changes.tell(key.clone(), record.clone());
+            }
+        }
+    }
+
+    /// Takes an alert out of a group; one that is in none any more is forgotten.
+    fn leave(&mut self, fingerprint: Fingerprint, number: u64) {
+        let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
+        known.groups.remove(&number);
+        if known.groups.is_empty() {
+            self.alerts.remove(&fingerprint);
+            self.changes.remove(&fingerprint.to_string());
+        }
+    }
+
+    fn end_if_empty(&mut self, number: u64, keys: Vec<NotificationKey>) {
+        if self.groups.get(&number).is_none_or(|group| !group.alerts.is_empty()) {
+            return;
+        }
+        if let Some(group) = self.groups.remove(&number) {
+            self.agenda.remove(&(group.agenda_ms, number));
+            self.numbers.remove(&(group.receiver, group.key));
+        }
+        for key in keys {
+            if self.records.remove(&key).is_some() {
+                self.changes.end(key);
+            }
+        }
+    }
+
+    fn sends_resolved(&self, receiver: &str, channel: usize) -> bool {
+        let channels = self.channels.get(receiver);
+        channels.and_then(|channels| channels.get(channel)).copied().unwrap_or(false)
+    }
+
+    fn attempt(&self, number: u64, channel: usize) -> Attempt {
+        let group = self.groups.get(&number);
+        group.and_then(|group| group.attempts.get(channel)).copied().unwrap_or(Attempt::Idle)
+    }
+
+    fn set_attempt(&mut self, number: u64, channel: usize, attempt: Attempt) {
+        let group = self.groups.get_mut(&number);
+        if let Some(slot) = group.and_then(|group| group.attempts.get_mut(channel)) {
+            *slot = attempt;
+        }
+        self.schedule(number);
+    }
+}
+
+impl Group {
+    fn notification_key(&self, channel: usize) -> NotificationKey {
+        NotificationKey { receiver: self.receiver.clone(), channel, group: self.key.clone() }
+    }
+}
+
+impl Attempt {
+    fn failures(self) -> u32 {
+        match self {
+            Self::Idle => 0,
+            Self::Queued { failures }
+            | Self::Sending { failures }
+            | Self::Pausing { failures, .. } => failures,
+        }
+    }
+}
+
+fn stored(fingerprint: Fingerprint, alert: &Alert) -> StoredAlert {
+    StoredAlert {
+        fingerprint: fingerprint.to_string(),
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        generator_url: alert.generator_url.clone(),
+        starts_at_ms: alert.starts_at_ms,
+        ends_at_ms: alert.ends_at_ms,
+    }
+}
+
+/// How long to wait after so many failures: twice as long each time, up to a bound, and up to half
+/// of it less by chance, so that many groups do not all come back at one moment.
+fn pause_ms(failures: u32, random: f64) -> i64 {
+    let doubled = FIRST_RETRY_MS.saturating_mul(1_i64 << failures.saturating_sub(1).min(16));
+    let longest = doubled.min(LONGEST_RETRY_MS);
+    #[expect(clippy::cast_possible_truncation, reason = "the product is below the bound")]
+    #[expect(clippy::cast_precision_loss, reason = "the bound is small")]
+    let less = (longest as f64 * 0.5 * random.clamp(0.0, 1.0)) as i64;
+    longest - less
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! A group of alerts and the decision whether to tell of it: pure, with the clock passed in.
+
+use std::collections::BTreeSet;
+
+use crate::notify::{Alert, Fingerprint};
+use crate::state::NotificationRecord;
+
+/// An alert as the dispatcher holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeldAlert {
+    /// The alert as it was last told to us.
+    pub(super) alert: Alert,
+    /// When it counts as resolved if nobody speaks of it any more, in milliseconds since 1970.
+    pub(super) expires_at_ms: i64,
+}
+
+impl HeldAlert {
+    /// When it is over: when it was said to be, or when nobody spoke of it for too long.
+    pub(super) fn ends_at_ms(&self) -> i64 {
+        self.alert.ends_at_ms.unwrap_or(self.expires_at_ms)
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_resolved(&self, now_ms: i64) -> bool {
+        self.ends_at_ms() <= now_ms
+    }
+
+    /// The alert as it is told: what nobody spoke of any more has ended.
+    pub(super) fn to_alert(&self, now_ms: i64) -> Alert {
+        let ends_at_ms = self.is_resolved(now_ms).then(|| self.ends_at_ms());
+        Alert { ends_at_ms, ..self.alert.clone() }
+    }
+
+    /// Takes what was said of the same alert later. If both speak of one stretch of time, it began
+    /// when the earlier one did and has the later one's texts; otherwise the later one stands alone.
+    #[must_use]
+    pub(super) fn merged(&self, later: Self) -> Self {
+        let began_before = later.alert.starts_at_ms <= self.ends_at_ms();
+        let ended_after =
+            later.alert.ends_at_ms.is_none_or(|ends_at_ms| ends_at_ms >= self.alert.starts_at_ms);
+        if !began_before || !ended_after {
+            return later;
+        }
+        let mut merged = later;
+        merged.alert.starts_at_ms = merged.alert.starts_at_ms.min(self.alert.starts_at_ms);
+        if let (Some(before), Some(after)) = (self.alert.ends_at_ms, merged.alert.ends_at_ms) {
+            merged.alert.ends_at_ms = Some(before.max(after));
+        }
+        merged
+    }
+}
+
+/// What is to be done about a group for one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Tell of it.
+    Tell(Reason),
+    /// Take down that the group changed, without telling.
+    Note,
+    /// Nothing.
+    Rest,
+}
+
+/// Why a group is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Nobody was told of the group yet, and something fires.
+    First,
+    /// An alert fires that was not told.
+    NewFiring,
+    /// Nothing fires any more.
+    AllResolved,
+    /// An alert is resolved that was not told.
+    NewResolved,
+    /// The same was told long enough ago.
+    Repeat,
+    /// Nothing fires any more, and the attempts to tell while something did failed.
+    Owed,
+}
+
+/// Decides about a group: what fires and what is resolved, against what the channel was told.
+pub(super) fn decide(
+    record: Option<&NotificationRecord>,
+    firing: &BTreeSet<String>,
+    resolved: &BTreeSet<String>,
+    sends_resolved: bool,
+    repeat_ms: i64,
+    now_ms: i64,
+) -> Decision {
+    let told = record.and_then(|record| Some((record, record.sent_at_ms?)));
+    let Some((record, sent_at_ms)) = told else {
+        let is_owed = sends_resolved && record.is_some_and(|record| record.failure.is_some());
+        return match (firing.is_empty(), resolved.is_empty()) {
+            (false, _) => Decision::Tell(Reason::First),
+            (true, false) if is_owed => Decision::Tell(Reason::Owed),
+            // A group that was only ever seen resolved is no news.
+            (true, _) => Decision::Rest,
+        };
+    };
+    if !firing.is_subset(&record.firing) {
+        return Decision::Tell(Reason::NewFiring);
+    }
+    if firing.is_empty() {
+        return match (record.firing.is_empty(), sends_resolved) {
+            (true, _) => Decision::Rest,
+            (false, true) => Decision::Tell(Reason::AllResolved),
+            (false, false) => Decision::Note,
+        };
+    }
+    if sends_resolved && !resolved.is_subset(&record.resolved) {
+        return Decision::Tell(Reason::NewResolved);
+    }
+    if now_ms.saturating_sub(sent_at_ms) > repeat_ms {
+        return Decision::Tell(Reason::Repeat);
+    }
+    Decision::Rest
+}
+
+/// The alerts of a group, by whether they fire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Fingerprints of those that fire.
+    pub(super) firing: BTreeSet<String>,
+    /// Fingerprints of those that are resolved.
+    pub(super) resolved: BTreeSet<String>,
+}
+
+impl Standing {
+    /// Adds an alert.
+    pub(super) fn add(&mut self, fingerprint: Fingerprint, is_resolved: bool) {
+        let set = if is_resolved { &mut self.resolved } else { &mut self.firing };
+        set.insert(fingerprint.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use upkeep_model::Labels;
+
+    use super::*;
+    use crate::notify::Annotations;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_group_is_told_of_for_a_reason() {
+        let check = |told: Option<(&[&str], &[&str])>,
+                     firing: &[&str],
+                     resolved: &[&str],
+                     sends_resolved,
+                     passed: i64,
+                     expect| {
+            let record = told.map(|(firing, resolved)| NotificationRecord {
+                firing: set(firing),
+                resolved: set(resolved),
+                sent_at_ms: Some(1_000),
+                failure: None,
+            });
+            let decision = decide(
+                record.as_ref(),
+                &set(firing),
+                &set(resolved),
+                sends_resolved,
+                500,
+                1_000 + passed,
+            );
+            assert_eq!(decision, expect, "{told:?} {firing:?} {resolved:?} {sends_resolved}");
+        };
+        check(None, &["a"], &[], true, 0, Decision::Tell(Reason::First));
+        check(None, &[], &["a"], true, 0, Decision::Rest);
+        check(Some((&["a"], &[])), &["a"], &[], true, 500, Decision::Rest);
+        check(Some((&["a"], &[])), &["a"], &[], true, 501, Decision::Tell(Reason::Repeat));
+        check(Some((&["a"], &[])), &["a", "b"], &[], true, 1, Decision::Tell(Reason::NewFiring));
+        check(Some((&["a"], &[])), &[], &["a"], true, 1, Decision::Tell(Reason::AllResolved));
+        check(Some((&["a"], &[])), &[], &["a"], false, 1, Decision::Note);
+        check(Some((&[], &["a"])), &[], &["a"], true, 900, Decision::Rest);
+        check(
+            Some((&["a", "b"], &[])),
+            &["a"],
+            &["b"],
+            true,
+            1,
+            Decision::Tell(Reason::NewResolved),
+        );
+        check(Some((&["a", "b"], &[])), &["a"], &["b"], false, 1, Decision::Rest);
+        check(Some((&["a", "b"], &["b"])), &["a"], &["b"], true, 1, Decision::Rest);
+        check(Some((&[], &["a"])), &["a"], &[], true, 1, Decision::Tell(Reason::NewFiring));
+    }
+
+    #[test]
+    fn a_group_never_told_of_is_first_even_after_failures() {
+        let record = NotificationRecord {
+            failure: Some((5, "status 503".to_owned())),
+            ..NotificationRecord::default()
+        };
+        let check = |firing: &[&str], resolved: &[&str], sends_resolved, expect| {
+            let (firing, resolved) = (set(firing), set(resolved));
+            assert_eq!(decide(Some(&record), &firing, &resolved, sends_resolved, 500, 10), expect);
+        };
+        check(&["a"], &[], true, Decision::Tell(Reason::First));
+        check(&[], &["a"], true, Decision::Tell(Reason::Owed));
+        check(&[], &["a"], false, Decision::Rest);
+        check(&[], &[], true, Decision::Rest);
+    }
+
+    #[test]
+    fn the_same_alert_again_is_merged() {
+        let held = |starts_at_ms, ends_at_ms, text: &str| HeldAlert {
+            alert: Alert {
+                labels: Labels::new([("alertname", "A")]),
+                annotations: Annotations::from([("summary".to_owned(), text.to_owned())]),
+                starts_at_ms,
+                ends_at_ms,
+                generator_url: String::new(),
+            },
+            expires_at_ms: starts_at_ms + 300,
+        };
+        let check = |before: (i64, Option<i64>), after: (i64, Option<i64>), expect| {
+            let merged = held(before.0, before.1, "old").merged(held(after.0, after.1, "new"));
+            assert_eq!((merged.alert.starts_at_ms, merged.alert.ends_at_ms), expect);
+            assert_eq!(merged.alert.annotations["summary"], "new");
+        };
+        check((10, None), (20, None), (10, None));
+        check((20, None), (10, None), (10, None));
+        check((10, None), (10, Some(50)), (10, Some(50)));
+        check((10, Some(60)), (10, Some(50)), (10, Some(60)));
+        check((10, Some(60)), (40, None), (10, None));
+        check((10, Some(60)), (61, None), (61, None));
+        check((10, None), (311, None), (311, None));
+    }
+}

@@ -1,0 +1,308 @@
+//! The routing file: Alertmanager's configuration, the part of it that this program serves.
+//!
+//! Served are the e-mail settings of `global`, the tree of `route`, and `receivers` with webhooks and
+//! e-mail. What Alertmanager knows and this program does not is named in a warning, since a file that
+//! came from elsewhere should load; a key that nobody knows is a fault. A receiver of another kind
+//! loads, and telling it fails visibly.
+
+mod receiver;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use upkeep_model::{MatchOperator, Matcher};
+
+use self::receiver::{Mail, read_receiver};
+use super::matcher;
+use super::route::{Grouping, Route, Timing, key_part};
+use crate::notify::ChannelSettings;
+use crate::yaml::{self, Entry, Fault, FaultList, Faults, Fields, Node, Tree};
+
+/// The largest file that is read.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// For how long an alert counts as firing that nobody speaks of any more.
+const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Sections that Alertmanager has and this program does not serve.
+const UNSERVED_SECTIONS: [&str; 4] =
+    ["templates", "inhibit_rules", "time_intervals", "mute_time_intervals"];
+
+/// Who is told of what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Routing {
+    /// For how long an alert counts as firing that nobody speaks of any more.
+    pub resolve_timeout: Duration,
+    /// The route that every alert takes first.
+    pub root: Route,
+    /// Who can be told.
+    pub receivers: Vec<ReceiverSettings>,
+    /// What the file says and this program does not do.
+    pub warnings: Vec<Fault>,
+}
+
+/// Somebody who can be told, by some ways.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceiverSettings {
+    /// The name that routes call it by.
+    pub name: String,
+    /// The ways, in the order of the file's sections.
+    pub channels: Vec<ChannelSettings>,
+}
+
+/// Reads a routing file. Webhooks may also be sent to `allow_networks`.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub(super) fn read(file: &Path, allow_networks: &[IpNet]) -> Result<Routing, Faults> {
+    let text = fs::metadata(file).and_then(|metadata| {
+        if metadata.len() > MAX_FILE_BYTES {
+            return Err(std::io::Error::other(format!(
+                "has {} bytes, the limit is {MAX_FILE_BYTES}",
+                metadata.len()
+            )));
+        }
+        fs::read_to_string(file)
+    });
+    match text {
+        Ok(text) => parse(file, &text, allow_networks),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(Faults(vec![Fault { file: file.to_owned(), place: None, message }]))
+        }
+    }
+}
+
+/// Parses a routing file's text.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub(super) fn parse(file: &Path, text: &str, allow_networks: &[IpNet]) -> Result<Routing, Faults> {
+    let mut reader = Reader {
+        faults: FaultList::new(file),
+        warnings: FaultList::new(file),
+        allow_networks: allow_networks.to_vec(),
+    };
+    let Some(tree) = yaml::parse(text, &mut reader.faults) else {
+        return reader.faults.into_result(()).and(Err(Faults::default()));
+    };
+    let mut fields = Fields::of(&tree, "a routing file", &mut reader.faults);
+    let (resolve_timeout, mail) = reader.global(fields.take("global"));
+    let receivers = reader.receivers(fields.take("receivers"), &mail);
+    let root = reader.root(fields.take("route"), &tree);
+    for entry in UNSERVED_SECTIONS.iter().filter_map(|section| fields.entry(section)) {
+        reader.unserved(entry);
+    }
+    fields.refuse_rest(&mut reader.faults);
+    reader.know_receivers(fields_of_route(&tree), &receivers);
+    let warnings = reader.warnings.into_result(()).err().map(|faults| faults.0).unwrap_or_default();
+    let Some(root) = root else {
+        return reader.faults.into_result(()).and(Err(Faults::default()));
+    };
+    reader.faults.into_result(Routing { resolve_timeout, root, receivers, warnings })
+}
+
+/// What reading needs beside the file's content.
+struct Reader {
+    faults: FaultList,
+    warnings: FaultList,
+    allow_networks: Vec<IpNet>,
+}
+
+impl Reader {
+    /// A key of Alertmanager's that this program does not serve.
+    fn unserved(&mut self, entry: &Entry) {
+        if entry.value.node != Node::Null {
+            self.warnings.at(entry.place, format!("`{}` is not served and left out", entry.key));
+        }
+    }
+
+    fn global(&mut self, tree: Option<&Tree>) -> (Duration, Mail) {
+        let Some(tree) = tree else {
+            return (DEFAULT_RESOLVE_TIMEOUT, Mail::default());
+        };
+        let mut fields = Fields::of(tree, "global", &mut self.faults);
+        let resolve_timeout = self.duration(&mut fields, "resolve_timeout");
+        let mail = self.mail_defaults(&mut fields);
+        // The rest of this section are defaults of receivers that are not served.
+        for entry in fields.rest() {
+            self.unserved(entry);
+        }
+        (resolve_timeout.unwrap_or(DEFAULT_RESOLVE_TIMEOUT), mail)
+    }
+
+    fn receivers(&mut self, tree: Option<&Tree>, mail: &Mail) -> Vec<ReceiverSettings> {
+        let trees = tree.map_or(&[][..], |tree| tree.list(&mut self.faults));
+        let mut receivers: Vec<ReceiverSettings> = Vec::new();
+        for tree in trees {
+            let receiver = read_receiver(self, tree, mail);
+            if receivers.iter().any(|known| known.name == receiver.name) {
+                let message = format!("receiver `{}` is repeated", receiver.name);
+                self.faults.at(tree.place, message);
+            }
+            receivers.push(receiver);
+        }
+        receivers
+    }
+
+    fn root(&mut self, tree: Option<&Tree>, document: &Tree) -> Option<Route> {
+        let Some(tree) = tree else {
+            self.faults.at(document.place, "there is no `route`");
+            return None;
+        };
+        let above = Route {
+            key: String::new(),
+            matchers: Vec::new(),
+            receiver: String::new(),
+            grouping: Grouping::By(Vec::new()),
+            timing: Timing::default(),
+            goes_on: false,
+            routes: Vec::new(),
+        };
+        let route = self.route(tree, &above);
+        if route.receiver.is_empty() {
+            self.faults.at(tree.place, "the first route must name a receiver");
+        }
+        if !route.matchers.is_empty() {
+            self.faults.at(tree.place, "the first route takes every alert and has no matchers");
+        }
+        if route.goes_on {
+            self.faults.at(tree.place, "the first route has nothing to continue to");
+        }
+        Some(route)
+    }
+
+    fn route(&mut self, tree: &Tree, above: &Route) -> Route {
+        let mut fields = Fields::of(tree, "a route", &mut self.faults);
+        let receiver = fields.take("receiver").and_then(|tree| tree.text(&mut self.faults));
+        let matchers = self.matchers(&mut fields);
+        let grouping = fields.take("group_by").map(|tree| self.grouping(tree));
+        let timing = Timing {
+            group_wait: self.duration(&mut fields, "group_wait").unwrap_or(above.timing.group_wait),
+            group_interval: self
+                .positive(&mut fields, "group_interval")
+                .unwrap_or(above.timing.group_interval),
+            repeat_interval: self
+                .positive(&mut fields, "repeat_interval")
+                .unwrap_or(above.timing.repeat_interval),
+        };
+        let goes_on = fields.take("continue").and_then(|tree| self.boolean(tree));
+        let trees = fields.take("routes").map_or(&[][..], |tree| tree.list(&mut self.faults));
+        for key in ["mute_time_intervals", "active_time_intervals"] {
+            if let Some(entry) = fields.entry(key) {
+                self.unserved(entry);
+            }
+        }
+        fields.refuse_rest(&mut self.faults);
+        let separator = if above.key.is_empty() { "" } else { "/" };
+        let mut route = Route {
+            key: format!("{}{separator}{}", above.key, key_part(&matchers)),
+            matchers,
+            receiver: receiver.unwrap_or(&above.receiver).to_owned(),
+            grouping: grouping.unwrap_or_else(|| above.grouping.clone()),
+            timing,
+            goes_on: goes_on.unwrap_or(false),
+            routes: Vec::new(),
+        };
+        route.routes = trees.iter().map(|tree| self.route(tree, &route)).collect();
+        route
+    }
+
+    /// The matchers of a route: `matchers`, and the older `match` and `match_re`.
+    fn matchers(&mut self, fields: &mut Fields<'_>) -> Vec<Matcher> {
+        let mut matchers = Vec::new();
+        let older = [("match", MatchOperator::Equal), ("match_re", MatchOperator::Matches)];
+        for (key, operator) in older {
+            let entries = fields.take(key).map_or(&[][..], |tree| tree.map(&mut self.faults));
+            for entry in entries {
+                let matcher = entry.value.parsed(&mut self.faults, |value| {
+                    Matcher::new(entry.key.as_str(), operator, value)
+                });
+                matchers.extend(matcher);
+            }
+        }
+        let texts = match fields.take("matchers") {
+            None => &[][..],
+            Some(tree) if matches!(tree.node, Node::Scalar(_)) => std::slice::from_ref(tree),
+            Some(tree) => tree.list(&mut self.faults),
+        };
+        for tree in texts {
+            matchers.extend(tree.parsed(&mut self.faults, matcher::parse).unwrap_or_default());
+        }
+        matchers
+            .sort_by(|left, right| (left.name(), left.value()).cmp(&(right.name(), right.value())));
+        matchers
+    }
+
+    fn grouping(&mut self, tree: &Tree) -> Grouping {
+        let mut names: Vec<String> = Vec::new();
+        for tree in tree.list(&mut self.faults) {
+            let Some(name) = tree.text(&mut self.faults) else { continue };
+            if name.is_empty() || names.iter().any(|known| known == name) {
+                self.faults.at(tree.place, format!("label `{name}` is empty or repeated"));
+            }
+            names.push(name.to_owned());
+        }
+        if !names.iter().any(|name| name == "...") {
+            return Grouping::By(names);
+        }
+        if names.len() > 1 {
+            self.faults.at(tree.place, "`...` means all labels and stands alone");
+        }
+        Grouping::ByAll
+    }
+
+    fn know_receivers(&mut self, routes: Vec<&Tree>, receivers: &[ReceiverSettings]) {
+        for tree in routes {
+            let Node::Scalar(name) = &tree.node else { continue };
+            if !receivers.iter().any(|receiver| receiver.name == *name) {
+                self.faults.at(tree.place, format!("there is no receiver `{name}`"));
+            }
+        }
+    }
+
+    fn duration(&mut self, fields: &mut Fields<'_>, key: &str) -> Option<Duration> {
+        fields.take(key)?.parsed(&mut self.faults, yaml::duration)
+    }
+
+    fn positive(&mut self, fields: &mut Fields<'_>, key: &str) -> Option<Duration> {
+        let tree = fields.take(key)?;
+        let duration = tree.parsed(&mut self.faults, yaml::duration)?;
+        if duration.is_zero() {
+            self.faults.at(tree.place, format!("`{key}` must not be zero"));
+        }
+        Some(duration)
+    }
+
+    fn boolean(&mut self, tree: &Tree) -> Option<bool> {
+        tree.parsed(&mut self.faults, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(format!("`{other}` is neither true nor false")),
+        })
+    }
+}
+
+/// Where the routes of a document name their receivers.
+fn fields_of_route(document: &Tree) -> Vec<&Tree> {
+    fn value<'a>(tree: &'a Tree, key: &str) -> Option<&'a Tree> {
+        let Node::Map(entries) = &tree.node else { return None };
+        entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+    fn collect<'a>(route: &'a Tree, found: &mut Vec<&'a Tree>) {
+        found.extend(value(route, "receiver"));
+        if let Some(Node::List(routes)) = value(route, "routes").map(|tree| &tree.node) {
+            routes.iter().for_each(|route| collect(route, found));
+        }
+    }
+    let mut found = Vec::new();
+    if let Some(root) = value(document, "route") {
+        collect(root, &mut found);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

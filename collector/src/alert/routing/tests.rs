@@ -1,0 +1,234 @@
+use std::path::PathBuf;
+
+use upkeep_model::Labels;
+
+use super::*;
+use crate::notify::{Authorization, Secret};
+
+fn read_text(text: &str) -> Result<Routing, Faults> {
+    parse(Path::new("routing.yml"), text, &[])
+}
+
+const TREE: &str = "
+global: {resolve_timeout: 10m}
+route:
+  receiver: all
+  group_by: [alertname]
+  group_wait: 10s
+  repeat_interval: 1h
+  routes:
+    - matchers: [severity=\"critical\"]
+      receiver: page
+      continue: true
+      group_by: ['...']
+    - match: {team: db}
+      match_re: {service: a|b}
+      receiver: db
+      routes:
+        - matchers: '{env=\"test\"}'
+          group_interval: 1m
+    - matchers: [team=~\"d.\"]
+      receiver: rest
+receivers:
+  - name: all
+  - name: page
+  - name: db
+  - name: rest
+";
+
+#[test]
+fn an_alert_takes_the_routes_that_match() {
+    let routing = read_text(TREE).unwrap();
+    let check = |labels: &[(&str, &str)], expect: &[&str]| {
+        let labels = Labels::new(labels.iter().copied());
+        let routes = routing.root.matching(&labels);
+        let found: Vec<_> = routes
+            .iter()
+            .map(|route| {
+                format!("{} {}", route.receiver, route.group_key(&route.group_labels(&labels)))
+            })
+            .collect();
+        assert_eq!(found, expect);
+    };
+    check(&[("alertname", "A"), ("x", "1")], &["all {}:{alertname=\"A\"}"]);
+    check(
+        &[("alertname", "A"), ("severity", "critical")],
+        &["page {}/{severity=\"critical\"}:{alertname=\"A\", severity=\"critical\"}"],
+    );
+    check(
+        &[("severity", "critical"), ("team", "db"), ("service", "a")],
+        &[
+            "page {}/{severity=\"critical\"}:{service=\"a\", severity=\"critical\", team=\"db\"}",
+            "db {}/{service=~\"a|b\",team=\"db\"}:{}",
+        ],
+    );
+    check(
+        &[("team", "db"), ("service", "b"), ("env", "test")],
+        &["db {}/{service=~\"a|b\",team=\"db\"}/{env=\"test\"}:{}"],
+    );
+    check(&[("team", "db"), ("service", "c")], &["rest {}/{team=~\"d.\"}:{}"]);
+    let seconds = |timing: &Timing| {
+        (
+            timing.group_wait.as_secs(),
+            timing.group_interval.as_secs(),
+            timing.repeat_interval.as_secs(),
+        )
+    };
+    assert_eq!(seconds(&routing.root.timing), (10, 300, 3600));
+    assert_eq!(seconds(&routing.root.routes[1].routes[0].timing), (10, 60, 3600));
+    assert_eq!(routing.resolve_timeout, Duration::from_mins(10));
+}
+
+#[test]
+fn receivers_are_read_whole() {
+    let routing = read_text(
+        "
+global:
+  smtp_smarthost: mail.example.org:587
+  smtp_from: Upkeep <upkeep@example.org>
+  smtp_auth_username: upkeep
+  smtp_auth_password_file: /etc/upkeep/mail-password
+route: {receiver: ops}
+receivers:
+  - name: ops
+    webhook_configs:
+      - url: https://hooks.example.org/secret
+        max_alerts: 5
+        send_resolved: false
+        timeout: 3s
+        http_config:
+          authorization: {credentials_file: /etc/upkeep/hook-token}
+          tls_config: {ca_file: /etc/upkeep/ca.pem}
+      - url_file: /etc/upkeep/hook-url
+    email_configs:
+      - to: a@example.org, B <b@example.org>
+        send_resolved: true
+      - to: c@example.org
+        smarthost: localhost
+        auth_username: local
+        auth_password: secret
+        require_tls: false
+",
+    )
+    .unwrap();
+    let [
+        ChannelSettings::Webhook(first),
+        ChannelSettings::Webhook(second),
+        ChannelSettings::Email(mail),
+        ChannelSettings::Email(local),
+    ] = &routing.receivers[0].channels[..]
+    else {
+        panic!("{routing:?}")
+    };
+    assert_eq!(first.url, Secret::Inline("https://hooks.example.org/secret".to_owned()));
+    assert_eq!((first.max_alerts, first.send_resolved, first.timeout.as_secs()), (5, false, 3));
+    let credentials = Secret::File(PathBuf::from("/etc/upkeep/hook-token"));
+    let header = Authorization::Header { scheme: "Bearer".to_owned(), credentials };
+    assert_eq!(first.authorization, Some(header));
+    assert_eq!(first.ca_file, Some(PathBuf::from("/etc/upkeep/ca.pem")));
+    assert!(second.send_resolved && second.authorization.is_none());
+    assert_eq!((mail.host.as_str(), mail.port, mail.require_tls), ("mail.example.org", 587, true));
+    assert_eq!(mail.to.iter().count(), 2);
+    assert!(mail.send_resolved && mail.credentials.is_some());
+    assert_eq!((local.host.as_str(), local.port, local.require_tls), ("localhost", 25, false));
+    assert!(!format!("{routing:?}").contains("hooks.example.org"), "secrets show nowhere");
+}
+
+#[test]
+fn every_fault_is_said_at_once_with_its_place() {
+    let text = "\
+global: {smtp_from: nobody}
+route:
+  receiver: gone
+  matchers: [a=b]
+  group_by: [x, x]
+  group_interval: 0s
+  continue: true
+  routes:
+    - matchers: ['severity']
+      reciever: a
+    - receiver: lost
+receivers:
+  - name: a
+    webhook_configs:
+      - send_resolved: maybe
+      - url: ftp://example.org
+        http_config: {proxy: x}
+    email_configs:
+      - to: a@example.org
+        body: x
+  - name: a
+    carrier_pigeon_configs: []
+colour: red
+";
+    let faults = read_text(text).unwrap_err().to_string();
+    for expect in [
+        "routing.yml:1:21: `nobody` is not an e-mail address",
+        "routing.yml:3:3: the first route takes every alert",
+        "routing.yml:3:3: the first route has nothing to continue to",
+        "routing.yml:3:13: there is no receiver `gone`",
+        "routing.yml:5:17: label `x` is empty or repeated",
+        "routing.yml:6:19: `group_interval` must not be zero",
+        "routing.yml:9:18: `severity` is not a matcher",
+        "routing.yml:10:7: unknown key `reciever` in a route",
+        "routing.yml:11:17: there is no receiver `lost`",
+        "routing.yml:15:9: one of `url` and `url_file` must be set",
+        "routing.yml:15:24: `maybe` is neither true nor false",
+        "routing.yml:16:9: the webhook's URL must begin with http:// or https://",
+        "routing.yml:17:23: unknown key `proxy` in http_config",
+        "routing.yml:19:9: `from` must be set here",
+        "routing.yml:19:9: `smarthost` must be set here",
+        "routing.yml:20:9: unknown key `body` in an e-mail",
+        "routing.yml:21:5: receiver `a` is repeated",
+        "routing.yml:22:5: unknown key `carrier_pigeon_configs` in a receiver",
+        "routing.yml:23:1: unknown key `colour` in a routing file",
+    ] {
+        assert!(faults.contains(expect), "missing: {expect}\n{faults}");
+    }
+    assert_eq!(faults.lines().count(), 19, "{faults}");
+}
+
+#[test]
+fn a_password_is_not_sent_in_clear_text_over_the_network() {
+    let text = |host: &str| {
+        format!(
+            "
+route: {{receiver: ops}}
+receivers:
+  - name: ops
+    email_configs:
+      - {{to: a@example.org, from: b@example.org, smarthost: '{host}', auth_username: u,
+         auth_password: p, require_tls: false}}
+"
+        )
+    };
+    assert!(read_text(&text("localhost:25")).is_ok());
+    let faults = read_text(&text("mail.example.org:25")).unwrap_err().to_string();
+    assert!(faults.contains("the password would travel in clear text"), "{faults}");
+}
+
+#[test]
+fn alertmanagers_files_load_with_warnings() {
+    let root = std::env::var_os("UPKEEP_CONFORMANCE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+        PathBuf::from,
+    );
+    let folder = root.join("alertmanager");
+    if !folder.is_dir() {
+        println!("skipped: {} is not there", folder.display());
+        return;
+    }
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "yml") {
+            let routing = read(&file, &[]).unwrap_or_else(|faults| panic!("{faults}"));
+            let is_full = file.ends_with("conf.good.yml");
+            let warns = |what: &str| routing.warnings.iter().any(|one| one.message.contains(what));
+            assert_eq!(is_full, warns("`inhibit_rules` is not served"), "{:?}", routing.warnings);
+            assert_eq!(is_full, warns("`pagerduty_configs` is not served"));
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} files");
+}

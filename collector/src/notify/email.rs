@@ -1,0 +1,288 @@
+//! E-mail by SMTP: one message a group, as HTML and as text, in one thread a group.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Mailboxes, MessageBuilder, MultiPart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use minijinja::value::Serde;
+use minijinja::{Environment, Value, context};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{ACTION, Alert, Notification, NotifyError, OUTCOME, Secret, Status};
+
+/// How long talking to the mail server may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most alerts that one message shows; the rest is a number.
+const MAX_ALERTS: usize = 100;
+
+/// The most characters of one text in a message, and of its subject.
+const MAX_TEXT: usize = 2_000;
+const MAX_SUBJECT: usize = 200;
+
+/// The port that speaks TLS from its first byte on.
+const IMPLICIT_TLS_PORT: u16 = 465;
+
+const HTML: &str = include_str!("email/message.html");
+const TEXT: &str = include_str!("email/message.txt");
+
+/// What can be set about e-mail to one set of people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmailSettings {
+    /// The people.
+    pub to: Mailboxes,
+    /// Who it is from.
+    pub from: Mailbox,
+    /// The mail server's name.
+    pub host: String,
+    /// The mail server's port.
+    pub port: u16,
+    /// What to call ourselves; `None` means the host's name.
+    pub hello: Option<String>,
+    /// Whether to refuse to send in clear text.
+    pub require_tls: bool,
+    /// User and password at the mail server.
+    pub credentials: Option<(String, Secret)>,
+    /// A file of certificates that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Whether to tell that alerts are resolved.
+    pub send_resolved: bool,
+}
+
+/// Sends to one set of people.
+pub struct Email {
+    settings: EmailSettings,
+    templates: Environment<'static>,
+}
+
+impl Email {
+    /// E-mail as it is set.
+    ///
+    /// # Errors
+    /// When the message's templates cannot be compiled.
+    pub fn new(settings: EmailSettings) -> Result<Self, NotifyError> {
+        let mut templates = Environment::new();
+        // What ends in `.html` is escaped as HTML, whatever comes in.
+        for (name, text) in [("message.html", HTML), ("message.txt", TEXT)] {
+            templates
+                .add_template(name, text)
+                .map_err(|error| NotifyError::Message(error.to_string()))?;
+        }
+        Ok(Self { settings, templates })
+    }
+
+    /// Whether to tell that alerts are resolved.
+    pub fn sends_resolved(&self) -> bool {
+        self.settings.send_resolved
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// When the mail server does not take it.
+    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+        let message = self.message(notification)?;
+        let transport = self.transport().await?;
+        let destination = format!("smtp://{}:{}", self.settings.host, self.settings.port);
+        match transport.send(message).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.status() {
+                Some(code) if error.is_permanent() => NotifyError::Answer {
+                    destination,
+                    // SMTP's 5xx are refusals for good, as HTTP's 4xx are.
+                    status: 400,
+                    detail: format!(": {code}: {error}"),
+                },
+                _ => NotifyError::Unreachable { destination, reason: error.to_string() },
+            }),
+        }
+    }
+
+    async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, NotifyError> {
+        let settings = &self.settings;
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
+            .port(settings.port)
+            .timeout(Some(TIMEOUT))
+            .tls(self.tls().await?);
+        if let Some(name) = &settings.hello {
+            builder = builder.hello_name(ClientId::Domain(name.clone()));
+        }
+        if let Some((username, password)) = &settings.credentials {
+            let password = password.read().await?;
+            builder = builder.credentials(Credentials::new(username.clone(), password));
+        }
+        Ok(builder.build())
+    }
+
+    async fn tls(&self) -> Result<Tls, NotifyError> {
+        let settings = &self.settings;
+        if !settings.require_tls && settings.port != IMPLICIT_TLS_PORT {
+            return Ok(Tls::None);
+        }
+        let failed = |error: lettre::transport::smtp::Error| {
+            NotifyError::Configuration(format!("TLS: {error}"))
+        };
+        let mut parameters = TlsParameters::builder(settings.host.clone());
+        if let Some(path) = &settings.ca_file {
+            let pem = tokio::fs::read(path).await;
+            let pem = pem.map_err(|source| NotifyError::File { path: path.clone(), source })?;
+            parameters =
+                parameters.add_root_certificate(Certificate::from_pem(&pem).map_err(failed)?);
+        }
+        let parameters = parameters.build_rustls().map_err(failed)?;
+        Ok(if settings.port == IMPLICIT_TLS_PORT {
+            Tls::Wrapper(parameters)
+        } else {
+            Tls::Required(parameters)
+        })
+    }
+
+    fn message(&self, notification: &Notification) -> Result<Message, NotifyError> {
+        let failed = |error: &dyn std::fmt::Display| NotifyError::Message(error.to_string());
+        let domain = self.settings.from.email.domain();
+        let thread = thread(&notification.group_key, domain);
+        let builder = Message::builder()
+            .from(self.settings.from.clone())
+            .subject(one_line(&notification.title(), MAX_SUBJECT))
+            .message_id(Some(format!("<{}@{domain}>", Uuid::new_v4())))
+            .in_reply_to(thread.clone())
+            .references(thread)
+            .header(AutoSubmitted);
+        let builder = self.settings.to.iter().cloned().fold(builder, MessageBuilder::to);
+        let view = Value::from(Serde(view(notification)));
+        let render = |name: &str| {
+            let template = self.templates.get_template(name).map_err(|error| failed(&error))?;
+            template.render(context! { message => view.clone() }).map_err(|error| failed(&error))
+        };
+        builder
+            .multipart(MultiPart::alternative_plain_html(
+                render("message.txt")?,
+                render("message.html")?,
+            ))
+            .map_err(|error| failed(&error))
+    }
+}
+
+/// The name of a group's thread. No message has it: clients join messages that refer to the same.
+fn thread(group_key: &str, domain: &str) -> String {
+    let digest = Sha256::digest(group_key.as_bytes());
+    let name = data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or_default());
+    format!("<group-{name}@{domain}>")
+}
+
+/// Tells other programs not to answer (RFC 3834).
+#[derive(Clone)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+/// What the templates show.
+#[derive(Serialize)]
+struct View {
+    title: String,
+    receiver: String,
+    is_firing: bool,
+    external_url: String,
+    alerts: Vec<AlertView>,
+    hidden: usize,
+}
+
+#[derive(Serialize)]
+struct AlertView {
+    name: String,
+    status: &'static str,
+    is_firing: bool,
+    since: String,
+    until: String,
+    action: String,
+    outcome: String,
+    annotations: Vec<(String, String)>,
+    labels: Vec<(String, String)>,
+    source: String,
+}
+
+fn view(notification: &Notification) -> View {
+    let alerts = notification.alerts.iter().take(MAX_ALERTS);
+    View {
+        title: one_line(&notification.title(), MAX_SUBJECT),
+        receiver: notification.receiver.clone(),
+        is_firing: notification.status() == Status::Firing,
+        external_url: notification.external_url.clone(),
+        alerts: alerts.map(|alert| alert_view(alert, notification.status_of(alert))).collect(),
+        hidden: notification.alerts.len().saturating_sub(MAX_ALERTS),
+    }
+}
+
+fn alert_view(alert: &Alert, status: Status) -> AlertView {
+    let annotation = |name: &str| shortened(alert.annotations.get(name).map_or("", String::as_str));
+    let others =
+        alert.annotations.iter().filter(|(name, _)| ![ACTION, OUTCOME].contains(&name.as_str()));
+    AlertView {
+        name: one_line(alert.name(), MAX_TEXT),
+        status: status.name(),
+        is_firing: status == Status::Firing,
+        since: moment(alert.starts_at_ms),
+        until: alert.ends_at_ms.map(moment).unwrap_or_default(),
+        action: annotation(ACTION),
+        outcome: annotation(OUTCOME),
+        annotations: others.map(|(name, text)| (name.clone(), shortened(text))).collect(),
+        labels: alert
+            .labels
+            .iter()
+            .map(|(name, value)| (name.to_owned(), one_line(value, MAX_TEXT)))
+            .collect(),
+        source: alert.generator_url.clone(),
+    }
+}
+
+fn moment(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .unwrap_or_default()
+}
+
+/// A text without control characters but line ends, and of bounded length.
+fn shortened(text: &str) -> String {
+    clean(text, MAX_TEXT, |character| character != '\n' && character.is_control())
+}
+
+/// A text in one line, of bounded length: nothing in it can begin another header or line.
+fn one_line(text: &str, limit: usize) -> String {
+    clean(text, limit, char::is_control)
+}
+
+fn clean(text: &str, limit: usize, is_unwanted: impl Fn(char) -> bool) -> String {
+    let mut characters = text.chars();
+    let mut output: String = characters
+        .by_ref()
+        .take(limit)
+        .map(|character| if is_unwanted(character) { ' ' } else { character })
+        .collect();
+    if characters.next().is_some() {
+        output.push('…');
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests;
