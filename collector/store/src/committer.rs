@@ -327,7 +327,7 @@ impl Committer {
     }
 
     fn take_back(&mut self, before: &HashMap<StreamKey, u64>, dirty: BTreeSet<StreamKey>) {
-        self.carried = Carried::default();
+        // What the segment carries is counted from what was staged, so the next group needs a new one.
         self.journal.rotate();
         let mut intake = self.core.intake();
         intake.dirty.extend(dirty);

@@ -1,6 +1,6 @@
 //! Reading: finds series by their labels and merges what head and database have of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use upkeep_model::{HostId, Labels, Matcher, SeriesSamples};
@@ -233,7 +233,7 @@ fn read_chunk(
     if is_outside {
         return Ok(());
     }
-    for number in chunk.series().collect::<BTreeSet<_>>() {
+    for number in chunk.series() {
         let Some(run) = series.get(&number).and_then(|place| runs.get_mut(*place)) else {
             continue;
         };

@@ -194,3 +194,56 @@ fn intern(index: &mut Index, home: HostId, series: &[Labels]) -> Vec<SeriesRef> 
     };
     series.iter().map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::{Coverage, Extent};
+    use crate::journal::Journal;
+    use upkeep_codec::Encoder;
+    use upkeep_model::Epoch;
+    use uuid::Uuid;
+
+    const HOST: HostId = HostId(Uuid::nil());
+    const STREAM: StreamKey = StreamKey { host: HOST, epoch: Epoch([0; 16]) };
+
+    /// A journal of one segment: frames and points at 10, 110 and 120 ms.
+    fn journal(folder: &std::path::Path) -> JournalFolder {
+        let journal = JournalFolder::open(folder.join("journal")).unwrap();
+        let mut writer = Journal::new(journal.clone(), u64::MAX, 1);
+        let (_, mut group) = writer.begin().unwrap();
+        let labels = Labels::new([("__name__", "x")]);
+        group.push(&Entry::Series { number: 4, home: HOST, labels: labels.clone() });
+        let series = vec![labels];
+        group.push(&Entry::Describe { stream: STREAM, generation: 0, first_number: 0, series });
+        let mut encoder = Encoder::default();
+        for (sequence, at_ms) in (1..).zip([10, 110, 120]) {
+            let body = encoder.encode(sequence, at_ms, vec![(0, at_ms as f64)]).bytes.into();
+            group.push(&Entry::Frame { stream: STREAM, generation: 0, sequence, body });
+            group.push(&Entry::Points { points: vec![(4, at_ms, 1.0)] });
+        }
+        writer.write(&group.finish()).unwrap();
+        journal
+    }
+
+    fn check(coverage: Coverage, expect: &[i64]) {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, damage) = (journal(folder.path()), DamageLog::default());
+        let mut contents = Contents::default();
+        contents.state.coverage = coverage;
+        let damaged = replay(&journal, &[1], &mut contents, &damage).unwrap();
+        let places: Vec<i64> = contents.head.places().map(|(_, at_ms)| at_ms).collect();
+        assert_eq!(places, expect);
+        assert_eq!(contents.head.streams.get(&STREAM).map(|stream| stream.committed), Some(3));
+        assert!(damaged.is_empty() && damage.findings().is_empty());
+    }
+
+    #[test]
+    fn what_the_database_has_is_passed_over() {
+        let none = Coverage::default();
+        check(none, &[10, 110, 120, 10, 110, 120]);
+        check(none.after(2, Extent::Due, 150, 100), &[110, 120, 110, 120]);
+        check(none.after(1, Extent::Due, 150, 100), &[10, 110, 120, 10, 110, 120]);
+        check(none.after(2, Extent::All, 150, 100), &[]);
+    }
+}

@@ -8,7 +8,7 @@ use crate::StoreError;
 use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
 use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, Failure, SERIES, STREAMS};
-use crate::index::SeriesRef;
+use crate::index::{Series, SeriesRef};
 use crate::seal::{day_of, remove_generation, stream_record};
 use crate::stream::Saved;
 
@@ -89,10 +89,14 @@ impl Core {
         needed.extend(head.points.values().flat_map(|series| series.keys().copied()));
         let homes = index.homes().into_iter().collect();
         let first_day = day_of(cutoff_ms);
-        let is_old = |days: Option<(i32, i32)>| days.is_some_and(|(_, last)| last < first_day);
+        // A series that was only described, and is in no dictionary any more, has no days at all.
+        let is_old = |series: &Series| match series.days {
+            Some((_, last)) => last < first_day,
+            None => series.saved == Some(None),
+        };
         let series: Vec<SeriesRef> = index
             .iter()
-            .filter(|(number, series)| is_old(series.days) && !needed.contains(number))
+            .filter(|(number, series)| is_old(series) && !needed.contains(number))
             .map(|(number, _)| number)
             .collect();
         for &number in &series {

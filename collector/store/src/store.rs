@@ -65,10 +65,21 @@ impl Store {
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let folder = Folder::open(folder)?;
         let damage = DamageLog::default();
-        let Recovered { database, journal, contents, damaged_segments, next_segment } =
-            recover(&folder, &options, &damage)?;
+        let recovered = recover(&folder, &options, &damage)?;
+        let journal = recovered.journal.clone();
+        let writer = Journal::new(journal, options.segment_bytes, recovered.next_segment);
+        Self::start(folder, options, damage, recovered, writer)
+    }
+
+    fn start(
+        folder: Folder,
+        options: Options,
+        damage: DamageLog,
+        recovered: Recovered,
+        writer: Journal,
+    ) -> Result<Self, StoreError> {
+        let Recovered { database, journal, contents, damaged_segments, .. } = recovered;
         let Contents { state, index, intake, head } = contents;
-        let writer = Journal::new(journal.clone(), options.segment_bytes, next_segment);
         let (commands, inbox) = mpsc::sync_channel(COMMANDS_WAITING);
         let (wakes, alarm) = mpsc::sync_channel(1);
         let longest_span_ms = state.longest_span_ms.max(milliseconds(options.span));
@@ -126,6 +137,9 @@ impl Store {
 
     /// Appends, and calls `done` once all of it is durable, or with the first error. `done` runs on
     /// the committer's thread and must be quick. This blocks while the committer's queue is full.
+    ///
+    /// Of several values of one series for one instant the first stays; between two streams, or a
+    /// stream and the collector's own points, it is the one that was sealed first.
     ///
     /// A frame at or below its stream's mark is skipped silently. A frame that is refused leaves
     /// the rest of the group unharmed, except that the frames after it in its own stream are a
@@ -289,4 +303,38 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .name(name.to_owned())
         .spawn(work)
         .map_err(|source| StoreError::io("start a thread for", Path::new(name), source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use upkeep_codec::Encoder;
+    use upkeep_model::Epoch;
+    use uuid::Uuid;
+
+    #[test]
+    fn after_a_failed_sync_nothing_more_is_taken_and_nothing_shown() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, damage) = (Folder::open(place.path()).unwrap(), DamageLog::default());
+        let recovered = recover(&folder, &Options::default(), &damage).unwrap();
+        let writer = Journal::onto(recovered.journal.clone(), "/dev/null");
+        let store = Store::start(folder, Options::default(), damage, recovered, writer).unwrap();
+        let stream = StreamKey { host: HostId(Uuid::nil()), epoch: Epoch([0; 16]) };
+        let body: Bytes = Encoder::default().encode(1, 0, vec![(0, 1.0)]).bytes.into();
+        store.describe(stream, 0, &[Labels::new([("__name__", "x")])]).unwrap();
+        let frame = Append::Frame { stream, sequence: 1, body };
+
+        let error = store.commit(vec![frame.clone()]).unwrap_err();
+        assert!(matches!(error, StoreError::Io { action: "sync", .. }), "{error}");
+        let error = store.commit(vec![frame.clone()]).unwrap_err();
+        assert!(matches!(error, StoreError::Poisoned { .. }), "{error}");
+        assert_eq!(store.committed(stream), 0);
+        assert_eq!(store.select(&[], i64::MIN, i64::MAX).unwrap(), []);
+        drop(store);
+
+        let store = Store::open(place.path(), Options::default()).unwrap();
+        store.describe(stream, 0, &[Labels::new([("__name__", "x")])]).unwrap();
+        store.commit(vec![frame]).unwrap();
+        assert_eq!(store.committed(stream), 1);
+    }
 }

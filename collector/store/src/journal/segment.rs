@@ -136,6 +136,16 @@ struct Current {
     groups: u32,
 }
 
+#[cfg(test)]
+impl Journal {
+    /// A writer whose current segment is some other file, which need not behave like a disk.
+    pub(crate) fn onto(folder: JournalFolder, path: &str) -> Self {
+        let file = OpenOptions::new().append(true).open(path).unwrap();
+        let current = Current { number: 1, path: path.into(), file, seed: 0, length: 0, groups: 0 };
+        Self { folder, segment_bytes: u64::MAX, next: 2, current: Some(current) }
+    }
+}
+
 /// Why a group was not written.
 #[derive(Debug)]
 pub(crate) enum WriteError {
@@ -253,4 +263,58 @@ fn seed(number: u64, salt: u64) -> u32 {
     hasher.update(&number.to_le_bytes());
     hasher.update(&salt.to_le_bytes());
     hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::journal::Entry;
+    use upkeep_model::{Epoch, HostId, StreamKey};
+    use uuid::Uuid;
+
+    fn fill(group: &mut Group, through: u64) {
+        let stream = StreamKey { host: HostId(Uuid::nil()), epoch: Epoch([0; 16]) };
+        group.push(&Entry::Skip { stream, through });
+    }
+
+    #[test]
+    fn a_segment_is_read_by_either_copy_of_its_salt() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = JournalFolder::open(folder.path().join("journal")).unwrap();
+        let mut writer = Journal::new(journal.clone(), 100, 7);
+        for through in 0..4 {
+            let (_, mut group) = writer.begin().unwrap();
+            fill(&mut group, through);
+            writer.write(&group.finish()).unwrap();
+        }
+        assert_eq!(journal.numbers().unwrap(), [7, 8]);
+        let path = journal.path_of(7);
+        let good = fs::read(&path).unwrap();
+        assert_eq!(journal.bytes(), 2 * good.len() as u64);
+        let check = |damaged: &[usize], bodies, damage: &[Range<usize>]| {
+            let mut bytes = good.clone();
+            damaged.iter().for_each(|at| bytes[*at] ^= 1);
+            fs::write(&path, bytes).unwrap();
+            let scan = journal.read(7, false).unwrap().scan;
+            assert_eq!((scan.bodies.len(), scan.damage.as_slice()), (bodies, damage));
+        };
+        check(&[0, 9, 17], 2, &[]);
+        check(&[0, 9, 30], 2, &[]);
+        check(&[17, 30], 0, std::slice::from_ref(&(0..good.len())));
+    }
+
+    #[test]
+    fn what_cannot_be_undone_or_synced_is_uncertain() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = JournalFolder::open(folder.path().join("journal")).unwrap();
+        for device in ["/dev/full", "/dev/null"] {
+            let mut writer = Journal::onto(journal.clone(), device);
+            let (_, mut group) = writer.begin().unwrap();
+            fill(&mut group, 1);
+            let error = writer.write(&group.finish()).unwrap_err();
+            assert!(matches!(error, WriteError::Uncertain(_)), "{device}: {error:?}");
+        }
+    }
 }

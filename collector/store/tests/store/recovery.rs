@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::fixture::{Agent, Model, SPAN_MS, copy, host, labels, open, samples};
+use crate::fixture::{Agent, Model, SPAN_MS, copy, host, labels, open, options, samples};
 use proptest::prelude::*;
 use upkeep_model::{MatchOperator, Matcher, stale_marker};
-use upkeep_store::{Append, Store};
+use upkeep_store::{Append, Options, Store};
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.join("journal")).unwrap();
@@ -103,6 +103,28 @@ fn a_running_span_stays_and_the_far_future_does_not() {
     model.check(&store);
 }
 
+#[test]
+fn a_segment_can_be_read_without_the_ones_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 600, ..options() };
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let store = Store::open(folder.path(), options.clone()).unwrap();
+    for step in 0..9 {
+        agent.commit(&store, &mut model, step, &[("load", step as f64), ("x", 1.0)]);
+    }
+    drop(store);
+    let all = segments(folder.path());
+    assert!(all.len() > 1);
+    all[..all.len() - 1].iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::remove_file(folder.path().join("samples.redb")).unwrap();
+    let store = Store::open(folder.path(), options).unwrap();
+    assert_eq!((store.damage(), store.committed(agent.stream)), (vec![], 9));
+    let got = samples(store.select(&[], i64::MIN, i64::MAX).unwrap());
+    let load = &got[&agent.labels("load")];
+    assert!(load.len() < 9 && load.last_key_value() == Some((&8, &8.0_f64.to_bits())));
+    assert_eq!(got[&agent.labels("x")].len(), load.len());
+}
+
 /// A store with sealed and journaled samples of two hosts, closed.
 fn filled(folder: &Path) -> Model {
     let (mut model, store) = (Model::default(), open(folder));
@@ -196,7 +218,8 @@ fn value() -> impl Strategy<Value = f64> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let time = || prop_oneof![8 => 0..4 * SPAN_MS, 1 => any::<i64>()];
+    // Few instants, so that many values are for the same one, but never of two streams.
+    let time = || prop_oneof![8 => (0..48_i64).prop_map(|n| n * 5_000), 1 => any::<i64>()];
     let row = prop::collection::btree_map(0..NAMES.len(), value(), 1..NAMES.len());
     prop_oneof![
         20 => (0..3_usize, time(), row).prop_map(|(agent, at_ms, row)| {
@@ -229,6 +252,7 @@ proptest! {
             match step {
                 Step::Frame { agent, at_ms, row } => {
                     let row: Vec<_> = row.iter().map(|(name, v)| (NAMES[*name], *v)).collect();
+                    let at_ms = at_ms.saturating_sub(agent as i64);
                     agents[agent].commit(&store, &mut model, at_ms, &row);
                 }
                 Step::Point { series, at_ms, value } => {

@@ -55,6 +55,26 @@ fn old_spans_go_whole_and_series_without_samples_with_them() {
 }
 
 #[test]
+fn a_series_that_pauses_longer_than_the_retention_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let store = open(folder.path());
+    let both = [("load", 1.0), ("rare", 2.0)];
+    agent.commit(&store, &mut Model::default(), 0, &both);
+    agent.commit(&store, &mut Model::default(), 1, &[("load", 1.0)]);
+    store.seal_all(2).unwrap();
+    agent.commit(&store, &mut model, 9 * DAY_MS, &[("load", 1.0)]);
+    store.retain(9 * DAY_MS).unwrap();
+    assert_eq!(store.label_values("__name__", &[], 8 * DAY_MS, 9 * DAY_MS).unwrap(), ["load"]);
+    agent.commit(&store, &mut model, 9 * DAY_MS + 1, &both);
+    model.check(&store);
+    drop(store);
+    let store = open(folder.path());
+    model.check(&store);
+    assert_eq!(store.damage(), []);
+}
+
+#[test]
 fn what_is_not_sealed_yet_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
