@@ -41,7 +41,8 @@ type Days = HashMap<SeriesRef, (i32, i32)>;
 struct Sealed {
     state: State,
     days: Days,
-    series: Vec<SeriesRef>,
+    /// The series written, with the days as they were written.
+    series: Vec<(SeriesRef, Option<(i32, i32)>)>,
     streams: Vec<(StreamKey, Saved)>,
 }
 
@@ -184,37 +185,40 @@ impl Core {
                 head.streams.iter().map(|(key, stream)| (*key, stream.committed)).collect();
             (marks, oldest_generations(&head, coverage))
         };
-        let intake = self.intake();
-        let mut done = Vec::new();
-        for (&key, stream) in &intake.streams {
-            let mark = marks.get(&key).copied().unwrap_or_default();
-            let oldest = oldest.get(&key).copied().unwrap_or(stream.generation);
-            let saved = saved_after(stream, mark, oldest);
-            if saved != stream.saved {
-                write_stream(transaction, key, stream, &saved)?;
-                done.push((key, saved));
-            }
+        let changes: Vec<StreamChange> = {
+            let intake = self.intake();
+            let change = |(key, stream): (&StreamKey, &Stream)| {
+                let mark = marks.get(key).copied().unwrap_or_default();
+                let oldest = oldest.get(key).copied().unwrap_or(stream.generation);
+                StreamChange::of(*key, stream, saved_after(stream, mark, oldest))
+            };
+            intake.streams.iter().filter_map(change).collect()
+        };
+        for change in &changes {
+            change.write(transaction)?;
         }
-        Ok(done)
+        Ok(changes.into_iter().map(|change| (change.stream, change.saved)).collect())
     }
 
     fn write_series(
         &self,
         transaction: &WriteTransaction,
         days: &Days,
-    ) -> Result<Vec<SeriesRef>, Failure> {
+    ) -> Result<Vec<(SeriesRef, Option<(i32, i32)>)>, Failure> {
+        let (written, records): (Vec<_>, Vec<_>) = {
+            let index = self.index();
+            let changed = index.iter().filter_map(|(number, series)| {
+                let days = merged(series.days, days.get(&number).copied());
+                let record = || series_record(number, series.home, days, &index.labels(series));
+                (series.saved != Some(days)).then(|| ((number, days), record()))
+            });
+            changed.unzip()
+        };
         let mut table = transaction.open_table(SERIES)?;
-        let index = self.index();
-        let mut done = Vec::new();
-        for (number, series) in index.iter() {
-            let days = merged(series.days, days.get(&number).copied());
-            if series.saved != Some(days) {
-                let record = series_record(number, series.home, days, &index.labels(series));
-                table.insert(number, record.as_slice())?;
-                done.push(number);
-            }
+        for ((number, _), record) in written.iter().zip(&records) {
+            table.insert(number, record.as_slice())?;
         }
-        Ok(done)
+        Ok(written)
     }
 
     /// Notes in memory what the database has now.
@@ -226,9 +230,8 @@ impl Core {
             }
         }
         let mut index = self.index_mut();
-        for &number in &sealed.series {
-            let before = index.get(number).and_then(|series| series.days);
-            index.mark_saved(number, merged(before, sealed.days.get(&number).copied()));
+        for &(number, days) in &sealed.series {
+            index.mark_saved(number, days);
         }
         for (&number, &days) in &sealed.days {
             index.extend_days(number, days);
@@ -320,33 +323,52 @@ fn saved_after(stream: &Stream, mark: u64, oldest: u32) -> Saved {
     Saved { mark, generation: stream.generation, last_ms: stream.last_ms, keys, numbers }
 }
 
-fn write_stream(
-    transaction: &WriteTransaction,
-    key: StreamKey,
-    stream: &Stream,
-    saved: &Saved,
-) -> Result<(), Failure> {
-    let keys = saved.keys.iter().filter_map(|sequence| {
-        let key = stream.keys.get(sequence)?;
-        Some((*sequence, key.body.clone()))
-    });
-    let record = stream_record(key, saved, keys.collect());
-    let bytes = stream_bytes(key);
-    transaction.open_table(STREAMS)?.insert(&bytes, record.as_slice())?;
+/// What the database is to learn of a stream.
+#[derive(Debug)]
+struct StreamChange {
+    stream: StreamKey,
+    saved: Saved,
+    record: Vec<u8>,
+    /// Generations that nothing needs any more.
+    gone: Vec<u32>,
+    /// The part of the dictionary that the database does not have.
+    fresh: (DictionaryKey, Vec<SeriesRef>),
+}
 
-    let mut table = transaction.open_table(DICTIONARIES)?;
-    let gone = stream.saved.numbers.keys().filter(|one| !saved.numbers.contains_key(one));
-    for &generation in gone {
-        remove_generation(&mut table, key, generation)?;
+impl StreamChange {
+    fn of(key: StreamKey, stream: &Stream, saved: Saved) -> Option<Self> {
+        if saved == stream.saved {
+            return None;
+        }
+        let keys = saved.keys.iter().filter_map(|sequence| {
+            let key = stream.keys.get(sequence)?;
+            Some((*sequence, key.body.clone()))
+        });
+        let record = stream_record(key, &saved, keys.collect());
+        let before = &stream.saved.numbers;
+        let is_gone = |generation: &&u32| !saved.numbers.contains_key(generation);
+        let gone = before.keys().filter(is_gone).copied().collect();
+        let generation = stream.generation;
+        let first_number = before.get(&generation).copied().unwrap_or_default();
+        let fresh = stream.dictionary().get(first_number as usize..).unwrap_or_default();
+        let part = DictionaryKey { stream: key, generation, first_number };
+        Some(Self { stream: key, saved, record, gone, fresh: (part, fresh.to_vec()) })
     }
-    let first_number = stream.saved.numbers.get(&stream.generation).copied().unwrap_or_default();
-    let fresh = stream.dictionary().get(first_number as usize..).unwrap_or_default();
-    if !fresh.is_empty() {
-        let part = DictionaryKey { stream: key, generation: stream.generation, first_number };
-        let bytes = part.to_bytes();
-        table.insert(&bytes, dictionary_record(&bytes, fresh).as_slice())?;
+
+    fn write(&self, transaction: &WriteTransaction) -> Result<(), Failure> {
+        let key = stream_bytes(self.stream);
+        transaction.open_table(STREAMS)?.insert(&key, self.record.as_slice())?;
+        let mut table = transaction.open_table(DICTIONARIES)?;
+        for &generation in &self.gone {
+            remove_generation(&mut table, self.stream, generation)?;
+        }
+        let (part, fresh) = &self.fresh;
+        if !fresh.is_empty() {
+            let key = part.to_bytes();
+            table.insert(&key, dictionary_record(&key, fresh).as_slice())?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A stream's row with these key frames.

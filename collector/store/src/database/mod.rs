@@ -143,26 +143,16 @@ impl Database {
         Ok(Snapshot { chunks, database: self, _open: open })
     }
 
-    /// Closes the file.
-    pub(crate) fn close(&self) {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let taken = open.take();
-        // Closing writes to the file, so damage can surface here as well.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(taken)));
-    }
-
     /// The open database, opened anew if it failed.
     fn ready(
         &self,
         action: &'static str,
     ) -> Result<RwLockReadGuard<'_, Option<redb::Database>>, StoreError> {
         if self.has_failed.swap(false, Ordering::AcqRel) {
-            self.close();
             let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            match open(&self.folder, self.cache_bytes) {
-                Ok(database) => *slot = Some(database),
-                Err(failure) => return Err(self.told(failure, action)),
-            }
+            close(slot.take());
+            let opened = open(&self.folder, self.cache_bytes);
+            *slot = Some(opened.map_err(|failure| self.told(failure, action))?);
         }
         Ok(self.open.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -175,7 +165,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        self.close();
+        close(self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -218,6 +208,14 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
         })?;
         Ok(database)
     })
+}
+
+/// Closing writes to the file, so damage can surface here as well; it is told at the next opening.
+fn close(database: Option<redb::Database>) {
+    let _ = guarded(|| {
+        drop(database);
+        Ok(())
+    });
 }
 
 fn transact<T>(

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tempfile::TempDir;
 use upkeep_codec::{Encoder, KeyFrame, decode};
 use upkeep_model::{Epoch, HostId, Labels, Matcher, SeriesSamples, StreamKey};
 use upkeep_store::{Append, Options, Store};
@@ -22,6 +23,12 @@ pub(crate) fn options() -> Options {
         cache_bytes: 1024 * 1024,
         ..Options::default()
     }
+}
+
+/// A folder that is gone when dropped; in memory where there is a file system for that, since
+/// these tests sync thousands of times and none of them cuts the power.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub(crate) fn open(folder: &Path) -> Store {

@@ -2,14 +2,14 @@
 
 use std::sync::mpsc;
 
-use crate::fixture::{Agent, Model, host, labels, open, samples};
+use crate::fixture::{Agent, Model, folder, host, labels, open, samples};
 use upkeep_codec::Encoder;
 use upkeep_model::{MatchOperator, Matcher, stale_marker};
 use upkeep_store::{Append, StoreError};
 
 #[test]
 fn frames_and_points_are_found_at_once_and_after_reopening() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     for step in 0..5 {
@@ -34,7 +34,7 @@ fn frames_and_points_are_found_at_once_and_after_reopening() {
 
 #[test]
 fn repeats_are_skipped_and_holes_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     let frames: Vec<Append> = (0..4)
@@ -53,7 +53,7 @@ fn repeats_are_skipped_and_holes_refused() {
 
 #[test]
 fn a_bad_frame_harms_no_other_stream_and_can_be_skipped() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut lost) = (Model::default(), Model::default());
     let (mut good, mut bad) = (Agent::new(1, 1), Agent::new(2, 1));
     let store = open(folder.path());
@@ -89,7 +89,7 @@ fn a_bad_frame_harms_no_other_stream_and_can_be_skipped() {
 
 #[test]
 fn frames_need_descriptions_and_key_frames() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = open(folder.path());
     let stream = Agent::new(1, 1).stream;
     let mut encoder = Encoder::default();
@@ -126,7 +126,7 @@ fn frames_need_descriptions_and_key_frames() {
 
 #[test]
 fn a_renamed_host_keeps_its_past_under_the_old_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     let row = [("load", 1.0), ("temperature", 20.5)];
@@ -155,7 +155,7 @@ const SPAN_END: i64 = crate::fixture::SPAN_MS;
 
 #[test]
 fn epochs_and_homes_of_one_label_set_become_one_series() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut model = Model::default();
     let store = open(folder.path());
     let (mut first, mut second) = (Agent::new(1, 1), Agent::new(1, 2));
@@ -176,7 +176,7 @@ fn epochs_and_homes_of_one_label_set_become_one_series() {
 
 #[test]
 fn submissions_are_told_in_order_and_the_last_ones_that_it_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     let (sender, told) = mpsc::channel();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::fixture::{Agent, Model, SPAN_MS, copy, host, labels, open, options, samples};
+use crate::fixture::{Agent, Model, SPAN_MS, copy, folder, host, labels, open, options, samples};
 use proptest::prelude::*;
 use upkeep_model::{MatchOperator, Matcher, stale_marker};
 use upkeep_store::{Append, Options, Store};
@@ -17,7 +17,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_journal_cut_anywhere_opens_with_whole_groups() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = open(folder.path());
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let mut states = Vec::new();
@@ -32,7 +32,7 @@ fn a_journal_cut_anywhere_opens_with_whole_groups() {
     let segment = fs::read(&segments(folder.path())[0]).unwrap();
     assert_eq!(segment.len() as u64, end);
     for length in begin..end {
-        let torn = tempfile::tempdir().unwrap();
+        let torn = crate::fixture::folder();
         copy(folder.path(), torn.path());
         fs::write(&segments(torn.path())[0], &segment[..length as usize]).unwrap();
         let store = open(torn.path());
@@ -45,7 +45,7 @@ fn a_journal_cut_anywhere_opens_with_whole_groups() {
 
 #[test]
 fn a_copy_taken_at_any_moment_has_all_that_was_confirmed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = open(folder.path());
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     for step in 0..40_i64 {
@@ -55,7 +55,7 @@ fn a_copy_taken_at_any_moment_has_all_that_was_confirmed() {
             store.seal(at_ms).unwrap();
         }
         if step % 4 == 3 {
-            let killed = tempfile::tempdir().unwrap();
+            let killed = crate::fixture::folder();
             copy(folder.path(), killed.path());
             let copied = open(killed.path());
             model.check(&copied);
@@ -67,7 +67,7 @@ fn a_copy_taken_at_any_moment_has_all_that_was_confirmed() {
 
 #[test]
 fn sealed_segments_go_and_later_frames_still_find_their_keys() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let mut store = open(folder.path());
     for round in 0..4 {
@@ -86,7 +86,7 @@ fn sealed_segments_go_and_later_frames_still_find_their_keys() {
 
 #[test]
 fn a_running_span_stays_and_the_far_future_does_not() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     for at_ms in [10, SPAN_MS + 1, SPAN_MS + 2, 50 * SPAN_MS] {
@@ -105,7 +105,7 @@ fn a_running_span_stays_and_the_far_future_does_not() {
 
 #[test]
 fn a_segment_can_be_read_without_the_ones_before_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let options = Options { segment_bytes: 600, ..options() };
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = Store::open(folder.path(), options.clone()).unwrap();
@@ -167,7 +167,7 @@ fn check_subset(store: &Store, model: &Model) {
 
 #[test]
 fn flipped_bits_never_become_wrong_values() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let model = filled(folder.path());
     let files = [segments(folder.path()).remove(0), folder.path().join("samples.redb")];
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -178,7 +178,7 @@ fn flipped_bits_never_become_wrong_values() {
         random as usize % below
     };
     for round in 0..300 {
-        let damaged = tempfile::tempdir().unwrap();
+        let damaged = crate::fixture::folder();
         copy(folder.path(), damaged.path());
         let target = damaged.path().join(files[round % 2].strip_prefix(folder.path()).unwrap());
         let mut bytes = fs::read(&target).unwrap();
@@ -242,7 +242,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120),
         stretch in (0..4 * SPAN_MS, 0..4 * SPAN_MS),
     ) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let mut killed = None;
         let mut place = folder.path().to_owned();
         let mut model = Model::default();
@@ -268,7 +268,7 @@ proptest! {
                     store = open(&place);
                 }
                 Step::Kill => {
-                    let copied = tempfile::tempdir().unwrap();
+                    let copied = crate::fixture::folder();
                     copy(&place, copied.path());
                     store = open(copied.path());
                     place = copied.path().to_owned();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fixture::{Agent, Model, SPAN_MS, host, labels, options};
+use crate::fixture::{Agent, Model, SPAN_MS, folder, host, labels, options};
 use upkeep_store::{Append, Options, Store};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -14,7 +14,7 @@ fn open(folder: &std::path::Path) -> Store {
 
 #[test]
 fn old_spans_go_whole_and_series_without_samples_with_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut kept) = (Model::default(), Model::default());
     let (mut silent, mut alive) = (Agent::new(1, 1), Agent::new(2, 1));
     let store = open(folder.path());
@@ -56,7 +56,7 @@ fn old_spans_go_whole_and_series_without_samples_with_them() {
 
 #[test]
 fn a_series_that_pauses_longer_than_the_retention_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     let both = [("load", 1.0), ("rare", 2.0)];
@@ -76,7 +76,7 @@ fn a_series_that_pauses_longer_than_the_retention_comes_back() {
 
 #[test]
 fn what_is_not_sealed_yet_stays() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = open(folder.path());
     agent.commit(&store, &mut model, 0, &[("load", 1.0)]);
