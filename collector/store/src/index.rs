@@ -15,6 +15,9 @@ pub(crate) type SeriesRef = u32;
 /// Stands for a series that is not known; it is never given out.
 pub(crate) const UNKNOWN: SeriesRef = SeriesRef::MAX;
 
+/// The days (since 1970) of the first and last sealed sample, if there is any.
+pub(crate) type SealedDays = Option<(i32, i32)>;
+
 /// Names and values as symbols, in the order of the names.
 pub(crate) type SymbolLabels = Arc<[(Symbol, Symbol)]>;
 
@@ -34,10 +37,9 @@ pub(crate) struct Index {
 pub(crate) struct Series {
     pub(crate) home: HostId,
     pub(crate) labels: SymbolLabels,
-    /// The days (since 1970) of its first and last sealed sample.
-    pub(crate) days: Option<(i32, i32)>,
+    pub(crate) days: SealedDays,
     /// What the database holds of `days`; `None` if it does not have the series.
-    pub(crate) saved: Option<Option<(i32, i32)>>,
+    pub(crate) saved: Option<SealedDays>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +86,7 @@ impl Index {
         number: SeriesRef,
         home: HostId,
         labels: &Labels,
-        days: Option<(i32, i32)>,
+        days: SealedDays,
     ) {
         let pairs = labels
             .iter()
@@ -154,7 +156,7 @@ impl Index {
     }
 
     /// Notes that the database holds the series as it was read with these days.
-    pub(crate) fn mark_saved(&mut self, number: SeriesRef, days: Option<(i32, i32)>) {
+    pub(crate) fn mark_saved(&mut self, number: SeriesRef, days: SealedDays) {
         if let Some(series) = self.series.get_mut(&number) {
             series.saved = Some(days);
         }

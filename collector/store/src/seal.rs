@@ -19,7 +19,7 @@ use crate::database::{
     State, StreamRecord, dictionary_record, series_record,
 };
 use crate::head::{Head, Point, Row};
-use crate::index::SeriesRef;
+use crate::index::{SealedDays, SeriesRef};
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -42,7 +42,7 @@ struct Sealed {
     state: State,
     days: Days,
     /// The series written, with the days as they were written.
-    series: Vec<(SeriesRef, Option<(i32, i32)>)>,
+    series: Vec<(SeriesRef, SealedDays)>,
     streams: Vec<(StreamKey, Saved)>,
 }
 
@@ -204,7 +204,7 @@ impl Core {
         &self,
         transaction: &WriteTransaction,
         days: &Days,
-    ) -> Result<Vec<(SeriesRef, Option<(i32, i32)>)>, Failure> {
+    ) -> Result<Vec<(SeriesRef, SealedDays)>, Failure> {
         let (written, records): (Vec<_>, Vec<_>) = {
             let index = self.index();
             let changed = index.iter().filter_map(|(number, series)| {
@@ -256,7 +256,7 @@ impl Core {
     }
 }
 
-fn merged(one: Option<(i32, i32)>, other: Option<(i32, i32)>) -> Option<(i32, i32)> {
+fn merged(one: SealedDays, other: SealedDays) -> SealedDays {
     match (one, other) {
         (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
         (one, other) => one.or(other),

@@ -7,7 +7,7 @@ use crate::binary::{
     with_checksum,
 };
 use crate::coverage::Coverage;
-use crate::index::SeriesRef;
+use crate::index::{SealedDays, SeriesRef};
 
 const VERSION: u64 = 1;
 
@@ -154,7 +154,7 @@ impl StreamRecord {
 pub(crate) fn series_record(
     number: SeriesRef,
     home: HostId,
-    days: Option<(i32, i32)>,
+    days: SealedDays,
     labels: &Labels,
 ) -> Vec<u8> {
     let mut out = home.0.as_bytes().to_vec();
@@ -167,11 +167,10 @@ pub(crate) fn series_record(
 }
 
 /// Home, days and labels of a series' row.
-#[expect(clippy::type_complexity, reason = "three values that are taken apart at once")]
 pub(crate) fn series_from(
     number: SeriesRef,
     bytes: &[u8],
-) -> Result<(HostId, Option<(i32, i32)>, Labels), Malformed> {
+) -> Result<(HostId, SealedDays, Labels), Malformed> {
     let mut reader = Reader(checked(&number.to_be_bytes(), bytes)?);
     let (home, is_sealed) = (reader.host()?, reader.byte()? != 0);
     let mut day = || i32::try_from(reader.signed()?).map_err(|_| Malformed::Overlong);
