@@ -125,19 +125,24 @@ unpack_base() {
         mkdir "$tree"
         tar -C "$tree" --numeric-owner -xf "$archive"
         echo lab >"$tree/etc/hostname"
+        echo 127.0.0.1 localhost lab >"$tree/etc/hosts"
     done
 }
 
 # --- a machine in a folder -----------------------------------------------------------------------------------------------------
 
 inside() {
-    timeout 60 nsenter --target "$leader" --all --root --wd=/ \
+    timeout "${patience:-60}" nsenter --target "$leader" --all --root --wd=/ \
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root "$@"
 }
 
 booted() { [ "$boots" = yes ]; }
 
-has_leader() { leader=$(pgrep --parent "$container"); }
+# The first process of the container. On its way there is a child that is not in it yet, and soon gone.
+has_leader() {
+    leader=$(pgrep --parent "$container" | tail -n 1)
+    [ -n "$leader" ] && [ "$(readlink "/proc/$leader/ns/pid")" != "$(readlink /proc/self/ns/pid)" ]
+}
 
 system_is_up() {
     case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac
@@ -165,10 +170,15 @@ hold() {
     until_true 10 inside ip link show up dev lo >/dev/null
 }
 
+why_not_booted() {
+    tail -n 1 "$work/console.log"
+    [ -z "$leader" ] || inside sh -c 'systemctl is-system-running; systemctl list-jobs --no-legend' 2>&1 | xargs || true
+}
+
 start_machine() {
     boots=yes
     boot && return
-    skip 'systemd in a container' "it does not boot here: $(tail -n 1 "$work/console.log")"
+    skip 'systemd in a container' "it does not boot here: $(why_not_booted)"
     [ -z "$leader" ] || kill -KILL "$leader" 2>/dev/null || true
     kill -KILL "$container" 2>/dev/null || true
     wait "$container" 2>/dev/null || true
@@ -180,7 +190,7 @@ start_service() {
     if booted; then
         inside systemctl start "$1"
     else
-        inside runuser -u "$1" -- "/usr/bin/$1" "$2" >"$work/$1.service.log" 2>&1 &
+        patience=1000 inside sh -c "umask 077 && exec runuser -u $1 -- /usr/bin/$1 $2" >"$work/$1.service.log" 2>&1 &
     fi
 }
 
@@ -320,11 +330,11 @@ start_agent() {
 
 patches() { ask /api/v1/hosts/lab/patches | jq "$@"; }
 
-patches_are_known() { patches --exit-status '.data.status == "known"' >/dev/null 2>&1; }
+patches_are_known() { patches --exit-status '.data.summary.status == "known"' >/dev/null 2>&1; }
 
 probes_deliver() {
     local size
-    until_true 30 patches_are_known
+    until_true 30 patches_are_known || { patches . && return 1; }
     equal "$(patches --raw-output '.data.updates[] | "\(.package) \(.installed) \(.offered) \(.security)"' | sort | xargs)" \
         'upkeep-lab-fix 1.0 2.0 true upkeep-lab-plain 1.0 2.0 false'
     until_true 30 has_value 'sum(apt_upgrades_pending{instance="lab"})' 2
@@ -333,6 +343,22 @@ probes_deliver() {
     equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/"}')" 0
     equal "$(value_of 'count(node_scrape_collector_success{instance="lab"} == 0)')" ''
 }
+
+# The names and labels of all series that the agent sees, once inside its sandbox and once as root.
+sandbox_hides_nothing() {
+    sed -e '/^Condition/d' -e '/^Restart/d' -e 's/^Type=.*/Type=oneshot/' \
+        -e 's#^ExecStart=.*#StandardOutput=file:/srv/inside\nExecStart=/usr/bin/upkeep-agent metrics#' \
+        packaging/systemd/upkeep-agent.service >"$deb_tree/run-once.service"
+    inside systemctl link --runtime --quiet /run-once.service
+    inside systemctl start run-once.service
+    inside upkeep-agent metrics >"$deb_tree/srv/outside"
+    diff <(names_of "$deb_tree/srv/outside") <(names_of "$deb_tree/srv/inside")
+    test "$(names_of "$deb_tree/srv/inside" | wc -l)" -gt 100
+    inside systemctl disable --runtime --quiet run-once.service
+    rm "$deb_tree/run-once.service" "$deb_tree/srv/inside" "$deb_tree/srv/outside"
+}
+
+names_of() { grep -v '^#' "$1" | sed 's/ [^ ]*$//' | sort; }
 
 sandbox_holds() {
     local name process
@@ -438,7 +464,10 @@ step 'collector is initialised, serves, and knows nobody' start_collector
 step 'agent is enrolled with a token from a file' enroll_agent
 step 'agent runs and is seen' start_agent
 step 'filesystems and pending updates come out of the sandbox' probes_deliver
-if booted; then step 'sandbox holds' sandbox_holds; fi
+if booted; then
+    step 'sandbox holds' sandbox_holds
+    step 'sandbox hides nothing from the probes' sandbox_hides_nothing
+fi
 step 'changed configuration and running services survive an upgrade' configuration_survives_upgrade
 step 'state and configuration survive removal' remove_debs
 step 'purge leaves nothing over' purge_debs
