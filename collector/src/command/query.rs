@@ -57,7 +57,7 @@ pub struct Arguments {
 #[derive(Debug, Error)]
 pub enum QueryCommandError {
     /// The settings of the collector on this machine cannot be used.
-    #[error(transparent)]
+    #[error("{0}\nto ask a collector elsewhere, give both --url and --ca-file")]
     Settings(#[from] ConfigError),
     /// The authority of the collector on this machine cannot be used.
     #[error(transparent)]
