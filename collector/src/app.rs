@@ -20,14 +20,17 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 use upkeep_store::{Options, Store};
 
+use crate::alert::{self, Dispatcher};
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness};
 use crate::ingest;
-use crate::query::{self, Engine};
-use crate::rule::Board;
+use crate::notify::Alert;
+use crate::query::{self, Engine, StoreSource};
+use crate::rule::schedule::ALERT_QUEUE;
+use crate::rule::{self, Board};
 use crate::state::{self, State};
 
 use stage::Stages;
@@ -105,10 +108,14 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let readiness = Arc::new(Readiness::default());
     readiness.hold("start", "the parts of the collector are being started");
     let (failure, mut failures) = mpsc::channel(1);
+    let board = Arc::new(Board::default());
     start_fleet(&mut stages, &parts);
     start_upkeep(&mut stages, &parts);
+    let url = external_url(config, &parts, http_address)?;
+    let alerts = start_alerts(&mut stages, &parts, config, &url)?;
+    start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
     start_ingest(&mut stages, &parts, config, grpc, failure)?;
-    start_http(&mut stages, &parts, config, http, Arc::clone(&readiness))?;
+    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness))?;
     readiness.release("start");
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
@@ -166,6 +173,77 @@ fn look_after(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
+/// Starts telling people, and gives the queue that rules put their alerts into.
+fn start_alerts(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    external_url: &str,
+) -> Result<mpsc::Sender<Vec<Alert>>> {
+    let (queue, mut alerts) = mpsc::channel(ALERT_QUEUE);
+    let Some(routing) = config.alerts.routing_file() else {
+        tracing::warn!("there is no routing file: alerts are shown, and nobody is told");
+        stages.start("the alerts without routing", |stop| async move {
+            while stop.run_until_cancelled(alerts.recv()).await.flatten().is_some() {}
+            stop.cancelled().await;
+            Ok(())
+        });
+        return Ok(queue);
+    };
+    let settings = alert::Settings {
+        routing,
+        external_url: external_url.to_owned(),
+        allow_networks: config.alerts.allow_networks.clone(),
+    };
+    let routing = alert::load(&settings)?;
+    let (state, clock) = (parts.state.clone(), parts.clock.clone());
+    let dispatcher = Dispatcher::new(routing, external_url, state, clock)?;
+    stages.start("the telling of alerts", |stop| async move {
+        dispatcher.run(alerts, stop).await;
+        Ok(())
+    });
+    Ok(queue)
+}
+
+fn start_rules(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    external_url: String,
+    alerts: mpsc::Sender<Vec<Alert>>,
+    board: Arc<Board>,
+) -> Result<()> {
+    let files = config.rules.folder_if_any();
+    if files.is_empty() {
+        tracing::warn!("{} does not exist: no rules", config.rules.folder.display());
+    }
+    let groups = rule::load(&files)?;
+    let interval = config.rules.interval.0;
+    let settings = rule::Settings { files, interval, external_url, ..rule::Settings::default() };
+    let Parts { clock, state, store, .. } = parts.clone();
+    let source = Arc::new(StoreSource::new(Arc::clone(&store)));
+    let parts = rule::schedule::Parts { source, recorder: store, state, clock, alerts, board };
+    stages.start("the rules", |stop| async move {
+        rule::schedule::run(groups, &settings, parts, stop.clone()).await?;
+        // Without any rule there is nothing to evaluate, which is no reason to end.
+        stop.cancelled().await;
+        Ok(())
+    });
+    Ok(())
+}
+
+/// What links in notifications begin with.
+fn external_url(config: &Config, parts: &Parts, http: SocketAddr) -> Result<String> {
+    if let Some(url) = &config.alerts.external_url {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    let scheme = if config.http.tls { "https" } else { "http" };
+    let names = parts.authority.server_names()?;
+    let name = names.first().map_or("localhost", String::as_str);
+    let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    Ok(format!("{scheme}://{name}:{}", http.port()))
+}
+
 fn start_ingest(
     stages: &mut Stages,
     parts: &Parts,
@@ -188,6 +266,7 @@ fn start_http(
     parts: &Parts,
     config: &Config,
     listener: TcpListener,
+    rules: Arc<Board>,
     readiness: Arc<Readiness>,
 ) -> Result<()> {
     let tls = if config.http.tls {
@@ -202,7 +281,7 @@ fn start_http(
         state: parts.state.clone(),
         fleet: Arc::clone(&parts.fleet),
         engine: Engine::new(Arc::clone(&parts.store), query::Settings::default()),
-        rules: Arc::new(Board::default()),
+        rules,
         readiness,
         registry: Arc::new(registry),
         meters,

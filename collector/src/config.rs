@@ -9,6 +9,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
+/// The routing file that is used where the settings name none.
+pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
+
+/// The folder of rule files that is used where the settings name none.
+pub const DEFAULT_RULES: &str = "/etc/upkeep/rules.d";
+
 /// Every setting; each has a default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -105,32 +111,35 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            folder: PathBuf::from("/etc/upkeep/rules.d"),
-            interval: Span(Duration::from_secs(15)),
-        }
+        Self { folder: PathBuf::from(DEFAULT_RULES), interval: Span(Duration::from_secs(15)) }
+    }
+}
+
+impl Rules {
+    /// The folder, unless it is the one that may be missing and is.
+    pub fn folder_if_any(&self) -> Vec<PathBuf> {
+        let missing = self.folder == Path::new(DEFAULT_RULES) && !self.folder.exists();
+        if missing { Vec::new() } else { vec![self.folder.clone()] }
     }
 }
 
 /// Where alerts go.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Alerts {
-    /// The routing file.
-    pub routing: PathBuf,
+    /// The routing file; unset: [`DEFAULT_ROUTING`] where it exists.
+    pub routing: Option<PathBuf>,
     /// Networks that webhooks may reach although they are private or this very machine.
     pub allow_networks: Vec<IpNet>,
     /// What links in notifications begin with; unset: the collector's first name and HTTP port.
     pub external_url: Option<String>,
 }
 
-impl Default for Alerts {
-    fn default() -> Self {
-        Self {
-            routing: PathBuf::from("/etc/upkeep/routing.yml"),
-            allow_networks: Vec::new(),
-            external_url: None,
-        }
+impl Alerts {
+    /// The routing file, if there is to be one.
+    pub fn routing_file(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(DEFAULT_ROUTING)).filter(|path| path.exists());
+        self.routing.clone().or_else(default)
     }
 }
 

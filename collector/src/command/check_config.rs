@@ -16,6 +16,9 @@ pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
     writeln!(out, "  HTTP API at       {scheme}://{}", config.http.listen)?;
     writeln!(out, "  samples kept for  {} days", config.storage.retention_days)?;
     writeln!(out, "  rules from        {}", config.rules.folder.display())?;
-    writeln!(out, "  alerts routed by  {}", config.alerts.routing.display())?;
+    match config.alerts.routing_file() {
+        Some(file) => writeln!(out, "  alerts routed by  {}", file.display())?,
+        None => writeln!(out, "  alerts routed by  nothing: nobody is told")?,
+    }
     Ok(())
 }

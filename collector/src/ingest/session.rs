@@ -401,6 +401,7 @@ impl Opened {
     /// What the host hears when something cannot be committed: it keeps what it has and comes
     /// again. A store that takes nothing more is the server's end, not only this stream's.
     fn failed(&self, error: &CommitError) -> Status {
+        tracing::warn!(host = %self.stream.host, %error, "nothing is taken from the host");
         let CommitError::Store(store) = error else {
             return Status::unavailable(error.to_string());
         };

@@ -144,7 +144,7 @@ impl Engine {
         };
         let place = self.place(timeout).await?;
         self.blocking(place, move |store| {
-            let source = StoreSource::new(store);
+            let source = StoreSource::new(Arc::clone(store));
             match instants {
                 Instants::At(at_ms) => query.instant(&source, at_ms, &limits),
                 Instants::Range { start_ms, end_ms, step_ms } => {
@@ -233,7 +233,7 @@ impl Engine {
     async fn blocking<T: Send + 'static>(
         &self,
         place: OwnedSemaphorePermit,
-        work: impl FnOnce(&Store) -> Result<T, QueryError> + Send + 'static,
+        work: impl FnOnce(&Arc<Store>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let store = Arc::clone(&self.store);
         let running = task::spawn_blocking(move || {

@@ -1,22 +1,24 @@
 //! The store as PromQL sees it.
 
+use std::sync::Arc;
+
 use upkeep_model::SeriesSamples;
 use upkeep_promql::{Selection, Source, SourceError};
 use upkeep_store::Store;
 
-/// Lends a store to an evaluation.
-pub struct StoreSource<'a> {
-    store: &'a Store,
+/// A store for evaluations, held by a shared reference.
+pub struct StoreSource {
+    store: Arc<Store>,
 }
 
-impl<'a> StoreSource<'a> {
+impl StoreSource {
     /// A source that reads from the store.
-    pub fn new(store: &'a Store) -> Self {
+    pub fn new(store: Arc<Store>) -> Self {
         Self { store }
     }
 }
 
-impl Source for StoreSource<'_> {
+impl Source for StoreSource {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
         self.store
             .select(&selection.matchers, selection.after_ms, selection.through_ms)
