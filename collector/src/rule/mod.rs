@@ -11,6 +11,8 @@ mod group;
 mod memory;
 mod record;
 pub mod schedule;
+#[cfg(test)]
+mod shipped;
 mod snapshot;
 pub mod template;
 

@@ -232,3 +232,22 @@ fn alertmanagers_files_load_with_warnings() {
     }
     assert!(count >= 4, "{count} files");
 }
+
+#[test]
+fn the_shipped_file_loads_as_it_is_and_with_its_examples() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/routing.yml");
+    let routing = read(&file, &[]).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(routing.warnings.is_empty() && routing.receivers[0].channels.is_empty());
+    let text = fs::read_to_string(&file).unwrap();
+    let examples: Vec<_> = text
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => {
+                line.replacen('#', "", 1)
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    let routing = read_text(&examples.join("\n")).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(routing.receivers[0].channels.len(), 2);
+}
