@@ -132,7 +132,7 @@ unpack_base() {
 # --- a machine in a folder -----------------------------------------------------------------------------------------------------
 
 inside() {
-    timeout "${patience:-60}" nsenter --target "$leader" --all --root --wd=/ \
+    timeout "${patience:-60}" nsenter --target "$leader" --all --root --wd \
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root "$@"
 }
 
@@ -160,18 +160,20 @@ boot() {
     until_true 60 system_is_up >/dev/null
 }
 
-# Without systemd: the same folder with processes, mounts and a loopback device of its own.
+# Without systemd: the same folder as root of a few processes with mounts and a loopback device of their own.
 hold() {
-    unshare --mount --pid --net --uts --ipc --fork --kill-child sh -c \
-        "mount -t proc proc '$deb_tree/proc' && hostname lab && exec chroot '$deb_tree' sh -c 'ip link set lo up; sleep 100000'" \
-        2>"$work/console.log" &
+    # shellcheck disable=SC2016 # Expanded by the inner shell.
+    unshare --mount --pid --net --uts --ipc --fork --kill-child sh -c '
+        mount --bind "$1" "$1" && cd "$1" && pivot_root . mnt && cd / && hostname lab &&
+        mount -t proc proc /proc && umount --lazy /mnt && ip link set lo up && exec sleep 100000
+    ' sh "$deb_tree" 2>"$work/console.log" &
     container=$!
     until_true 10 has_leader >/dev/null
     until_true 10 inside ip link show up dev lo >/dev/null
 }
 
 why_not_booted() {
-    tail -n 1 "$work/console.log"
+    tail -n 1 "$work/console.log" 2>/dev/null || true
     [ -z "$leader" ] || inside sh -c 'systemctl is-system-running; systemctl list-jobs --no-legend' 2>&1 | xargs || true
 }
 
@@ -193,6 +195,10 @@ start_service() {
         patience=1000 inside sh -c "umask 077 && exec runuser -u $1 -- /usr/bin/$1 $2" >"$work/$1.service.log" 2>&1 &
     fi
 }
+
+services_of_machine() { pgrep --ns "$leader" --nslist pid --full '^/usr/bin/upkeep-'; }
+
+no_service_runs() { [ -z "$(services_of_machine)" ]; }
 
 # --- packages pending in the machine ---------------------------------------------------------------------------------------------
 
@@ -388,10 +394,12 @@ configuration_survives_upgrade() {
 }
 
 remove_debs() {
+    # Nobody but systemd would end them.
+    # shellcheck disable=SC2046 # One word a process.
+    booted || kill $(services_of_machine)
     inside dpkg --remove upkeep-agent upkeep-collector
-    if booted; then
-        equal "$(inside systemctl list-units --no-legend --plain --state=active,failed 'upkeep-*')" ''
-    fi
+    until_true 20 no_service_runs
+    if booted; then equal "$(inside systemctl list-units --no-legend --plain --state=failed 'upkeep-*')" ''; fi
     test ! -e "$deb_tree/usr/bin/upkeep-agent"
     test -e "$deb_tree/var/lib/upkeep-agent/identity.json"
     test -e "$deb_tree/var/lib/upkeep-collector/ca/root.pem"
