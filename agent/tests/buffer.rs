@@ -340,6 +340,63 @@ fn damage_begins_a_new_epoch_with_a_gap() {
     check("conf torn", &|folder| truncate(&folder.join("records.1/conf"), 20), Expect::Lost);
 }
 
+/// A small file system of its own that goes when this is dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(folder.path());
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_confirmed() {
+    let Some(disk) = SmallDisk::mount("6m") else {
+        eprintln!("SKIPPED: only root can mount the small disk that this test fills");
+        return;
+    };
+    let folder = disk.0.path().join("buffer");
+    let ballast = disk.0.path().join("ballast");
+    let mut buffer = open(&folder);
+    let epoch = buffer.epoch();
+    let mut confirmed = Vec::new();
+    let mut failed = 0;
+    for tick in 0..60 {
+        if tick == 20 {
+            // Whatever is left is taken by somebody else.
+            let mut file = fs::File::create(&ballast).unwrap();
+            while file.write_all(&[1; 4096]).is_ok() {}
+        }
+        if tick == 40 {
+            fs::remove_file(&ballast).unwrap();
+        }
+        match buffer.append(&[observation(tick), facts(20_000)]) {
+            Ok(()) => confirmed.push(NOW + tick * 10_000),
+            Err(_) => failed += 1,
+        }
+    }
+    assert!(failed > 0, "the disk was never full");
+    assert_eq!(buffer.statistics().refused, failed);
+    drop(buffer);
+    let mut buffer = open(&folder);
+    assert_eq!(buffer.epoch(), epoch);
+    let times: Vec<i64> = frames(&mut buffer).iter().map(|frame| frame.timestamp_ms).collect();
+    assert_eq!(times, confirmed);
+    let declared = gaps(&mut buffer).pop().expect("the last loss is declared");
+    assert!(declared.from_ms.unwrap() >= NOW + 20 * 10_000, "{declared:?}");
+    assert_eq!(declared.to_ms, Some(NOW + 39 * 10_000), "{declared:?}");
+}
+
 /// Not a test by itself: as a child process it appends and prints what was confirmed.
 #[test]
 fn child_that_appends_until_it_is_killed() {

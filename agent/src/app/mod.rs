@@ -30,10 +30,24 @@ pub fn main() -> ExitCode {
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("upkeep-agent: {error:#}");
+            eprintln!("upkeep-agent: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes; a cause that an error's own text tells already is not told twice.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn dispatch(arguments: &Arguments) -> Result<()> {
@@ -104,4 +118,17 @@ fn start_logging(default: &str) -> Result<()> {
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no such file").context("cannot read x: no such file");
+        assert_eq!(explain(&error), "cannot read x: no such file");
+        let error = anyhow::anyhow!("no such file").context("the buffer cannot be opened");
+        assert_eq!(explain(&error), "the buffer cannot be opened: no such file");
+    }
 }

@@ -1,0 +1,435 @@
+//! A collector in the test's own process: real TLS and the real protocol, and a memory in place of
+//! a store. It can be told to misbehave in every way that a network or a crash could cause.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa,
+    KeyPair,
+};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+use upkeep_codec::{KeyFrame, decode};
+use upkeep_model::{Event, Lane};
+use upkeep_wire::v1::collector_message::Message as Answer;
+use upkeep_wire::v1::delivery_server::{Delivery, DeliveryServer};
+use upkeep_wire::v1::enrollment_server::{Enrollment, EnrollmentServer};
+use upkeep_wire::{Fingerprint, Token, TokenSecret, decode_event, v1};
+
+/// What the collector does wrong on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Commits what comes and ends the stream in place of an acknowledgement, so many times.
+    LosesAcknowledgements(u32),
+    /// Forgets the last record of each batch, so many times, and asks for it again.
+    LosesRecords(u32),
+    /// Commits enrollments and answers with an error, so many times.
+    LosesReplies(u32),
+    /// Refuses every stream with this reason.
+    Refuses(&'static str),
+}
+
+impl Fault {
+    fn acknowledgements(&mut self) -> Option<&mut u32> {
+        if let Self::LosesAcknowledgements(left) = self { Some(left) } else { None }
+    }
+
+    fn records(&mut self) -> Option<&mut u32> {
+        if let Self::LosesRecords(left) = self { Some(left) } else { None }
+    }
+
+    fn replies(&mut self) -> Option<&mut u32> {
+        if let Self::LosesReplies(left) = self { Some(left) } else { None }
+    }
+}
+
+/// What came and was committed.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Timestamp and number of series of each frame by epoch and sequence.
+    pub(crate) samples: HashMap<Vec<u8>, BTreeMap<u64, (i64, usize)>>,
+    pub(crate) events: HashMap<Vec<u8>, BTreeMap<u64, Event>>,
+    pub(crate) streams: u32,
+    pub(crate) renewals: u32,
+    /// Enrollment id and request of each enrollment.
+    pub(crate) enrollments: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) faults: Vec<String>,
+}
+
+pub(crate) struct FakeCollector {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    root: CertifiedIssuer<'static, KeyPair>,
+    memory: Mutex<Memory>,
+    fault: Mutex<Fault>,
+    /// Certificates that it issues live so many seconds.
+    life_seconds: i64,
+    /// Changes when all connections are to be cut.
+    cut: watch::Sender<u32>,
+}
+
+#[derive(Clone)]
+struct Service(Arc<Shared>);
+
+impl FakeCollector {
+    pub(crate) async fn start(life_seconds: i64) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let shared = Arc::new(Shared {
+            root,
+            memory: Mutex::default(),
+            fault: Mutex::default(),
+            life_seconds,
+            cut: watch::Sender::new(0),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut collector = Self { address, shared, tasks: Vec::new() };
+        collector.serve(listener);
+        collector
+    }
+
+    /// Ends all connections and takes no more.
+    pub(crate) async fn stop(&mut self) {
+        self.shared.cut.send_modify(|count| *count += 1);
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Takes connections again, on the same address.
+    pub(crate) async fn resume(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.serve(listener);
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.shared.memory.lock().unwrap()
+    }
+
+    pub(crate) fn misbehave(&self, fault: Fault) {
+        *self.shared.fault.lock().unwrap() = fault;
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        let pins = vec![Fingerprint::of(self.shared.root.der())];
+        let secret = TokenSecret::new([1; 32]);
+        Token::new("token-1", secret, self.address.to_string(), pins).unwrap()
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let acceptor = TlsAcceptor::from(Arc::new(self.shared.tls()));
+        let service = Service(Arc::clone(&self.shared));
+        let routes = Routes::new(DeliveryServer::new(service.clone()))
+            .add_service(EnrollmentServer::new(service))
+            .prepare();
+        let shared = Arc::clone(&self.shared);
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, routes) = (acceptor.clone(), routes.clone());
+                let mut cut = shared.cut.subscribe();
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    let service = TowerToHyperService::new(routes);
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    tokio::select! {
+                        _ = connection => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        }));
+    }
+}
+
+impl Shared {
+    fn tls(&self) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let leaf = params.signed_by(&key, &self.root).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.der().clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .unwrap();
+        let chain = vec![leaf.der().clone(), self.root.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+
+    fn certify(&self, request: &[u8]) -> Vec<bytes::Bytes> {
+        let request = CertificateSigningRequestParams::from_der(&request.to_vec().into()).unwrap();
+        let mut params = CertificateParams::default();
+        let now = rcgen::date_time_ymd(1970, 1, 1) + std::time::UNIX_EPOCH.elapsed().unwrap();
+        params.not_before = now - std::time::Duration::from_secs(3600);
+        params.not_after = now + std::time::Duration::from_secs(self.life_seconds as u64);
+        let leaf = params.signed_by(&request.public_key, &self.root).unwrap();
+        vec![leaf.der().to_vec().into(), self.root.der().to_vec().into()]
+    }
+
+    fn roots(&self) -> Vec<bytes::Bytes> {
+        vec![self.root.der().to_vec().into()]
+    }
+
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap()
+    }
+
+    /// Whether a fault that happens so many times happens now.
+    fn happens(&self, left_of: fn(&mut Fault) -> Option<&mut u32>) -> bool {
+        let mut fault = self.fault.lock().unwrap();
+        left_of(&mut fault).is_some_and(|left| {
+            let happens = *left > 0;
+            *left = left.saturating_sub(1);
+            happens
+        })
+    }
+
+    fn complain(&self, what: String) {
+        self.memory.lock().unwrap().faults.push(what);
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for Service {
+    async fn enroll(
+        &self,
+        request: Request<v1::EnrollRequest>,
+    ) -> Result<Response<v1::EnrollReply>, Status> {
+        let request = request.into_inner();
+        if request.token_secret.as_ref() != [1; 32] {
+            return Err(Status::unauthenticated("the token is not known"));
+        }
+        let pair = (request.enrollment_id.to_vec(), request.certificate_request.to_vec());
+        self.0.memory.lock().unwrap().enrollments.push(pair);
+        if self.0.happens(Fault::replies) {
+            return Err(Status::unavailable("as the test wants it"));
+        }
+        Ok(Response::new(v1::EnrollReply {
+            host_id: vec![7; 16].into(),
+            instance: request.hostname,
+            certificate_chain: self.0.certify(&request.certificate_request),
+            trusted_roots: self.0.roots(),
+            collector_time_ms: 0,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Delivery for Service {
+    type StreamStream = ReceiverStream<Result<v1::CollectorMessage, Status>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        if let Fault::Refuses(reason) = self.0.fault() {
+            return Err(Status::permission_denied(reason));
+        }
+        let mut incoming = request.into_inner();
+        let (answers, stream) = mpsc::channel(64);
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let Ok(Some(first)) = incoming.message().await else { return };
+            let Some(v1::agent_message::Message::Open(open)) = first.message else {
+                return shared.complain("the first message was not Open".to_owned());
+            };
+            let mut stream = Stream::open(shared, open.epoch.to_vec(), answers).await;
+            while let Ok(Some(message)) = incoming.message().await {
+                if !stream.take(message.message.unwrap()).await {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewReply>, Status> {
+        self.0.memory.lock().unwrap().renewals += 1;
+        Ok(Response::new(v1::RenewReply {
+            certificate_chain: self.0.certify(&request.into_inner().certificate_request),
+            trusted_roots: self.0.roots(),
+        }))
+    }
+}
+
+/// One connection. It remembers series and key frames only as long as it lives, so that an agent
+/// which leaves out what a reader needs is found out.
+struct Stream {
+    shared: Arc<Shared>,
+    epoch: Vec<u8>,
+    answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
+    described: u32,
+    keys: HashMap<u64, KeyFrame>,
+}
+
+/// So many records may be under way.
+const WINDOW: u32 = 8;
+
+impl Stream {
+    async fn open(
+        shared: Arc<Shared>,
+        epoch: Vec<u8>,
+        answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
+    ) -> Self {
+        shared.memory.lock().unwrap().streams += 1;
+        let stream = Self { shared, epoch, answers, described: 0, keys: HashMap::new() };
+        let lanes = Lane::ALL.map(|lane| v1::LaneMark {
+            lane: v1::Lane::from(lane).into(),
+            committed: stream.committed(lane),
+        });
+        let accepted =
+            v1::Accepted { lanes: lanes.to_vec(), window_records: WINDOW, retry_after_ms: 0 };
+        stream.answer(Answer::Accepted(accepted)).await;
+        stream
+    }
+
+    /// Takes a message; `false` ends the stream.
+    async fn take(&mut self, message: v1::agent_message::Message) -> bool {
+        use v1::agent_message::Message;
+        match message {
+            Message::Open(_) => self.shared.complain("Open came twice".to_owned()),
+            Message::Describe(describe) => {
+                if describe.first_number > self.described {
+                    self.shared.complain(format!("series from {} on", describe.first_number));
+                }
+                let end = describe.first_number + describe.series.len() as u32;
+                self.described = self.described.max(end);
+            }
+            Message::Reference(reference) => {
+                let key = decode(&reference.frame, |_| None).unwrap().to_key();
+                self.keys.insert(reference.sequence, key);
+            }
+            Message::Batch(batch) => return self.take_batch(batch).await,
+        }
+        true
+    }
+
+    async fn take_batch(&mut self, mut batch: v1::Batch) -> bool {
+        let lane = Lane::try_from(batch.lane()).unwrap();
+        if batch.records.len() > WINDOW as usize {
+            self.shared.complain(format!("{} records are under way", batch.records.len()));
+        }
+        let lost = self.shared.happens(Fault::records);
+        let wanted = if lost { batch.records.pop().map(|record| record.sequence) } else { None };
+        for record in batch.records {
+            let committed = self.committed(lane);
+            if record.sequence > committed + 1
+                && !self.is_declared(lane, committed, record.sequence)
+            {
+                self.answer(Answer::Want(v1::Want {
+                    lane: v1::Lane::from(lane).into(),
+                    from: committed + 1,
+                }))
+                .await;
+                return true;
+            }
+            self.commit(lane, record);
+        }
+        if self.shared.happens(Fault::acknowledgements) {
+            return false;
+        }
+        let (lane_number, through) = (v1::Lane::from(lane).into(), self.committed(lane));
+        self.answer(Answer::Acknowledge(v1::Acknowledge { lane: lane_number, through })).await;
+        if let Some(from) = wanted {
+            self.answer(Answer::Want(v1::Want { lane: lane_number, from })).await;
+        }
+        true
+    }
+
+    fn commit(&mut self, lane: Lane, record: v1::Record) {
+        let mut memory = self.shared.memory.lock().unwrap();
+        match lane {
+            Lane::Events => {
+                let event = decode_event(&record.body).unwrap();
+                let events = memory.events.entry(self.epoch.clone()).or_default();
+                events.entry(record.sequence).or_insert(event);
+            }
+            Lane::Samples => match decode(&record.body, |key| self.keys.get(&key)) {
+                Err(error) => memory.faults.push(format!("{}: {error}", record.sequence)),
+                Ok(frame) => {
+                    if frame.numbers.iter().any(|number| *number >= self.described) {
+                        memory.faults.push(format!("{}: not described", record.sequence));
+                    }
+                    if frame.is_key {
+                        self.keys.insert(record.sequence, frame.to_key());
+                    }
+                    let samples = memory.samples.entry(self.epoch.clone()).or_default();
+                    let found = (frame.timestamp_ms, frame.numbers.len());
+                    samples.entry(record.sequence).or_insert(found);
+                }
+            },
+        }
+    }
+
+    fn committed(&self, lane: Lane) -> u64 {
+        let memory = self.shared.memory.lock().unwrap();
+        let last = match lane {
+            Lane::Samples => memory.samples.get(&self.epoch).and_then(|all| all.keys().next_back()),
+            Lane::Events => memory.events.get(&self.epoch).and_then(|all| all.keys().next_back()),
+        };
+        last.copied().unwrap_or_default()
+    }
+
+    /// Whether events declare all records of the lane between two.
+    fn is_declared(&self, lane: Lane, committed: u64, next: u64) -> bool {
+        let memory = self.shared.memory.lock().unwrap();
+        let declared = memory.events.get(&self.epoch).into_iter().flat_map(BTreeMap::values);
+        let gaps: Vec<_> = declared
+            .filter_map(|event| match &event.kind {
+                upkeep_model::EventKind::Gap(gap) if gap.lane == lane => Some(gap),
+                _ => None,
+            })
+            .collect();
+        (committed + 1..next)
+            .all(|sequence| gaps.iter().any(|gap| (gap.first..=gap.last).contains(&sequence)))
+    }
+
+    async fn answer(&self, message: Answer) {
+        let _ = self.answers.send(Ok(v1::CollectorMessage { message: Some(message) })).await;
+    }
+}
+
+/// A certificate that no one issued, for a token of another collector.
+pub(crate) fn foreign_root() -> CertificateDer<'static> {
+    let key = KeyPair::generate().unwrap();
+    CertificateParams::default().self_signed(&key).unwrap().der().clone()
+}
