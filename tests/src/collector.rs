@@ -41,6 +41,8 @@ impl Collector {
     /// # Errors
     /// When it does not start.
     pub async fn start(options: &CollectorOptions) -> Result<Self> {
+        // The process' provider may have been set by an earlier collector of the same test.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir()?;
         write_configuration(folder.path(), options)?;
         let mut collector = Self {
@@ -258,8 +260,6 @@ fn write_configuration(folder: &Path, options: &CollectorOptions) -> Result<()> 
 }
 
 fn https_client(data_dir: &Path) -> Result<Client> {
-    // The process' provider may have been set by an earlier collector of the same test.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let root = std::fs::read(data_dir.join("ca/root.pem"))?;
     let client =
         Client::builder().tls_certs_only([Certificate::from_pem(&root)?]).no_proxy().build()?;
