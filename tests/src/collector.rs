@@ -45,18 +45,17 @@ impl Collector {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir()?;
         write_configuration(folder.path(), options)?;
+        let names = ["init", "--address", "127.0.0.1", "--address", "localhost"];
+        run(program(folder.path())?.args(names), "")?.success()?;
+        let client = https_client(&data_dir(folder.path()))?;
         let mut collector = Self {
             folder,
             running: None,
-            client: Client::new(),
+            client,
             grpc: "127.0.0.1:0".to_owned(),
             http: "127.0.0.1:0".to_owned(),
             api_token: String::new(),
         };
-        collector
-            .command(&["init", "--address", "127.0.0.1", "--address", "localhost"])?
-            .success()?;
-        collector.client = https_client(&collector.data_dir())?;
         collector.launch().await?;
         let created = collector.command(&["api-token", "create", "story", "--scope", "admin"])?;
         collector.api_token = created.success()?.trim().to_owned();
@@ -221,7 +220,7 @@ impl Collector {
 
     /// The folder that holds its keys and data.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        data_dir(self.folder.path())
     }
 
     /// The folder of its configuration.
@@ -234,10 +233,18 @@ impl Collector {
     }
 
     fn program(&self) -> Result<Command> {
-        let mut command = Command::new(binary("upkeep-collector")?);
-        command.arg("--config").arg(self.folder.path().join("collector.toml"));
-        Ok(command)
+        program(self.folder.path())
     }
+}
+
+fn data_dir(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+fn program(folder: &Path) -> Result<Command> {
+    let mut command = Command::new(binary("upkeep-collector")?);
+    command.arg("--config").arg(folder.join("collector.toml"));
+    Ok(command)
 }
 
 fn write_configuration(folder: &Path, options: &CollectorOptions) -> Result<()> {
@@ -247,7 +254,7 @@ fn write_configuration(folder: &Path, options: &CollectorOptions) -> Result<()> 
     for (name, text) in &options.rules {
         std::fs::write(rules.join(name), text)?;
     }
-    let mut main = format!("data_dir = {:?}\n", folder.join("data"));
+    let mut main = format!("data_dir = {:?}\n", data_dir(folder));
     main.push_str(&format!("[rules]\nfolder = {rules:?}\n"));
     if let Some(routing) = &options.routing {
         let path = folder.join("routing.yml");

@@ -58,7 +58,7 @@ async fn pending_updates_and_a_due_restart_are_shown_with_their_reason() -> Resu
     let patches = until("the host's patches", SOON, || async {
         let answer = collector.get("/api/v1/hosts/web1/patches").send().await?;
         let body: serde_json::Value = answer.json().await?;
-        Ok((body["data"]["status"] == "known").then(|| body["data"].clone()))
+        Ok((body["data"]["summary"]["status"] == "known").then(|| body["data"].clone()))
     })
     .await?;
     let updates = patches["updates"].as_array().cloned().unwrap_or_default();
@@ -66,6 +66,7 @@ async fn pending_updates_and_a_due_restart_are_shown_with_their_reason() -> Resu
     assert_eq!(named.len(), 2, "{patches:#}");
     assert!(named.iter().any(|(package, security)| *package == "openssl" && **security == true));
     assert!(named.iter().any(|(package, security)| *package == "tzdata" && **security == false));
+    assert_eq!(patches["summary"]["security"], 1);
     assert_eq!(patches["reboot"]["required"], true);
     assert!(patches["reboot"].to_string().contains("linux-image-amd64"), "{patches:#}");
     let pending = until("the metric of pending updates", SOON, || async {

@@ -37,7 +37,7 @@ async fn footprint() -> Result<()> {
     let meter = Meter::start(collector.grpc()).await?;
     let options = AgentOptions {
         interval: Some("10s".to_owned()),
-        settings: format!("[collector]\naddress = \"{}\"\n", meter.address),
+        settings: format!("[uplink]\naddress = \"{}\"\n", meter.address),
         ..AgentOptions::default()
     };
     let agent = Agent::start(&collector, &options)?;

@@ -95,11 +95,12 @@ async fn print_patches(collector: &Collector, host: &Value) -> Result<()> {
     let instance = host["instance"].as_str().context("the host's name")?;
     let patches = collector.json(&format!("/api/v1/hosts/{instance}/patches")).await?;
     let patches = &patches["data"];
-    let reason = |part: &Value| part["reason"].as_str().unwrap_or("no reason given").to_owned();
+    let summary = &patches["summary"];
+    let reason = |part: &Value| part.as_str().unwrap_or("no reason given").to_owned();
     match patches["updates"].as_array() {
-        Some(updates) if patches["status"] == "known" => {
-            let security = updates.iter().filter(|update| update["security"] == true).count();
-            println!("  {:<22} {} ({security} for security)", "pending updates", updates.len());
+        Some(updates) if summary["status"] == "known" => {
+            let (pending, security) = (&summary["pending"], &summary["security"]);
+            println!("  {:<22} {pending} ({security} for security)", "pending updates");
             for update in updates.iter().take(10) {
                 let part = |key: &str| update[key].as_str().unwrap_or_default().to_owned();
                 println!("    {} {} → {}", part("package"), part("installed"), part("offered"));
@@ -108,13 +109,17 @@ async fn print_patches(collector: &Collector, host: &Value) -> Result<()> {
                 println!("    and {} more", updates.len() - 10);
             }
         }
-        _ => println!("  {:<22} unknown: {}", "pending updates", reason(patches)),
+        _ => println!("  {:<22} unknown: {}", "pending updates", reason(&summary["reason"])),
     }
     let reboot = &patches["reboot"];
     match reboot["required"].as_bool() {
-        Some(true) => println!("  {:<22} yes: {}", "restart due", reboot["reasons"]),
+        Some(true) => {
+            let reasons = reboot["reasons"].as_array().into_iter().flatten();
+            let reasons: Vec<_> = reasons.filter_map(|one| one["reason"].as_str()).collect();
+            println!("  {:<22} yes: {}", "restart due", reasons.join("; "));
+        }
         Some(false) => println!("  {:<22} no", "restart due"),
-        None => println!("  {:<22} unknown: {}", "restart due", reason(reboot)),
+        None => println!("  {:<22} unknown: {}", "restart due", reason(&reboot["unknown_reason"])),
     }
     Ok(())
 }
