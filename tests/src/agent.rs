@@ -23,11 +23,14 @@ pub struct AgentOptions {
     pub replay: Option<PathBuf>,
     /// More lines of TOML for the configuration, in a drop-in.
     pub settings: String,
+    /// Where its keys and its buffer are to be; a folder of its own unless given.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// An agent with its state, enrolled or not.
 pub struct Agent {
     folder: TempDir,
+    state_dir: PathBuf,
     replay: Option<PathBuf>,
     running: Option<Running>,
 }
@@ -40,14 +43,14 @@ impl Agent {
     pub fn new(options: &AgentOptions) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let interval = options.interval.as_deref().unwrap_or("1s");
+        let state_dir = options.state_dir.clone().unwrap_or_else(|| folder.path().join("state"));
         let main = format!(
-            "state_dir = {:?}\ninterval = \"{interval}\"\n[uplink]\nbackoff_max = \"1s\"\n",
-            folder.path().join("state"),
+            "state_dir = {state_dir:?}\ninterval = \"{interval}\"\n[uplink]\nbackoff_max = \"1s\"\n",
         );
         std::fs::create_dir_all(folder.path().join("conf.d"))?;
         std::fs::write(folder.path().join("agent.toml"), main)?;
         std::fs::write(folder.path().join("conf.d/10-story.toml"), &options.settings)?;
-        Ok(Self { folder, replay: options.replay.clone(), running: None })
+        Ok(Self { folder, state_dir, replay: options.replay.clone(), running: None })
     }
 
     /// An agent that is enrolled and runs.
@@ -161,7 +164,7 @@ impl Agent {
 
     /// The folder that holds its keys and its buffer.
     pub fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.state_dir.clone()
     }
 
     /// The folder of its configuration.

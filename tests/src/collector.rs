@@ -23,11 +23,14 @@ pub struct CollectorOptions {
     pub routing: Option<String>,
     /// More lines of TOML for the configuration, in a drop-in.
     pub settings: String,
+    /// Where its keys and data are to be; a folder of its own unless given.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// A collector that was initialised, and usually runs.
 pub struct Collector {
     folder: TempDir,
+    data_dir: PathBuf,
     running: Option<Running>,
     client: Client,
     grpc: String,
@@ -44,12 +47,14 @@ impl Collector {
         // The process' provider may have been set by an earlier collector of the same test.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir()?;
-        write_configuration(folder.path(), options)?;
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| folder.path().join("data"));
+        write_configuration(folder.path(), &data_dir, options)?;
         let names = ["init", "--address", "127.0.0.1", "--address", "localhost"];
         run(program(folder.path())?.args(names), "")?.success()?;
-        let client = https_client(&data_dir(folder.path()))?;
+        let client = https_client(&data_dir)?;
         let mut collector = Self {
             folder,
+            data_dir,
             running: None,
             client,
             grpc: "127.0.0.1:0".to_owned(),
@@ -220,7 +225,7 @@ impl Collector {
 
     /// The folder that holds its keys and data.
     pub fn data_dir(&self) -> PathBuf {
-        data_dir(self.folder.path())
+        self.data_dir.clone()
     }
 
     /// The folder of its configuration.
@@ -237,24 +242,20 @@ impl Collector {
     }
 }
 
-fn data_dir(folder: &Path) -> PathBuf {
-    folder.join("data")
-}
-
 fn program(folder: &Path) -> Result<Command> {
     let mut command = Command::new(binary("upkeep-collector")?);
     command.arg("--config").arg(folder.join("collector.toml"));
     Ok(command)
 }
 
-fn write_configuration(folder: &Path, options: &CollectorOptions) -> Result<()> {
+fn write_configuration(folder: &Path, data_dir: &Path, options: &CollectorOptions) -> Result<()> {
     let rules = folder.join("rules.d");
     std::fs::create_dir_all(&rules)?;
     std::fs::create_dir_all(folder.join("conf.d"))?;
     for (name, text) in &options.rules {
         std::fs::write(rules.join(name), text)?;
     }
-    let mut main = format!("data_dir = {:?}\n", data_dir(folder));
+    let mut main = format!("data_dir = {data_dir:?}\n");
     main.push_str(&format!("[rules]\nfolder = {rules:?}\n"));
     if let Some(routing) = &options.routing {
         let path = folder.join("routing.yml");

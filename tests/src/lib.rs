@@ -4,13 +4,17 @@
 mod agent;
 mod collector;
 mod fake_host;
+mod history;
 mod process;
+mod small_disk;
 mod smtp;
 mod webhook;
 
 pub use agent::{Agent, AgentOptions};
 pub use collector::{Collector, CollectorOptions};
 pub use fake_host::FakeHost;
+pub use history::every_confirmed_once;
 pub use process::{Output, binary, until};
+pub use small_disk::SmallDisk;
 pub use smtp::{Mail, SmtpServer};
 pub use webhook::WebhookServer;

@@ -40,6 +40,7 @@ fn options(routing: String) -> CollectorOptions {
         rules: vec![("story.yml".to_owned(), RULES.to_owned())],
         routing: Some(routing),
         settings: "[alerts]\nallow_networks = [\"127.0.0.0/8\"]\n".to_owned(),
+        ..CollectorOptions::default()
     }
 }
 
@@ -55,7 +56,7 @@ async fn loaded_host(collector: &Collector) -> Result<(FakeHost, Agent)> {
     let options = AgentOptions {
         interval: Some("200ms".to_owned()),
         replay: Some(host.path().into()),
-        settings: String::new(),
+        ..AgentOptions::default()
     };
     let agent = Agent::start(collector, &options)?;
     until("the first sample", SOON, || async {

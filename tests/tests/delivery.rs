@@ -1,10 +1,11 @@
 //! Nothing confirmed is lost and nothing is stored twice, whatever ends or goes away.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use upkeep_tests::{Agent, AgentOptions, Collector, CollectorOptions, FakeHost, until};
+use upkeep_tests::{
+    Agent, AgentOptions, Collector, CollectorOptions, FakeHost, every_confirmed_once, until,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -16,23 +17,8 @@ fn fast(host: &FakeHost) -> AgentOptions {
         interval: Some("200ms".to_owned()),
         replay: Some(host.path().into()),
         settings: "[uplink]\nbackoff_max = \"200ms\"\n".to_owned(),
+        ..AgentOptions::default()
     }
-}
-
-/// Waits until the collector has every confirmed observation, and checks that each is there once.
-async fn all_arrived_once(collector: &Collector, agent: &Agent) -> Result<usize> {
-    let confirmed: BTreeSet<i64> = agent.confirmed()?.into_iter().collect();
-    let stored = until("every confirmed observation", SOON, || async {
-        let stored = collector.samples("node_load1").await?;
-        let stamps: BTreeSet<i64> = stored.iter().map(|(stamp, _)| *stamp).collect();
-        let missing = confirmed.difference(&stamps).count();
-        ensure!(missing == 0, "{missing} of {} are missing", confirmed.len());
-        Ok(Some(stored))
-    })
-    .await?;
-    let stamps: BTreeSet<i64> = stored.iter().map(|(stamp, _)| *stamp).collect();
-    ensure!(stamps.len() == stored.len(), "{} doubled", stored.len() - stamps.len());
-    Ok(stored.len())
 }
 
 #[tokio::test]
@@ -62,7 +48,7 @@ async fn a_collector_that_was_away_gets_everything_once() -> Result<()> {
     agent.stop().await?;
     // What was confirmed last may still be in the buffer: a new life of the agent sends it.
     agent.launch()?;
-    let stored = all_arrived_once(&collector, &agent).await?;
+    let stored = every_confirmed_once(&collector, &agent, SOON).await?;
     assert!(stored >= 75, "{stored}");
     Ok(())
 }
@@ -90,7 +76,7 @@ async fn values_arrive_as_they_were_observed() -> Result<()> {
     })
     .await?;
     collector.launch().await?;
-    all_arrived_once(&collector, &agent).await?;
+    every_confirmed_once(&collector, &agent, SOON).await?;
     let values: Vec<String> =
         collector.samples("node_load1").await?.into_iter().map(|(_, value)| value).collect();
     let mut steps = values.clone();
@@ -119,7 +105,7 @@ async fn an_agent_killed_again_and_again_loses_nothing_it_confirmed() -> Result<
         agent.kill()?;
         agent.launch()?;
     }
-    let stored = all_arrived_once(&collector, &agent).await?;
+    let stored = every_confirmed_once(&collector, &agent, SOON).await?;
     assert!(stored >= KILLS, "{stored}");
     Ok(())
 }
@@ -142,7 +128,7 @@ async fn a_collector_killed_again_and_again_loses_nothing_it_acknowledged() -> R
         collector.kill()?;
         collector.launch().await?;
     }
-    let stored = all_arrived_once(&collector, &agent).await?;
+    let stored = every_confirmed_once(&collector, &agent, SOON).await?;
     assert!(stored >= seen, "{stored} of {seen}");
     Ok(())
 }

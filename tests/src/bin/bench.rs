@@ -1,6 +1,7 @@
 //! `make bench`: what the agent costs and how soon an alert arrives. It prints the figures; the
 //! README and docs/bench/ hold those that were measured, with their machine.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +23,17 @@ const MEASURE: Duration = Duration::from_secs(180);
 const CROSSINGS: usize = 10;
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
     println!("{}", machine()?);
     footprint().await?;
     for interval in ["1s", "10s"] {
@@ -89,6 +100,7 @@ async fn latency(interval: &str) -> Result<()> {
         rules: vec![("bench.yml".to_owned(), rule)],
         routing: Some(routing),
         settings: "[alerts]\nallow_networks = [\"127.0.0.0/8\"]\n".to_owned(),
+        ..CollectorOptions::default()
     })
     .await?;
     let host = FakeHost::new("web1")?;
@@ -97,7 +109,7 @@ async fn latency(interval: &str) -> Result<()> {
         &AgentOptions {
             interval: Some(interval.to_owned()),
             replay: Some(host.path().into()),
-            settings: String::new(),
+            ..AgentOptions::default()
         },
     )?;
     until("the first sample", SOON, || async {

@@ -2,6 +2,7 @@
 //! data as a table, and then everything runs until Ctrl-C.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -41,7 +42,17 @@ enum Unit {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
     println!("Starting a collector and an agent of this machine under a temporary folder …");
     let mut collector = Collector::start(&CollectorOptions {
         rules: shipped_rules()?,
@@ -73,7 +84,7 @@ async fn first_data(collector: &Collector) -> Result<Value> {
         let rate = collector.query("avg(rate(node_cpu_seconds_total{mode=\"idle\"}[1m]))").await?;
         let hosts = collector.json("/api/v1/hosts").await?;
         let host = hosts["data"]["hosts"][0].clone();
-        let complete = !host["facts"].is_null() && !host["updates"]["status"].is_null();
+        let complete = !host["facts"].is_null() && !host["updates"]["checked_at"].is_null();
         Ok((complete && !rate.is_empty()).then_some(host))
     })
     .await
