@@ -129,7 +129,8 @@ async fn a_full_disk_of_the_collector_loses_nothing() -> Result<()> {
     more_data(&collector).await?;
     disk.fill();
     until("the collector to say that its disk is full", SOON, || async {
-        Ok(collector.log()?.contains("No space left").then_some(()))
+        let log = collector.log()?;
+        Ok((log.contains("No space left") || log.contains("disk is full")).then_some(()))
     })
     .await?;
     let before = agent.confirmed()?.len();
