@@ -15,8 +15,8 @@ use super::world::{World, answer};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{
-    HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, Meters, Readiness, ServeError, Services,
-    serve,
+    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, Meters, Readiness, ServeError,
+    Services, serve,
 };
 use crate::query::{Engine, Settings};
 use crate::rule::Board;
@@ -68,17 +68,21 @@ async fn an_oversized_body_is_refused() {
 #[tokio::test]
 async fn a_slow_or_silent_peer_is_cut_off() {
     let (plain, secure) = (World::plain().await, World::secure().await);
-    let check = async |world: &World, sent: &str, timeout: Duration| {
+    let check = async |world: &World, sent: &str, timeout: Duration, said: &str| {
         let since = Instant::now();
         let answer = raw(world, sent).await;
         let lasted = since.elapsed();
-        assert!(!answer.contains("200 OK"), "{answer}");
+        assert!(answer.starts_with(said) && !answer.contains("200 OK"), "{answer}");
         assert!(lasted > timeout / 2 && lasted < timeout * 2, "{lasted:?}");
     };
+    let without_body = "POST /api/v1/query HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer read\r\n\
+                        Content-Type: application/x-www-form-urlencoded\r\n\
+                        Content-Length: 9\r\n\r\nquery";
     tokio::join!(
-        check(&plain, "GET /-/healthy HTTP/1.1\r\nHost:", HEADER_TIMEOUT),
-        check(&plain, "", HEADER_TIMEOUT),
-        check(&secure, "", HANDSHAKE_TIMEOUT),
+        check(&plain, "GET /-/healthy HTTP/1.1\r\nHost:", HEADER_TIMEOUT, ""),
+        check(&plain, "", HEADER_TIMEOUT, ""),
+        check(&secure, "", HANDSHAKE_TIMEOUT, ""),
+        check(&plain, without_body, BODY_TIMEOUT, "HTTP/1.1 408"),
     );
 }
 

@@ -82,87 +82,62 @@ async fn parameters_may_come_as_a_form() {
 #[tokio::test]
 async fn bad_parameters_are_named_in_prometheus_words() {
     let world = with_samples().await;
-    let check = async |path: &str, status: u16, kind: &str, error: &str| {
-        world.check_error(&format!("/api/v1/{path}"), status, kind, error).await;
+    let check = async |path: &str, name: &str, why: &str| {
+        let error = format!("invalid parameter {name:?}: {why}");
+        world.check_error(&format!("/api/v1/{path}"), 400, "bad_data", &error).await;
     };
-    let range = "query_range?query=up&start=0&end=60";
-    let step =
-        "zero or negative query resolution step widths are not accepted. Try a positive integer";
-    let resolution = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing \
-                      the query resolution (?step=XX)";
-    let wrong = |name: &str, why: &str| format!("invalid parameter {name:?}: {why}");
-    for (path, status, kind, error) in [
-        (
-            "query?query=up&time=x",
-            400,
-            "bad_data",
-            wrong("time", "cannot parse \"x\" to a valid timestamp"),
-        ),
-        (
-            "query?query=up&timeout=x",
-            400,
-            "bad_data",
-            wrong("timeout", "cannot parse \"x\" to a valid duration"),
-        ),
-        ("query?query=up&limit=-1", 400, "bad_data", wrong("limit", "limit must be non-negative")),
-        (
-            "query_range?query=up&end=1&step=1",
-            400,
-            "bad_data",
-            wrong("start", "cannot parse \"\" to a valid timestamp"),
-        ),
-        (
-            "query_range?query=up&start=2&end=1&step=1",
-            400,
-            "bad_data",
-            wrong("end", "end timestamp must not be before start time"),
-        ),
-        (&format!("{range}&step=0"), 400, "bad_data", wrong("step", step)),
-        (
-            &format!("{range}&step=-5m"),
-            400,
-            "bad_data",
-            wrong("step", "cannot parse \"-5m\" to a valid duration"),
-        ),
-        (
-            &format!("{range}&step=x"),
-            400,
-            "bad_data",
-            wrong("step", "cannot parse \"x\" to a valid duration"),
-        ),
-        ("query_range?query=up&start=0&end=11001&step=1", 400, "bad_data", resolution.to_owned()),
-        (
-            "query_range?query=up[5m]&start=0&end=1&step=1",
-            400,
-            "bad_data",
-            wrong(
-                "query",
-                "invalid expression type \"range vector\" for range query, must be Scalar or \
-                 instant Vector",
-            ),
-        ),
-        ("query?query=up%2Bon(job)up&time=1700000060", 422, "execution", "".to_owned()),
-        ("series", 400, "bad_data", "no match[] parameter provided".to_owned()),
-        (
-            "query?query=up&time=1700000060&timeout=0",
-            503,
-            "timeout",
-            "query timed out in expression evaluation".to_owned(),
-        ),
-    ] {
-        if error.is_empty() {
-            let (code, body) = world.get(&format!("/api/v1/{path}")).await;
-            assert_eq!((code.as_u16(), &body["errorType"]), (status, &json!(kind)), "{body}");
-        } else {
-            check(path, status, kind, &error).await;
-        }
-    }
-    for path in ["query?query=sum(", "query", "series?match[]=1%2B1", "labels?match[]=up{"] {
+    let time = "cannot parse \"x\" to a valid timestamp";
+    let duration = "cannot parse \"x\" to a valid duration";
+    check("query?query=up&time=x", "time", time).await;
+    check("query?query=up&timeout=x", "timeout", duration).await;
+    check("query?query=up&lookback_delta=x", "lookback_delta", duration).await;
+    check("query?query=up&limit=-1", "limit", "limit must be non-negative").await;
+    check("series?match[]=up&start=x", "start", time).await;
+    let missing = "cannot parse \"\" to a valid timestamp";
+    check("query_range?query=up&end=1&step=1", "start", missing).await;
+    let order = "end timestamp must not be before start time";
+    check("query_range?query=up&start=2&end=1&step=1", "end", order).await;
+    check("query_range?query=up&start=0&end=60&step=x", "step", duration).await;
+    let step = "zero or negative query resolution step widths are not accepted. Try a positive \
+                integer";
+    check("query_range?query=up&start=0&end=60&step=0", "step", step).await;
+    check("query_range?query=up&start=0&end=60&step=-1", "step", step).await;
+    let of_type = "invalid expression type \"range vector\" for range query, must be Scalar or \
+                   instant Vector";
+    check("query_range?query=up[5m]&start=0&end=1&step=1", "query", of_type).await;
+}
+
+#[tokio::test]
+async fn what_does_not_parse_is_bad_data() {
+    let world = with_samples().await;
+    let check = async |path: &str, name: &str| {
         let (code, body) = world.get(&format!("/api/v1/{path}")).await;
         let error = body["error"].as_str().unwrap();
         assert_eq!((code.as_u16(), &body["errorType"]), (400, &json!("bad_data")), "{path}");
-        assert!(error.starts_with("invalid parameter \""), "{path}: {error}");
-    }
+        let named = format!("invalid parameter {name:?}: parse error: ");
+        assert!(error.starts_with(&named), "{path}: {error}");
+    };
+    check("query?query=sum(", "query").await;
+    check("query", "query").await;
+    check("series?match[]=1%2B1", "match[]").await;
+    check("labels?match[]=up{", "match[]").await;
+}
+
+#[tokio::test]
+async fn every_class_of_error_has_its_code() {
+    let world = with_samples().await;
+    let check = async |path: &str, status: u16, kind: &str, error: &str| {
+        world.check_error(&format!("/api/v1/{path}"), status, kind, error).await;
+    };
+    check("series", 400, "bad_data", "no match[] parameter provided").await;
+    let resolution = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing \
+                      the query resolution (?step=XX)";
+    let path = "query_range?query=up&start=0&end=11001&step=1";
+    check(path, 400, "bad_data", resolution).await;
+    let timeout = "query timed out in expression evaluation";
+    check("query?query=up&time=1700000060&timeout=0", 503, "timeout", timeout).await;
+    let (code, body) = world.get("/api/v1/query?query=up%2Bon(job)up&time=1700000060").await;
+    assert_eq!((code.as_u16(), &body["errorType"]), (422, &json!("execution")), "{body}");
 }
 
 #[tokio::test]
