@@ -21,6 +21,9 @@ use crate::inventory;
 
 use arguments::{Arguments, Command, EnrollArguments};
 
+/// The folder of the buffer, in the state folder.
+const BUFFER_FOLDER: &str = "buffer";
+
 /// The version of this agent.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

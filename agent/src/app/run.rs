@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{VERSION, now_ms, status};
+use super::{BUFFER_FOLDER, VERSION, now_ms, status};
 use crate::buffer::{Buffer, KeepFree, Options, SharedBuffer};
 use crate::config::Config;
 use crate::host::Host;
@@ -28,7 +28,7 @@ const THREADS_KEPT: Duration = Duration::from_secs(120);
 pub(super) fn run(config: &Config, host: Host) -> Result<()> {
     let folder = IdentityFolder::new(&config.state_dir.0);
     let identity = folder.identity()?;
-    let buffer = Buffer::open(&config.state_dir.0.join("buffer"), options(config), now_ms())
+    let buffer = Buffer::open(&config.state_dir.0.join(BUFFER_FOLDER), options(config), now_ms())
         .context("the buffer cannot be opened")?;
     let buffer = SharedBuffer::new(buffer);
     info!(

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{VERSION, now_ms};
-use crate::buffer::{SharedBuffer, Statistics};
+use super::{BUFFER_FOLDER, VERSION, now_ms};
+use crate::buffer::{SharedBuffer, Statistics, is_open};
 use crate::identity::IdentityFolder;
 use crate::uplink::Link;
 
@@ -81,7 +81,7 @@ pub(super) async fn keep(
         }
     };
     stop.run_until_cancelled(follow).await;
-    // A file that is left behind is recognized by its process, which is gone.
+    // A file that is left behind is recognized by the buffer, which nobody has open then.
     let _ = fs::remove_file(&path);
 }
 
@@ -90,7 +90,7 @@ pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
     let folder = IdentityFolder::new(state_dir);
     let identity = folder.identity()?;
     let (_, not_after_ms) = folder.credential()?.validity_ms();
-    let report = read(&state_dir.join(FILE));
+    let report = read(state_dir);
     if json {
         let value = serde_json::json!({
             "host_id": identity.host_id,
@@ -147,18 +147,20 @@ fn write(path: &Path, report: &Report) -> std::io::Result<()> {
     fs::rename(draft, path)
 }
 
-/// The running agent's report, or why there is none.
-fn read(path: &Path) -> Result<Report, String> {
-    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+/// The running agent's report, or why there is none. What a killed agent left behind is recognized
+/// by the buffer, which nobody has open.
+fn read(state_dir: &Path) -> Result<Report, String> {
+    let path = state_dir.join(FILE);
+    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "does not run".to_owned(),
-        _ => format!("{}: {error}", path.display()),
+        _ => format!("unknown: {}: {error}", path.display()),
     })?;
-    let report: Report =
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    if Path::new("/proc").join(report.process.to_string()).exists() {
-        Ok(report)
-    } else {
-        Err(format!("does not run since it was ended after {}", time(report.written_at_ms)))
+    let report: Report = serde_json::from_str(&text)
+        .map_err(|error| format!("unknown: {}: {error}", path.display()))?;
+    match is_open(&state_dir.join(BUFFER_FOLDER)) {
+        Ok(true) => Ok(report),
+        Ok(false) => Err(format!("does not run since after {}", time(report.written_at_ms))),
+        Err(error) => Err(format!("unknown: {error}")),
     }
 }
 
@@ -213,23 +215,26 @@ fn span(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::{Buffer, Options};
 
     #[test]
-    fn a_report_comes_back_while_its_process_lives() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
-        assert_eq!(read(&path).unwrap_err(), "does not run");
+    fn a_report_counts_while_its_agent_has_the_buffer_open() {
+        let state = tempfile::tempdir().unwrap();
+        let (path, folder) = (state.path().join(FILE), state.path().join(BUFFER_FOLDER));
+        assert_eq!(read(state.path()).unwrap_err(), "does not run");
+        let buffer = Buffer::open(&folder, Options::default(), 0).unwrap();
         let link = Link::Down { since_ms: 0, reason: "no route".into() };
         let statistics = Statistics { samples: 7, oldest_ms: Some(1_000), ..Statistics::default() };
-        let mut report = report_of(&link, statistics);
+        let report = report_of(&link, statistics);
         write(&path, &report).unwrap();
-        let shown = running(&read(&path).unwrap(), report.written_at_ms);
+        let shown = running(&read(state.path()).unwrap(), report.written_at_ms);
         for part in ["1970-01-01 00:00:00 UTC: no route", "7 samples", "(as of 0s ago)"] {
             assert!(shown.contains(part), "{part} is not in {shown}");
         }
-        report.process = u32::MAX;
-        write(&path, &report).unwrap();
-        assert!(read(&path).unwrap_err().contains("does not run since"));
+        drop(buffer);
+        assert!(read(state.path()).unwrap_err().contains("does not run since"));
+        fs::write(&path, "{").unwrap();
+        assert!(read(state.path()).unwrap_err().contains("unknown"));
     }
 
     #[test]

@@ -78,6 +78,7 @@ use thiserror::Error;
 use upkeep_model::{Event, Lane, Observation};
 
 pub use queue::Buffer;
+pub use recipe::is_open;
 pub use room::KeepFree;
 pub use shared::SharedBuffer;
 pub use state::LaneState;

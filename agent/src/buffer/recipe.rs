@@ -21,6 +21,9 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// append flushes by itself.
 const FLUSH_EVERY_MS: u64 = 60_000;
 
+/// The file in the buffer's folder that keeps a second process out.
+const LOCK: &str = "lock";
+
 /// How long the lock of a process that just ended, or of a handle that was just dropped, is waited
 /// for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -51,9 +54,23 @@ pub(super) enum Opening {
     },
 }
 
+/// Whether a process has the buffer of a folder open.
+///
+/// # Errors
+/// When there is no buffer, or it may not be looked at.
+pub fn is_open(folder: &Path) -> Result<bool, BufferError> {
+    let path = folder.join(LOCK);
+    let file = File::open(&path).map_err(|error| BufferError::file("open", &path, error))?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(BufferError::file("lock", &path, error)),
+    }
+}
+
 /// Takes the lock of the folder, so that no second process settles what the first is writing.
 pub(super) fn lock(root: &Root) -> Result<File, BufferError> {
-    let path = root.path().join("lock");
+    let path = root.path().join(LOCK);
     let file = File::create(&path).map_err(|error| BufferError::file("make", &path, error))?;
     let begun = Instant::now();
     loop {
