@@ -218,8 +218,13 @@ fn start_rules(
         tracing::warn!("{} does not exist: no rules", config.rules.folder.display());
     }
     let groups = rule::load(&files)?;
-    let interval = config.rules.interval.0;
-    let settings = rule::Settings { files, interval, external_url, ..rule::Settings::default() };
+    let settings = rule::Settings {
+        files,
+        interval: config.rules.interval.0,
+        require_outcome: config.rules.require_outcome,
+        external_url,
+        ..rule::Settings::default()
+    };
     let Parts { clock, state, store, .. } = parts.clone();
     let source = Arc::new(StoreSource::new(Arc::clone(&store)));
     let parts = rule::schedule::Parts { source, recorder: store, state, clock, alerts, board };

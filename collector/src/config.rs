@@ -107,11 +107,17 @@ pub struct Rules {
     pub folder: PathBuf,
     /// How often groups that do not say otherwise are evaluated.
     pub interval: Span,
+    /// Whether only rules with `action` and `outcome`, and above the severity `info`, notify.
+    pub require_outcome: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { folder: PathBuf::from(DEFAULT_RULES), interval: Span(Duration::from_secs(15)) }
+        Self {
+            folder: PathBuf::from(DEFAULT_RULES),
+            interval: Span(Duration::from_secs(15)),
+            require_outcome: true,
+        }
     }
 }
 

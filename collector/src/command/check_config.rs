@@ -4,10 +4,23 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::CommandError;
+use crate::alert;
 use crate::config::Config;
+use crate::rule;
+use crate::yaml::Faults;
 
-/// Says what the configuration comes to; that it could be read is the check.
+/// Says what the configuration comes to; that it, the rules and the routing file could be read is
+/// the check.
 pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
+    let mut faults = rule::check(&config.rules.folder_if_any()).faults;
+    if let Some(routing) = config.alerts.routing_file() {
+        let allow_networks = config.alerts.allow_networks.clone();
+        let settings = alert::Settings { routing, allow_networks, ..alert::Settings::default() };
+        faults.extend(alert::load(&settings).err().map(|found| found.0).unwrap_or_default());
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults).into());
+    }
     let scheme = if config.http.tls { "https" } else { "http" };
     let mut out = io::stdout().lock();
     writeln!(out, "{} is in order", file.display())?;

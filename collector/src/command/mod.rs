@@ -6,6 +6,7 @@ mod host;
 mod init;
 mod owner;
 mod query;
+mod rules;
 mod token;
 
 use std::io::{self, Write as _};
@@ -23,6 +24,7 @@ use crate::ca::{Authority, CaError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::state::{self, By, State, StateError};
+use crate::yaml::Faults;
 
 /// Receives what agents report, stores it, judges it by rules, alerts, and serves it over HTTP.
 #[derive(Debug, Parser)]
@@ -54,6 +56,9 @@ pub enum Command {
     Host(host::Command),
     /// The value of a PromQL expression, by the HTTP API.
     Query(query::Arguments),
+    /// The rules that hosts are judged by.
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Check the configuration and say what it comes to.
     CheckConfig,
 }
@@ -76,6 +81,12 @@ pub enum CommandError {
     /// The query has no answer.
     #[error(transparent)]
     Query(#[from] QueryCommandError),
+    /// Rule files have faults, which were told one by one.
+    #[error("the rules have {0}")]
+    Rules(String),
+    /// The rules or the routing file cannot be used.
+    #[error(transparent)]
+    Faults(#[from] Faults),
     /// What was named does not exist.
     #[error("there is no {what} {name:?}")]
     NotFound {
@@ -112,6 +123,7 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
         Command::Serve | Command::CheckConfig => {
             check_config::run(&Config::load(&line.config)?, &line.config)
         }
+        Command::Rules(command) => rules::run(command),
         Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
         Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
         Command::Token(command) => token::run(&config_of_owner(line)?, command),

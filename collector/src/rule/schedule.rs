@@ -228,7 +228,13 @@ fn milliseconds(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::rule::file;
+    use crate::rule::memory::Memory;
+    use crate::rule::snapshot::{Health, RuleKind};
+    use crate::state;
 
     #[test]
     fn turns_come_every_interval_and_always_later() {
@@ -248,5 +254,95 @@ mod tests {
         let turns: std::collections::BTreeSet<_> =
             (0..50).map(|number| spread(&format!("file:{number}"), 15_000)).collect();
         assert!(turns.len() > 40 && turns.iter().all(|turn| (0..15_000).contains(turn)));
+    }
+
+    const RULES: &str = "
+groups:
+  - name: hosts
+    interval: 20ms
+    rules:
+      - record: hosts
+        expr: count(up)
+      - alert: HostDown
+        expr: up{job='one'} == 0
+        for: 1s
+        annotations: {action: look, outcome: it runs}
+";
+
+    /// A schedule over a memory, with a clock that jumps as the test wants.
+    struct World {
+        memory: Arc<Memory>,
+        state: State,
+        board: Arc<Board>,
+        now: Arc<std::sync::atomic::AtomicI64>,
+    }
+
+    impl World {
+        fn new(state: &State, now_ms: i64) -> Self {
+            Self {
+                memory: Arc::default(),
+                state: state.clone(),
+                board: Arc::default(),
+                now: Arc::new(now_ms.into()),
+            }
+        }
+
+        /// Lets the schedule run until an alert comes, or until it has been evaluated at `until_ms`.
+        async fn run(&self, until_ms: i64) -> Vec<Alert> {
+            let groups = file::parse(Path::new("r.yml"), RULES).unwrap();
+            let (alerts, mut queue) = mpsc::channel(ALERT_QUEUE);
+            // Each look at the clock lets 10 ms pass, so no test waits for the wall clock.
+            let now = Arc::clone(&self.now);
+            let clock = Clock::new(move || now.fetch_add(10, std::sync::atomic::Ordering::SeqCst));
+            let parts = Parts {
+                source: self.memory.clone(),
+                recorder: self.memory.clone(),
+                state: self.state.clone(),
+                alerts,
+                board: Arc::clone(&self.board),
+                clock,
+            };
+            let stop = CancellationToken::new();
+            let settings = Settings::default();
+            let schedule = run(groups, &settings, parts, stop.clone());
+            let watch = async {
+                let mut told = Vec::new();
+                loop {
+                    let batch = time::timeout(Duration::from_millis(5), queue.recv()).await;
+                    told.extend(batch.ok().flatten().unwrap_or_default());
+                    let groups = self.board.snapshot().groups;
+                    let evaluated = groups.first().and_then(|group| group.last_evaluation_ms);
+                    if !told.is_empty() || evaluated.is_some_and(|at_ms| at_ms >= until_ms) {
+                        stop.cancel();
+                        return told;
+                    }
+                }
+            };
+            let (ended, told) = tokio::join!(schedule, watch);
+            ended.unwrap();
+            told
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_waits_fires_and_survives_a_restart() {
+        let (_folder, state) = state::temporary();
+        let world = World::new(&state, 1_000_000);
+        world.memory.put("up", &[("instance", "web1"), ("job", "one")], 999_990, 0.0);
+        assert!(world.run(1_000_500).await.is_empty(), "it waits");
+        let told = world.run(1_010_000).await;
+        assert_eq!(told.len(), 1);
+        let waited_ms = told[0].starts_at_ms - 1_000_000;
+        assert!(
+            (1_000..2_000).contains(&waited_ms),
+            "the wait went on over the restart: {waited_ms}"
+        );
+
+        let again = world.run(1_020_000).await;
+        assert_eq!(again, told, "the same alert, which began when it began");
+        let status = world.board.snapshot().groups[0].clone();
+        assert!(matches!(status.rules[0].health, Health::Ok), "{status:?}");
+        let RuleKind::Alerting { alerts, .. } = &status.rules[1].kind else { panic!() };
+        assert_eq!(alerts.len(), 1);
     }
 }

@@ -1,0 +1,81 @@
+//! `rules`: checks rule files.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::CommandError;
+use crate::rule::{self, Report};
+
+/// What to do about rules.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say everything that is wrong with rule files, with file, line and column.
+    Check(CheckArguments),
+}
+
+/// Which files to check, and how strictly.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Rule files, and folders of them.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Let rules without `action` or `outcome`, which notify nobody, count as faults.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Runs a command about rules.
+pub(super) fn run(command: &Command) -> Result<(), CommandError> {
+    match command {
+        Command::Check(arguments) => {
+            let report = rule::check(&arguments.files);
+            tell(&report)?;
+            verdict(&report, arguments.strict)
+        }
+    }
+}
+
+/// Faults and advice go to standard error, one a line, what was read to standard output.
+fn tell(report: &Report) -> io::Result<()> {
+    let mut errors = io::stderr().lock();
+    for fault in &report.faults {
+        writeln!(errors, "{fault}")?;
+    }
+    for advice in &report.advice {
+        writeln!(errors, "{advice} (advice)")?;
+    }
+    let Report { files, groups, rules, .. } = report;
+    writeln!(io::stdout().lock(), "{files} files, {groups} groups, {rules} rules")
+}
+
+fn verdict(report: &Report, strict: bool) -> Result<(), CommandError> {
+    let faults = report.faults.len() + if strict { report.advice.len() } else { 0 };
+    match faults {
+        0 => Ok(()),
+        1 => Err(CommandError::Rules("1 fault".to_owned())),
+        faults => Err(CommandError::Rules(format!("{faults} faults"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_a_fault_only_if_that_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |text: &str, strict: bool, passes: bool| {
+            let file = folder.path().join("rules.yml");
+            std::fs::write(&file, text).unwrap();
+            let command = Command::Check(CheckArguments { files: vec![file], strict });
+            assert_eq!(run(&command).is_ok(), passes, "{text}, strict: {strict}");
+        };
+        let silent = "groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]";
+        check(silent, false, true);
+        check(silent, true, false);
+        check(&silent.replace("== 0", "=="), false, false);
+        check("groups: [{name: g, rules: [{record: r, expr: up}]}]", true, true);
+    }
+}
