@@ -255,6 +255,7 @@ impl Committer {
         let accepted = state.read(stream, sequence, &body)?;
         staging.before.entry(stream).or_insert(state.accepted);
         state.accepted = sequence;
+        state.trim_keys();
         state.last_ms = state.last_ms.max(Some(accepted.timestamp_ms));
 
         let group = &mut staging.group;

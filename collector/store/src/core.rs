@@ -125,6 +125,7 @@ impl Core {
         let mut intake = self.intake();
         let state = intake.streams.entry(stream).or_default();
         state.put_key(stream, sequence, &bytes::Bytes::copy_from_slice(frame))?;
+        state.trim_keys();
         intake.dirty.insert(stream);
         Ok(())
     }

@@ -30,6 +30,7 @@ mod retain;
 mod seal;
 mod store;
 mod stream;
+mod verify;
 
 pub use damage::Damage;
 pub use error::StoreError;

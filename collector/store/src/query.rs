@@ -149,14 +149,18 @@ impl Core {
     ) -> Result<(), StoreError> {
         snapshot.each_chunk(first, last, |key, bytes| {
             if let Err(error) = read_chunk(key, bytes, series, stretch, runs) {
-                let key = ChunkKey::from_bytes(key);
-                let lost = key.map_or_else(
-                    |error| error.to_string(),
-                    |key| format!("samples of host {} from {} ms on", key.host, key.span),
-                );
-                self.damage.report("samples.redb, table chunks", format!("{lost}: {error}"));
+                self.report_chunk(key, error);
             }
         })
+    }
+
+    /// Tells that a chunk is damaged.
+    pub(crate) fn report_chunk(&self, key: &[u8; 32], error: Malformed) {
+        let lost = ChunkKey::from_bytes(key).map_or_else(
+            |error| error.to_string(),
+            |key| format!("chunk {} of host {} from {} ms on", key.number, key.host, key.span),
+        );
+        self.damage.report("samples.redb, table chunks", format!("{lost}: {error}"));
     }
 
     fn read_head(

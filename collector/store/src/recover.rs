@@ -55,11 +55,26 @@ pub(crate) fn recover(
     let (database, mut contents) = open_database(folder, options, damage)?;
     folder.sync()?;
     let numbers = journal.numbers()?;
+    report_missing(&numbers, contents.state.coverage, damage);
     let damaged_segments = replay(&journal, &numbers, &mut contents, damage)?;
     let Coverage { all_before, due_before, .. } = contents.state.coverage;
     let after_last = numbers.last().map_or(1, |last| last + 1);
     let next_segment = after_last.max(all_before).max(due_before);
     Ok(Recovered { database, journal, contents, damaged_segments, next_segment })
+}
+
+/// Reports segments that should be there: their numbers have no gaps, and none from the last sealing
+/// on is removed before the next one. So this also tells of a database that fell back to an older
+/// state of itself.
+fn report_missing(numbers: &[u64], coverage: Coverage, damage: &DamageLog) {
+    let mut expected = coverage.due_before.max(1);
+    for &number in numbers {
+        if number > expected {
+            let lost = format!("segments {expected} to {}", number - 1);
+            damage.report("the journal", lost);
+        }
+        expected = expected.max(number + 1);
+    }
 }
 
 /// Opens and loads the database; one that is damaged is set aside and begun anew.
@@ -188,9 +203,10 @@ fn load_state(
 }
 
 fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Failure> {
-    let mut next_chunk = 0;
+    let (mut next_chunk, mut chunks) = (0, 0);
     for row in transaction.open_table(CHUNKS)?.iter()? {
         let (key, _) = row?;
+        chunks += 1;
         if let Ok(key) = ChunkKey::from_bytes(key.value()) {
             next_chunk = key.number.saturating_add(1).max(next_chunk);
         }
@@ -198,6 +214,7 @@ fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Fa
     Ok(State {
         next_series: index.next().saturating_add(NUMBERS_PASSED_OVER),
         next_chunk,
+        chunks,
         longest_span_ms: SPAN_ASSUMED_MS,
         coverage: Coverage::default(),
     })

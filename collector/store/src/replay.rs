@@ -39,11 +39,12 @@ pub(crate) fn replay(
     Ok(damaged)
 }
 
-/// Leaves a stream in its latest generation.
+/// Leaves a stream in its latest generation, with the keys that frames to come may lean on.
 fn settle(stream: &mut Stream) {
     if let Some(&latest) = stream.dictionaries.keys().next_back() {
         stream.enter(latest.max(stream.saved.generation));
     }
+    stream.trim_keys();
     let latest = stream.generation;
     stream.dictionaries.retain(|generation, _| *generation == latest);
 }

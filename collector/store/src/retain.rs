@@ -7,7 +7,7 @@ use upkeep_model::{HostId, StreamKey};
 use crate::StoreError;
 use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
-use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, Failure, SERIES, STREAMS};
+use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, SERIES, STATE, STATE_KEY, STREAMS};
 use crate::index::{Series, SeriesRef};
 use crate::seal::{day_of, remove_generation, stream_record};
 use crate::stream::Saved;
@@ -25,16 +25,22 @@ struct Expired {
 impl Core {
     pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
         // Keeps sealing from adding to what is being looked at.
-        let _state = self.state();
+        let mut state = self.state();
         let cutoff_ms = now_ms.saturating_sub(milliseconds(self.options.retention));
         let expired = self.expire(cutoff_ms);
-        self.database.write("drop old samples from", |transaction| {
+        let kept = self.database.write("drop old samples from", |transaction| {
+            let mut kept = *state;
             let mut chunks = transaction.open_table(CHUNKS)?;
             for &host in &expired.homes {
                 let first = ChunkKey { host, span: i64::MIN, number: 0 }.to_bytes();
                 let last = ChunkKey { host, span: expired.last_span, number: u64::MAX }.to_bytes();
-                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| false)?;
+                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| {
+                    kept.chunks = kept.chunks.saturating_sub(1);
+                    false
+                })?;
             }
+            let record = kept.to_bytes(STATE_KEY);
+            transaction.open_table(STATE)?.insert(STATE_KEY, record.as_slice())?;
             let mut series = transaction.open_table(SERIES)?;
             for number in &expired.series {
                 series.remove(number)?;
@@ -48,8 +54,9 @@ impl Core {
                 let bytes = stream_bytes(*key);
                 streams.insert(&bytes, stream_record(*key, saved, Vec::new()).as_slice())?;
             }
-            Ok::<(), Failure>(())
+            Ok(kept)
         })?;
+        *state = kept;
         let mut intake = self.intake();
         for (key, _, saved) in expired.streams {
             if let Some(stream) = intake.streams.get_mut(&key) {

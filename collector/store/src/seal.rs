@@ -148,6 +148,7 @@ impl Core {
                     let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
                     chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
                     state.next_chunk += 1;
+                    state.chunks += 1;
                 }
             }
         }

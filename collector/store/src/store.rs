@@ -258,6 +258,15 @@ impl Store {
         self.core.seal(Extent::All, now_ms)
     }
 
+    /// Reads everything sealed and checks it; what is damaged is told by [`Store::damage`]. Sealing
+    /// and retention wait meanwhile.
+    ///
+    /// # Errors
+    /// When the database cannot be read to its end.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        self.core.verify()
+    }
+
     /// What was found damaged since the store was opened.
     pub fn damage(&self) -> Vec<Damage> {
         self.core.damage.findings()

@@ -130,7 +130,7 @@ impl Stream {
             sequence,
             number,
         })?;
-        self.keep_key(sequence, Key { layout, body: Bytes::copy_from_slice(body) });
+        self.keys.insert(sequence, Key { layout, body: Bytes::copy_from_slice(body) });
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Stream {
                     .resolve(&frame.to_key())
                     .map_err(|number| StoreError::NotDescribed { stream, sequence, number })?;
                 let key = Key { layout: Arc::clone(&layout), body: Bytes::copy_from_slice(body) };
-                self.keep_key(sequence, key);
+                self.keys.insert(sequence, key);
                 (None, layout)
             }
         };
@@ -181,8 +181,9 @@ impl Stream {
         self.keys.clear();
     }
 
-    fn keep_key(&mut self, sequence: u64, key: Key) {
-        self.keys.insert(sequence, key);
+    /// Lets go of the key frames that frames to come will hardly lean on. It is not done while the
+    /// journal is read again, since the database may then know keys of much later frames already.
+    pub(crate) fn trim_keys(&mut self) {
         while self.keys.len() > KEYS_KEPT {
             self.keys.pop_first();
         }

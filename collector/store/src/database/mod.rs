@@ -6,7 +6,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `state` | `state` | version 1, next series number, next chunk number, longest span (ms), coverage |
+//! | `state` | `state` | version 1, next series number, next chunk number, count of chunks, longest span (ms), coverage |
 //! | `series` | series number | home (16 bytes), whether and on which days sealed, label set |
 //! | `streams` | host, epoch | mark, generation, latest timestamp, key frames: sequence and bytes |
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
@@ -34,7 +34,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
-    Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
+    Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 
 use crate::StoreError;
@@ -87,6 +88,11 @@ impl<E: Into<redb::Error>> From<E> for Failure {
                 }
                 _ => Self::Io(source),
             },
+            // Nobody else makes tables in our file, so one that is not ours is a damaged one.
+            error @ (redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::TableDoesNotExist(_)) => Self::Damaged(error.to_string()),
             other => Self::Other(other),
         }
     }
@@ -183,6 +189,22 @@ impl Snapshot<'_> {
             for chunk in self.chunks.range::<&[u8; 32]>(&first..=&last)? {
                 let (key, value) = chunk?;
                 each(key.value(), value.value());
+            }
+            Ok(())
+        });
+        read.map_err(|failure| self.database.told(failure, "read"))
+    }
+
+    /// Gives all chunks as they lie there, and for each whether it is found by its key.
+    pub(crate) fn every_chunk(
+        &self,
+        mut each: impl FnMut(&[u8; 32], bool, &[u8]),
+    ) -> Result<(), StoreError> {
+        let read = guarded(|| {
+            for chunk in self.chunks.iter()? {
+                let (key, value) = chunk?;
+                let is_found = self.chunks.get(key.value())?.is_some();
+                each(key.value(), is_found, value.value());
             }
             Ok(())
         });

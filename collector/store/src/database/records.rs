@@ -74,6 +74,8 @@ impl DictionaryKey {
 pub(crate) struct State {
     pub(crate) next_series: SeriesRef,
     pub(crate) next_chunk: u64,
+    /// How many chunks there are.
+    pub(crate) chunks: u64,
     /// The longest span that any chunk may have, in milliseconds.
     pub(crate) longest_span_ms: i64,
     pub(crate) coverage: Coverage,
@@ -85,6 +87,7 @@ impl State {
         put_unsigned(&mut out, VERSION);
         put_unsigned(&mut out, u64::from(self.next_series));
         put_unsigned(&mut out, self.next_chunk);
+        put_unsigned(&mut out, self.chunks);
         put_signed(&mut out, self.longest_span_ms);
         put_unsigned(&mut out, self.coverage.all_before);
         put_unsigned(&mut out, self.coverage.due_before);
@@ -101,6 +104,7 @@ impl State {
         Ok(Self {
             next_series: reader.unsigned32()?,
             next_chunk: reader.unsigned()?,
+            chunks: reader.unsigned()?,
             longest_span_ms: reader.signed()?,
             coverage: Coverage {
                 all_before: reader.unsigned()?,
@@ -232,7 +236,8 @@ mod tests {
         assert_eq!(series_from(6, &bytes), Err(Malformed::Checksum));
 
         let coverage = Coverage { all_before: 1, due_before: 2, at_ms: 3, span_ms: 4 };
-        let state = State { next_series: 7, next_chunk: 8, longest_span_ms: 9, coverage };
+        let state =
+            State { next_series: 7, next_chunk: 8, chunks: 3, longest_span_ms: 9, coverage };
         assert_eq!(State::from_bytes("state", &state.to_bytes("state")), Ok(state));
     }
 }

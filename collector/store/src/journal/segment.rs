@@ -210,7 +210,6 @@ impl Journal {
 
     fn create(&mut self) -> Result<Current, StoreError> {
         let number = self.next;
-        self.next += 1;
         let path = self.folder.path_of(number);
         let error = |source| StoreError::io("create", &path, source);
         let mut file =
@@ -219,10 +218,14 @@ impl Journal {
         let header = header(number, salt);
         let written = file.write_all(&header);
         if let Err(source) = written.and_then(|()| sync_folder(&self.folder.path)) {
-            // A segment without entries is worth nothing; a leftover is cut at the next start.
-            let _ = fs::remove_file(&path);
+            // A segment without entries is worth nothing, and its number can be given again. Should
+            // it stay, it counts as empty when the store next opens.
+            if fs::remove_file(&path).is_err() {
+                self.next += 1;
+            }
             return Err(error(source));
         }
+        self.next += 1;
         self.folder.bytes.fetch_add(header.len() as u64, Ordering::Relaxed);
         let seed = seed(number, salt);
         Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })

@@ -51,6 +51,7 @@ fn old_spans_go_whole_and_series_without_samples_with_them() {
     let store = open(folder.path());
     kept.0.values_mut().for_each(|samples| samples.retain(|at_ms, _| *at_ms >= 3 * DAY_MS));
     kept.check(&store);
+    store.verify().unwrap();
     assert_eq!(store.damage(), []);
 }
 
@@ -71,6 +72,7 @@ fn a_series_that_pauses_longer_than_the_retention_comes_back() {
     drop(store);
     let store = open(folder.path());
     model.check(&store);
+    store.verify().unwrap();
     assert_eq!(store.damage(), []);
 }
 
