@@ -88,8 +88,10 @@ impl<E: Into<redb::Error>> From<E> for Failure {
                 }
                 _ => Self::Io(source),
             },
-            // Nobody else makes tables in our file, so one that is not ours is a damaged one.
-            error @ (redb::Error::TableTypeMismatch { .. }
+            // Nobody else makes tables in our file, nor was it ever in redb's older formats; so what
+            // is not ours is damaged.
+            error @ (redb::Error::UpgradeRequired(_)
+            | redb::Error::TableTypeMismatch { .. }
             | redb::Error::TableIsMultimap(_)
             | redb::Error::TypeDefinitionChanged { .. }
             | redb::Error::TableDoesNotExist(_)) => Self::Damaged(error.to_string()),

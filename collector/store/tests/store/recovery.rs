@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fixture::{Agent, Model, SPAN_MS, copy, folder, host, labels, open, options, samples};
 use proptest::prelude::*;
+use redb::{Database, Table, TableDefinition};
 use upkeep_model::{MatchOperator, Matcher, stale_marker};
 use upkeep_store::{Append, Options, Store};
 
@@ -82,6 +83,25 @@ fn sealed_segments_go_and_later_frames_still_find_their_keys() {
         model.check(&store);
         assert_eq!(store.committed(agent.stream), agent.sequence);
     }
+}
+
+#[test]
+fn a_staying_frame_finds_its_key_behind_many_newer_ones() {
+    let folder = folder();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let store = open(folder.path());
+    for at_ms in [2 * SPAN_MS, 2 * SPAN_MS + 1] {
+        agent.commit(&store, &mut model, at_ms, &[("load", at_ms as f64)]);
+    }
+    for at_ms in 0..20 {
+        let name = if at_ms % 2 == 0 { "odd" } else { "even" };
+        agent.commit(&store, &mut model, at_ms, &[(name, 1.0)]);
+    }
+    store.seal(SPAN_MS).unwrap();
+    drop(store);
+    let store = open(folder.path());
+    model.check(&store);
+    assert_eq!(store.damage(), []);
 }
 
 #[test]
@@ -196,6 +216,36 @@ fn flipped_bits_never_become_wrong_values() {
         let _ = store.seal_all(i64::MAX / 2);
         check_subset(&store, &model);
     }
+}
+
+#[test]
+fn verify_tells_of_chunks_that_no_query_finds() {
+    const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
+    let check = |damage: fn(&mut Table<'_, &'static [u8; 32], &'static [u8]>), expect: &str| {
+        let folder = folder();
+        drop(filled(folder.path()));
+        let database = Database::open(folder.path().join("samples.redb")).unwrap();
+        let transaction = database.begin_write().unwrap();
+        damage(&mut transaction.open_table(CHUNKS).unwrap());
+        transaction.commit().unwrap();
+        drop(database);
+        let store = open(folder.path());
+        assert_eq!(store.damage(), []);
+        store.verify().unwrap();
+        let lost: Vec<String> = store.damage().into_iter().map(|damage| damage.lost).collect();
+        assert!(lost.iter().any(|lost| lost.contains(expect)), "{lost:?}");
+    };
+    check(|table| drop(table.pop_first().unwrap().unwrap()), "1 of ");
+    check(
+        |table| {
+            let first = table.pop_first().unwrap().unwrap();
+            let (mut key, value) = (*first.0.value(), first.1.value().to_vec());
+            drop(first);
+            key[15] ^= 0x40;
+            table.insert(&key, value.as_slice()).unwrap();
+        },
+        "the checksum is wrong",
+    );
 }
 
 #[derive(Clone, Debug)]
