@@ -249,6 +249,37 @@ async fn a_refusal_is_told_with_the_collectors_own_words() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_expired_is_named_as_the_reason() {
+    let collector = FakeCollector::start(-60).await;
+    let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
+    agent.connect();
+    let down = |link: &Link| matches!(link, Link::Down { .. });
+    let link = agent.link.wait_for(down).await.unwrap().clone();
+    let Link::Down { reason, .. } = link else { panic!("{link:?}") };
+    assert!(reason.contains("certificate has expired"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_is_no_connection() {
+    let collector = FakeCollector::start(DAY).await;
+    let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
+    collector.misbehave(Fault::RefusesSamples("the host has too many series"));
+    agent.append(0..1).await;
+    agent.connect();
+    let mut seen = agent.link.clone();
+    let link = seen.wait_for(|link| *link != Link::Starting).await.unwrap().clone();
+    let Link::Down { reason, .. } = link else { panic!("{link:?}") };
+    assert!(reason.contains("too many series"), "{reason}");
+    seen.mark_unchanged();
+    until("more attempts", || collector.memory().streams > 4).await;
+    // Nothing new is told, and so nothing is logged either.
+    assert!(!seen.has_changed().unwrap());
+    collector.misbehave(Fault::None);
+    agent.drained().await;
+    agent.link.wait_for(|link| matches!(link, Link::Up { .. })).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_lost_reply_makes_no_second_host() {
     let collector = FakeCollector::start(DAY).await;
     collector.misbehave(Fault::LosesReplies(2));

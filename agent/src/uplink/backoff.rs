@@ -20,10 +20,14 @@ impl Backoff {
         Self { cap, failures: 0, at_least: Duration::ZERO }
     }
 
-    /// A connection stood; the collector asks to be left alone so long once it ends.
-    pub(super) fn reset(&mut self, at_least: Duration) {
-        self.failures = 0;
+    /// The collector asks to be left alone so long once the connection ends.
+    pub(super) fn wait_at_least(&mut self, at_least: Duration) {
         self.at_least = at_least;
+    }
+
+    /// A connection stood.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
     }
 
     /// How long to wait now. `random` is uniform between 0 and 1.
@@ -65,7 +69,9 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(60));
         let waits: Vec<u64> = (0..3).map(|_| backoff.next(1.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4]);
-        backoff.reset(Duration::from_secs(3));
+        backoff.wait_at_least(Duration::from_secs(3));
+        assert_eq!(backoff.next(1.0).as_secs(), 11);
+        backoff.reset();
         assert_eq!(backoff.next(1.0).as_secs(), 4);
     }
 }

@@ -8,7 +8,6 @@ mod session;
 mod shipment;
 
 use std::error::Error;
-use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
@@ -35,6 +34,10 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
+/// A stream counts as a connection once samples were acknowledged, or after so long without an end:
+/// a collector may accept every stream and refuse whatever comes on it.
+const TRIAL: Duration = Duration::from_secs(30);
+
 /// Why the connection to the collector ended or did not come about.
 #[derive(Debug, Error)]
 pub enum UplinkError {
@@ -59,6 +62,12 @@ pub enum UplinkError {
     /// The collector closed the stream.
     #[error("the collector ended the stream")]
     Closed,
+    /// It failed, as it must with a certificate that is over by this host's clock.
+    #[error(
+        "this host's certificate has expired; if its clock is right, enroll it anew with \
+         `upkeep-agent enroll --force` ({0})"
+    )]
+    Expired(Box<UplinkError>),
 }
 
 impl From<tonic::Status> for UplinkError {
@@ -66,8 +75,12 @@ impl From<tonic::Status> for UplinkError {
         let mut text = status.message().to_owned();
         let mut source = status.source();
         while let Some(error) = source {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ": {error}");
+            let cause = error.to_string();
+            // Layers that hand an error on often tell it in its own words.
+            if !text.contains(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
             source = error.source();
         }
         Self::Status(text)
@@ -138,7 +151,7 @@ impl Uplink {
                     received_ms = Some(now_ms());
                     continue;
                 }
-                Ok(Ended::NewEpoch | Ended::InTime) => continue,
+                Ok(Ended::NewEpoch | Ended::Stands | Ended::InTime) => continue,
                 Err(error) => self.note_down(&error),
             }
             tokio::time::sleep(backoff.next(rand::random())).await;
@@ -152,27 +165,50 @@ impl Uplink {
         received_ms: Option<i64>,
     ) -> Result<Ended, UplinkError> {
         let credential = self.folder.credential()?;
+        let connected = self.connect_as(&credential, backoff, received_ms).await;
+        let (_, end_ms) = credential.validity_ms();
+        // The collector says so only in the handshake, of which little arrives here.
+        connected.map_err(|error| match error {
+            error if end_ms <= now_ms() => UplinkError::Expired(Box::new(error)),
+            error => error,
+        })
+    }
+
+    async fn connect_as(
+        &self,
+        credential: &Credential,
+        backoff: &mut Backoff,
+        received_ms: Option<i64>,
+    ) -> Result<Ended, UplinkError> {
         let tls = dial::mutual(&self.folder.roots()?, credential.chain(), credential.tls_key()?)?;
         let channel = dial::connect(&self.settings.address, tls).await?;
         let mut session = Session::open(client(channel), &self.settings, &self.buffer).await?;
-        backoff.reset(session.retry_after());
-        self.note_up();
+        backoff.wait_at_least(session.retry_after());
+        let mut trial = Some(Instant::now() + TRIAL);
         let mut due_ms = renewal::due_ms(credential.validity_ms(), received_ms, rand::random());
         loop {
-            let ended = session.deliver(instant_of(due_ms)).await?;
-            if ended != Ended::InTime {
-                return Ok(ended);
+            // Before anything is delivered, since what is delivered may be refused for days.
+            if now_ms() >= due_ms {
+                match self.renew(session.client()).await {
+                    Ok(()) => return Ok(Ended::Renewed),
+                    Err(error) => {
+                        let (_, end_ms) = credential.validity_ms();
+                        let wait = renewal::retry_after(end_ms, now_ms());
+                        due_ms = now_ms().saturating_add(wait.as_millis() as i64);
+                        warn!("the certificate cannot be renewed yet: {error}");
+                    }
+                }
             }
-            if now_ms() < due_ms {
-                continue;
-            }
-            match self.renew(session.client()).await {
-                Ok(()) => return Ok(Ended::Renewed),
-                Err(error) => {
-                    let (_, end_ms) = credential.validity_ms();
-                    let wait = renewal::retry_after(end_ms, now_ms());
-                    due_ms = now_ms().saturating_add(wait.as_millis() as i64);
-                    warn!("the certificate cannot be renewed yet: {error}");
+            let due = instant_of(due_ms);
+            let ended = session.deliver(trial.map_or(due, |end| end.min(due))).await?;
+            match ended {
+                Ended::Renewed | Ended::NewEpoch => return Ok(ended),
+                Ended::InTime if trial.is_none_or(|end| Instant::now() < end) => {}
+                Ended::InTime | Ended::Stands => {
+                    if trial.take().is_some() {
+                        backoff.reset();
+                        self.note_up();
+                    }
                 }
             }
         }

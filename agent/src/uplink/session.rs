@@ -22,13 +22,15 @@ use crate::buffer::{Buffer, BufferError, LaneState, SharedBuffer};
 /// read from the buffer only when they are about to be sent.
 const OUTGOING: usize = 4;
 
-/// Why delivery ended although nothing went wrong.
+/// Why delivery returned although nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// There is a new certificate, which the next connection shows.
     Renewed,
     /// The buffer began a new epoch, which has to be opened anew.
     NewEpoch,
+    /// The collector commits what is sent, which is told once; the stream goes on.
+    Stands,
     /// The given moment has come; the stream goes on.
     InTime,
 }
@@ -45,6 +47,8 @@ pub(super) struct Session {
     events: LaneProgress,
     told: Told,
     retry_after: Duration,
+    /// Whether samples of this connection were acknowledged.
+    stands: bool,
 }
 
 impl Session {
@@ -82,6 +86,7 @@ impl Session {
             events: progress(Lane::Events),
             told: Told::default(),
             retry_after: Duration::from_millis(u64::from(accepted.retry_after_ms)),
+            stands: false,
         };
         for lane in Lane::ALL {
             session.settle(lane, committed(lane)).await?;
@@ -99,7 +104,7 @@ impl Session {
         self.client.clone()
     }
 
-    /// Delivers until the stream ends, or until the given moment.
+    /// Delivers until the stream ends, until it stands, or until the given moment.
     pub(super) async fn deliver(&mut self, until: Instant) -> Result<Ended, UplinkError> {
         loop {
             if self.send_pending().await? == Flow::EpochEnded {
@@ -108,8 +113,12 @@ impl Session {
             tokio::select! {
                 received = self.incoming.message() => {
                     let received = received?.ok_or(UplinkError::Closed)?;
+                    let stood = self.stands;
                     if self.receive(received).await? == Flow::EpochEnded {
                         return Ok(Ended::NewEpoch);
+                    }
+                    if self.stands && !stood {
+                        return Ok(Ended::Stands);
                     }
                 }
                 // The sender lives in the buffer that this session holds, so this never fails.
@@ -124,6 +133,7 @@ impl Session {
             Some(Received::Acknowledge(acknowledge)) => {
                 let lane = lane_of(acknowledge.lane())?;
                 self.lane_mut(lane).acknowledge(acknowledge.through);
+                self.stands |= lane == Lane::Samples;
                 self.settle(lane, acknowledge.through).await
             }
             Some(Received::Want(want)) => {

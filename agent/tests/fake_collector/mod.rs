@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     LosesReplies(u32),
     /// Refuses every stream with this reason.
     Refuses(&'static str),
+    /// Accepts every stream and ends it with this reason once samples come.
+    RefusesSamples(&'static str),
 }
 
 impl Fault {
@@ -197,7 +199,8 @@ impl Shared {
         let mut params = CertificateParams::default();
         let now = rcgen::date_time_ymd(1970, 1, 1) + std::time::UNIX_EPOCH.elapsed().unwrap();
         params.not_before = now - std::time::Duration::from_secs(3600);
-        params.not_after = now + std::time::Duration::from_secs(self.life_seconds as u64);
+        let life = std::time::Duration::from_secs(self.life_seconds.unsigned_abs());
+        params.not_after = if self.life_seconds < 0 { now - life } else { now + life };
         let leaf = params.signed_by(&request.public_key, &self.root).unwrap();
         vec![leaf.der().to_vec().into(), self.root.der().to_vec().into()]
     }
@@ -345,6 +348,10 @@ impl Stream {
 
     async fn take_batch(&mut self, mut batch: v1::Batch) -> bool {
         let lane = Lane::try_from(batch.lane()).unwrap();
+        if let (Fault::RefusesSamples(reason), Lane::Samples) = (self.shared.fault(), lane) {
+            let _ = self.answers.send(Err(Status::resource_exhausted(reason))).await;
+            return false;
+        }
         if batch.records.len() > WINDOW as usize {
             self.shared.complain(format!("{} records are under way", batch.records.len()));
         }
