@@ -5,7 +5,7 @@ mod run;
 mod show;
 mod status;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config};
 use crate::enroll::{self, Enrollment};
 use crate::host::{Host, HostPaths};
-use crate::identity::IdentityFolder;
+use crate::identity::{Identity, IdentityFolder};
 use crate::inventory;
 
 use arguments::{Arguments, Command, EnrollArguments};
@@ -32,11 +32,19 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output, `head` say, has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("upkeep-agent: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let plain = error.downcast_ref().map(io::Error::kind);
+    let kind = plain.or_else(|| error.downcast_ref::<serde_json::Error>()?.io_error_kind());
+    kind == Some(io::ErrorKind::BrokenPipe)
 }
 
 /// The error with its causes; a cause that an error's own text tells already is not told twice.
@@ -63,10 +71,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Status { json } => status::show(&config.state_dir.0, *json),
         Command::Metrics => show::metrics(&host(arguments, &config)?),
         Command::Updates { json } => show::updates(&host(arguments, &config)?, *json),
-        Command::CheckConfig => {
-            println!("The configuration is valid.");
-            Ok(())
-        }
+        Command::CheckConfig => Ok(writeln!(io::stdout(), "The configuration is valid.")?),
     }
 }
 
@@ -97,7 +102,9 @@ fn enroll_host(config: &Config, host: &Host, arguments: &EnrollArguments) -> Res
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = runtime.block_on(enroll::enroll(&folder, enrollment))?;
-    println!("Enrolled as {} ({}) with {}.", identity.instance, identity.host_id, identity.address);
+    let Identity { instance, host_id, address, .. } = identity;
+    // The host is enrolled, whether or not somebody still reads that.
+    let _ = writeln!(io::stdout(), "Enrolled as {instance} ({host_id}) with {address}.");
     Ok(())
 }
 
@@ -107,8 +114,8 @@ fn start_logging(default: &str) -> Result<()> {
     let filter = EnvFilter::try_new(&text).with_context(|| format!("log filter {text:?}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         builder.without_time().init();
     } else {

@@ -4,6 +4,7 @@
 //! file is for looking at only: it is replaced at once and never synced.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
     let identity = folder.identity()?;
     let (_, not_after_ms) = folder.credential()?.validity_ms();
     let report = read(state_dir);
+    let mut out = std::io::stdout().lock();
     if json {
         let value = serde_json::json!({
             "host_id": identity.host_id,
@@ -101,16 +103,15 @@ pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
             "agent": report.as_ref().ok(),
             "agent_unknown_because": report.as_ref().err(),
         });
-        println!("{value:#}");
-        return Ok(());
+        return Ok(writeln!(out, "{value:#}")?);
     }
-    println!("host         {} ({})", identity.instance, identity.host_id);
-    println!("collector    {}", identity.address);
-    println!("enrolled     {}", time(identity.enrolled_at_ms));
-    println!("certificate  {}", certificate(not_after_ms, now_ms()));
+    writeln!(out, "host         {} ({})", identity.instance, identity.host_id)?;
+    writeln!(out, "collector    {}", identity.address)?;
+    writeln!(out, "enrolled     {}", time(identity.enrolled_at_ms))?;
+    writeln!(out, "certificate  {}", certificate(not_after_ms, now_ms()))?;
     match report {
-        Ok(report) => print!("{}", running(&report, now_ms())),
-        Err(reason) => println!("agent        {reason}; what is buffered is unknown"),
+        Ok(report) => write!(out, "{}", running(&report, now_ms()))?,
+        Err(reason) => writeln!(out, "agent        {reason}; what is buffered is unknown")?,
     }
     Ok(())
 }
