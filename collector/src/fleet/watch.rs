@@ -45,18 +45,36 @@ pub async fn watch(
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen_audit = None;
+    let (mut following, mut marking) = (Trouble::default(), Trouble::default());
     loop {
-        let turn = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => break,
-            _ = refresh.tick() => follow(&fleet, &state, &mut seen_audit).await,
-            _ = marks.tick() => mark(&fleet, &state, &store, clock.now_ms()).await,
+            _ = refresh.tick() => following.note(follow(&fleet, &state, &mut seen_audit).await),
+            _ = marks.tick() => marking.note(mark(&fleet, &state, &store, clock.now_ms()).await),
         };
-        if let Err(error) = turn {
-            tracing::warn!(%error, "the fleet cannot be kept up to date");
-        }
     }
     if let Err(error) = write_heard(&fleet, &state).await {
         tracing::warn!(%error, "when hosts were last seen is lost");
+    }
+}
+
+/// Why the last turn failed. A full disk lasts for many turns and is logged once.
+#[derive(Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    /// Logs what changed; says whether something did.
+    fn note(&mut self, turn: Result<(), FleetError>) -> bool {
+        let now = turn.err().map(|error| error.to_string());
+        let is_news = now != self.0;
+        if is_news {
+            match &now {
+                Some(error) => tracing::warn!(error, "the fleet cannot be kept up to date"),
+                None => tracing::info!("the fleet is kept up to date again"),
+            }
+        }
+        self.0 = now;
+        is_news
     }
 }
 
@@ -119,6 +137,16 @@ async fn write_heard(fleet: &Arc<Fleet>, state: &State) -> Result<(), FleetError
 mod tests {
     use super::*;
     use crate::state::{By, enrolled_host, temporary};
+
+    #[test]
+    fn a_trouble_that_lasts_is_told_once() {
+        let mut trouble = Trouble::default();
+        let full = || Err(FleetError::Store(StoreError::Full { path: "journal".into() }));
+        let closed = || Err(FleetError::Store(StoreError::Closed));
+        let told =
+            [Ok(()), full(), full(), closed(), Ok(()), Ok(())].map(|turn| trouble.note(turn));
+        assert_eq!(told, [false, true, false, true, true, false]);
+    }
 
     #[test]
     fn only_hosts_that_are_expected_and_silent_are_marked() {
