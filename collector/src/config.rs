@@ -15,6 +15,10 @@ pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
 /// The folder of rule files that is used where the settings name none.
 pub const DEFAULT_RULES: &str = "/etc/upkeep/rules.d";
 
+/// The shortest life of a host's certificate: hosts renew at half of it, and must not do little
+/// else.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
+
 /// Every setting; each has a default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -216,11 +220,14 @@ impl Config {
             ("storage.retention_days", self.storage.retention_days == 0),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
-            ("certificates.host_lifetime", self.certificates.host_lifetime.0.is_zero()),
         ] {
             if zero {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
+        }
+        if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {
+            let message = format!("it must be at least {}", Span(SHORTEST_LIFETIME));
+            faults.push(Fault::of_key(main, "certificates.host_lifetime", &message));
         }
         faults
     }
@@ -274,6 +281,7 @@ mod tests {
             &["http.tls", "0.0.0.0:9443", "storage.retention_days"],
         );
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
+        check("[certificates]\nhost_lifetime = \"59s\"\n", &["host_lifetime", "at least 1m"]);
         check("[rules]\ninterval = \"soon\"\n", &["interval", "collector.toml"]);
     }
 }
