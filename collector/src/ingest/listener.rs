@@ -22,7 +22,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+use super::quota::LogQuota;
 use crate::ca::{PeerIdentity, identify};
+use crate::clock::Clock;
 
 /// A peer that has not finished its handshake by then is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,8 +58,10 @@ pub(super) async fn accept(
     listener: TcpListener,
     config: Arc<ServerConfig>,
     ready: mpsc::Sender<io::Result<Connection>>,
+    clock: Clock,
     stop: CancellationToken,
 ) {
+    let quota = Arc::new(LogQuota::default());
     let acceptor = TlsAcceptor::from(config);
     let places = Arc::new(Semaphore::new(HANDSHAKES_IN_FLIGHT));
     let mut handshakes = JoinSet::new();
@@ -71,7 +75,16 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, address, place)) => {
                 pause = PAUSE.0;
-                handshakes.spawn(admit(acceptor.clone(), stream, address, place, ready.clone()));
+                let (acceptor, ready) = (acceptor.clone(), ready.clone());
+                let (quota, clock) = (Arc::clone(&quota), clock.clone());
+                handshakes.spawn(async move {
+                    let admitted = admit(acceptor, stream, address, place, ready).await;
+                    if let Err(error) = admitted
+                        && quota.admits(address.ip(), clock.now_ms())
+                    {
+                        tracing::info!(%address, %error, "a TLS handshake failed");
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -98,15 +111,12 @@ async fn admit(
     address: SocketAddr,
     place: OwnedSemaphorePermit,
     ready: mpsc::Sender<io::Result<Connection>>,
-) {
-    match shake_hands(acceptor, stream, address).await {
-        Ok(connection) => {
-            // The server takes connections as long as it runs; whoever comes later is let go.
-            drop(place);
-            drop(ready.send(Ok(connection)).await);
-        }
-        Err(error) => tracing::info!(%address, %error, "a TLS handshake failed"),
-    }
+) -> io::Result<()> {
+    let connection = shake_hands(acceptor, stream, address).await?;
+    // The server takes connections as long as it runs; whoever comes later is let go.
+    drop(place);
+    drop(ready.send(Ok(connection)).await);
+    Ok(())
 }
 
 async fn shake_hands(

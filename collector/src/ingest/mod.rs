@@ -8,6 +8,7 @@
 mod admit;
 mod commit;
 mod listener;
+mod quota;
 mod service;
 mod session;
 #[cfg(test)]
@@ -89,7 +90,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), IngestError> {
     let (ready, connections) = mpsc::channel::<io::Result<_>>(listener::READY_CONNECTIONS);
-    let accepting = tokio::spawn(listener::accept(listener, tls, ready, stop.clone()));
+    let clock = services.clock.clone();
+    let accepting = tokio::spawn(listener::accept(listener, tls, ready, clock, stop.clone()));
     let enrollment = EnrollmentService::new(
         Arc::clone(&services.authority),
         services.state.clone(),

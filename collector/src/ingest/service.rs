@@ -14,6 +14,7 @@ use upkeep_wire::v1::delivery_server::Delivery;
 
 use super::Services;
 use super::listener::Peer;
+use super::quota::LogQuota;
 use super::session::{self, Session};
 use crate::ca::{PeerIdentity, RenewalError, renew};
 use crate::fleet::{Member, Standing};
@@ -32,11 +33,18 @@ pub(super) struct DeliveryService {
     stop: CancellationToken,
     sessions: TaskTracker,
     noted: Arc<Mutex<HashMap<HostId, i64>>>,
+    quota: Arc<LogQuota<HostId>>,
 }
 
 impl DeliveryService {
     pub(super) fn new(services: Services, stop: CancellationToken) -> Self {
-        Self { services, stop, sessions: TaskTracker::new(), noted: Arc::default() }
+        Self {
+            services,
+            stop,
+            sessions: TaskTracker::new(),
+            noted: Arc::default(),
+            quota: Arc::default(),
+        }
     }
 
     /// Waits until every stream has ended.
@@ -67,7 +75,9 @@ impl DeliveryService {
             Standing::Revoked => session::REVOKED,
             Standing::Unknown => "this collector knows no such host; enroll it again",
         };
-        tracing::info!(host = %identity.host, address = %peer.address, refusal, "refused");
+        if self.quota.admits(identity.host, self.services.clock.now_ms()) {
+            tracing::info!(host = %identity.host, address = %peer.address, refusal, "refused");
+        }
         self.note_refusal(identity.host, peer, refusal).await?;
         Err(Status::permission_denied(refusal))
     }
@@ -107,8 +117,8 @@ impl Delivery for DeliveryService {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let (identity, member) = self.authenticate(&request).await?;
         let (answers, stream) = mpsc::channel(WAITING_ANSWERS);
-        let services = self.services.clone();
-        let session = Session::new(services, identity, member, answers, self.stop.clone());
+        let (services, quota) = (self.services.clone(), Arc::clone(&self.quota));
+        let session = Session::new(services, identity, member, answers, quota, self.stop.clone());
         self.sessions.spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
     }

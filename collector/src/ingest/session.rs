@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use upkeep_codec::{peek, retime};
-use upkeep_model::{Epoch, Gap, Labels, Lane, Series, StreamKey};
+use upkeep_model::{Epoch, Gap, HostId, Labels, Lane, Series, StreamKey};
 use upkeep_store::StoreError;
 use upkeep_wire::v1;
 use upkeep_wire::v1::agent_message::Message;
@@ -21,6 +21,7 @@ use upkeep_wire::v1::agent_message::Message;
 use super::Services;
 use super::admit::{Refusal, Timing, admit_frame, admit_series};
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
+use super::quota::LogQuota;
 use super::service::blocking;
 use crate::ca::PeerIdentity;
 use crate::fleet::{Member, Standing, listening_interval_ms};
@@ -49,6 +50,7 @@ pub(super) struct Session {
     identity: PeerIdentity,
     member: Arc<Member>,
     answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
+    quota: Arc<LogQuota<HostId>>,
     stop: CancellationToken,
 }
 
@@ -84,21 +86,30 @@ impl Session {
         identity: PeerIdentity,
         member: Arc<Member>,
         answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
+        quota: Arc<LogQuota<HostId>>,
         stop: CancellationToken,
     ) -> Self {
-        Self { services, identity, member, answers, stop }
+        Self { services, identity, member, answers, quota, stop }
+    }
+
+    /// Whether one more line of this host may be logged.
+    fn may_log(&self) -> bool {
+        self.quota.admits(self.identity.host, self.services.clock.now_ms())
     }
 
     /// Takes what the host sends until the stream ends, and tells the host why it ended.
     pub(super) async fn run(self, mut inbound: Streaming<v1::AgentMessage>) {
         let answers = self.answers.clone();
-        let host = self.identity.host;
+        let (host, quota) = (self.identity.host, Arc::clone(&self.quota));
+        let clock = self.services.clock.clone();
         let ended = match self.open(&mut inbound).await {
             Ok(opened) => opened.converse(&mut inbound).await,
             Err(status) => Err(status),
         };
         if let Err(status) = ended {
-            tracing::info!(%host, code = ?status.code(), reason = status.message(), "stream ended");
+            if quota.admits(host, clock.now_ms()) {
+                tracing::info!(%host, code = ?status.code(), reason = status.message(), "stream ended");
+            }
             // A host that has left does not hear it.
             drop(answers.send(Err(status)).await);
         }
@@ -135,7 +146,9 @@ impl Session {
             session: self,
         };
         opened.answer(v1::collector_message::Message::Accepted(accepted)).await?;
-        tracing::info!(host = %stream.host, epoch = %stream.epoch, samples, events, "stream opened");
+        if opened.session.may_log() {
+            tracing::info!(host = %stream.host, epoch = %stream.epoch, samples, events, "stream opened");
+        }
         Ok(opened)
     }
 
@@ -151,8 +164,9 @@ impl Session {
             interval_ms: listening_interval_ms(open.interval_ms),
             clock_offset_ms: offset_ms,
         };
+        // It counts as heard of once something of it is committed, else a host of which everything
+        // is refused would never be missed.
         self.member.set_interval_ms(contact.interval_ms);
-        self.member.heard(now_ms);
         let (state, host) = (self.services.state.clone(), self.identity.host);
         blocking(move || state.record_contact(host, &contact)).await
     }
@@ -293,7 +307,9 @@ impl Opened {
             match error {
                 // The records that lean on it are set aside as they come.
                 StoreError::Frame { .. } | StoreError::NotDescribed { .. } => {
-                    tracing::warn!(%error, "a key frame is of no use");
+                    if self.session.may_log() {
+                        tracing::warn!(host = %self.stream.host, %error, "a key frame is of no use");
+                    }
                     Ok(())
                 }
                 error => Err(self.failed(&error.into())),
@@ -388,7 +404,9 @@ impl Opened {
             return Ok(());
         }
         let want = v1::Want { lane: v1::Lane::from(lane).into(), from: cursor.next };
-        tracing::warn!(host = %self.stream.host, %lane, from = want.from, "a hole; asked again");
+        if self.session.may_log() {
+            tracing::warn!(host = %self.stream.host, %lane, from = want.from, "a hole; asked again");
+        }
         self.answer(v1::collector_message::Message::Want(want)).await
     }
 
@@ -401,7 +419,9 @@ impl Opened {
     /// What the host hears when something cannot be committed: it keeps what it has and comes
     /// again. A store that takes nothing more is the server's end, not only this stream's.
     fn failed(&self, error: &CommitError) -> Status {
-        tracing::warn!(host = %self.stream.host, %error, "nothing is taken from the host");
+        if self.session.may_log() {
+            tracing::warn!(host = %self.stream.host, %error, "nothing is taken from the host");
+        }
         let CommitError::Store(store) = error else {
             return Status::unavailable(error.to_string());
         };

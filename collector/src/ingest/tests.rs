@@ -12,6 +12,7 @@ use upkeep_wire::encode_event;
 use upkeep_wire::v1;
 use upkeep_wire::v1::delivery_client::DeliveryClient;
 
+use crate::fleet::Verdict;
 use crate::state::Outcome;
 use harness::*;
 
@@ -320,6 +321,7 @@ async fn what_is_not_admitted_is_refused_with_its_reason_and_harms_no_other() {
         }],
     });
     let huge = v1::Record { sequence: 1, body: vec![0; 5 * 1024 * 1024].into() };
+    door.set_clock(NOW + 10_000);
     for (message, code, text) in [
         (describe(&["two words"]), Code::InvalidArgument, "\"two words\" is no metric name"),
         (claim, Code::InvalidArgument, "\"instance\" is set by the collector"),
@@ -336,6 +338,9 @@ async fn what_is_not_admitted_is_refused_with_its_reason_and_harms_no_other() {
         assert!(status.message().contains(text), "{status}");
     }
     assert_eq!(door.samples("up").len(), 0);
+    // It connects again and again, and is missed all the same.
+    let missed = door.services.fleet.member(own.host).unwrap().verdict(NOW + 10_000);
+    assert!(matches!(missed, Verdict::Silent { .. }), "{missed:?}");
     other.send(batch(v1::Lane::Samples, frames([1]))).await;
     assert_eq!(other.acknowledged().await, (v1::Lane::Samples, 1));
     door.close().await;
