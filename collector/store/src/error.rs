@@ -36,6 +36,12 @@ pub enum StoreError {
         /// The error that did it.
         reason: String,
     },
+    /// Another process has the store open.
+    #[error("{} is in use by another process; does the collector run already?", path.display())]
+    InUse {
+        /// The file that is locked.
+        path: PathBuf,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -6,8 +6,9 @@
 //! | `samples.redb` | everything sealed (module `database`) |
 //! | `quarantine/` | files that were found damaged, for somebody to look at; never read again |
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
@@ -20,7 +21,9 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(|source| StoreError::io("create", path, source))?;
+        // What hosts report is for nobody else on this machine.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| StoreError::io("create", path, source))?;
         Ok(Self { path: path.to_owned() })
     }
 

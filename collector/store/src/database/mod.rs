@@ -63,6 +63,8 @@ pub(crate) enum Failure {
     Damaged(String),
     /// The system refused to read or write it.
     Io(std::io::Error),
+    /// Another process has it open.
+    InUse,
     /// Anything else.
     Other(redb::Error),
 }
@@ -72,6 +74,7 @@ impl Failure {
         match self {
             Self::Damaged(reason) => StoreError::Database { action, reason },
             Self::Io(source) => StoreError::io(action, &folder.database(), source),
+            Self::InUse => StoreError::InUse { path: folder.database() },
             Self::Other(error) => StoreError::Database { action, reason: error.to_string() },
         }
     }
@@ -81,6 +84,7 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         match error.into() {
             redb::Error::Corrupted(reason) => Self::Damaged(reason),
+            redb::Error::DatabaseAlreadyOpen => Self::InUse,
             redb::Error::Io(source) => match source.kind() {
                 // What redb reads beyond the end of its file is a file that was cut short.
                 std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {

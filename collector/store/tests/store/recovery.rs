@@ -1,6 +1,7 @@
 //! Whatever happens to the files, nothing wrong is served and nothing confirmed is forgotten.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::fixture::{Agent, Model, SPAN_MS, copy, folder, host, labels, open, options, samples};
@@ -42,6 +43,18 @@ fn a_journal_cut_anywhere_opens_with_whole_groups() {
         expect.check(&store);
         assert_eq!(store.damage(), []);
     }
+}
+
+#[test]
+fn a_store_belongs_to_one_process_and_to_nobody_else_on_the_machine() {
+    let parent = folder();
+    let path = parent.path().join("samples");
+    let store = open(&path);
+    let error = Store::open(&path, options()).unwrap_err().to_string();
+    assert!(error.contains("samples.redb is in use by another process"), "{error}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    drop(store);
+    open(&path);
 }
 
 #[test]
