@@ -59,11 +59,20 @@ tell_more() {
     fi
 }
 
+# With its first process the whole container ends, and then the program that started it.
+end_container() {
+    [ -n "$container" ] || return 0
+    pkill -KILL --parent "$container" || true
+    until_true 5 has_ended "$container" >/dev/null || kill -KILL "$container" || true
+    wait "$container" 2>/dev/null || true
+    leader='' container=''
+}
+
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+
 clean_up() {
     [ -n "$closed" ] || close 1
-    # With its first process the whole container ends.
-    [ -z "$leader" ] || kill -KILL "$leader" 2>/dev/null || true
-    [ -z "$container" ] || wait "$container" 2>/dev/null || true
+    end_container
     [ -z "$work" ] || rm -rf --one-file-system "$work"
 }
 
@@ -140,8 +149,10 @@ booted() { [ "$boots" = yes ]; }
 
 # The first process of the container. On its way there is a child that is not in it yet, and soon gone.
 has_leader() {
+    local namespace
     leader=$(pgrep --parent "$container" | tail -n 1)
-    [ -n "$leader" ] && [ "$(readlink "/proc/$leader/ns/pid")" != "$(readlink /proc/self/ns/pid)" ]
+    namespace=$(readlink "/proc/${leader:-none}/ns/pid")
+    [ -n "$namespace" ] && [ "$namespace" != "$(readlink /proc/self/ns/pid)" ]
 }
 
 system_is_up() {
@@ -181,10 +192,8 @@ start_machine() {
     boots=yes
     boot && return
     skip 'systemd in a container' "it does not boot here: $(why_not_booted)"
-    [ -z "$leader" ] || kill -KILL "$leader" 2>/dev/null || true
-    kill -KILL "$container" 2>/dev/null || true
-    wait "$container" 2>/dev/null || true
-    boots=no leader=''
+    end_container
+    boots=no
     hold
 }
 
