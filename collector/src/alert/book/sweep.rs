@@ -1,0 +1,76 @@
+//! Forgetting: alerts that are over and of which everybody was told, and groups without alerts.
+
+use std::collections::BTreeSet;
+
+use super::{Attempt, Book};
+use crate::alert::group::{Decision, Reason};
+use crate::notify::Fingerprint;
+use crate::state::NotificationKey;
+
+impl Book {
+    /// Forgets the resolved alerts of a group if no channel has anything more to hear of it.
+    pub(super) fn sweep(&mut self, number: u64, now_ms: i64) {
+        let Some(group) = self.groups.get(&number) else { return };
+        let standing = self.standing(group, now_ms);
+        let is_settled = group.attempts.iter().enumerate().all(|(channel, attempt)| {
+            *attempt == Attempt::Idle
+                && matches!(
+                    self.decision(group, channel, &standing, now_ms),
+                    Decision::Rest | Decision::Tell(Reason::Repeat)
+                )
+        });
+        if standing.resolved.is_empty() || !is_settled || !group.has_flushed {
+            return;
+        }
+        let is_over = |fingerprint: &Fingerprint| {
+            self.alerts.get(fingerprint).is_none_or(|known| known.held.is_resolved(now_ms))
+        };
+        let over: BTreeSet<_> = group.alerts.iter().copied().filter(is_over).collect();
+        let keys: Vec<_> =
+            (0..group.attempts.len()).map(|channel| group.notification_key(channel)).collect();
+        if let Some(group) = self.groups.get_mut(&number) {
+            group.alerts.retain(|fingerprint| !over.contains(fingerprint));
+        }
+        self.forget_told(&keys, &standing.resolved);
+        for fingerprint in over {
+            self.leave(fingerprint, number);
+        }
+        self.end_if_empty(number, keys);
+    }
+
+    /// An alert that was told, is over and fires again later is news.
+    fn forget_told(&mut self, keys: &[NotificationKey], over: &BTreeSet<String>) {
+        for key in keys {
+            let Some(record) = self.records.get_mut(key) else { continue };
+            if !record.firing.is_disjoint(over) {
+                record.firing.retain(|fingerprint| !over.contains(fingerprint));
+                self.changes.tell(key.clone(), record.clone());
+            }
+        }
+    }
+
+    /// Takes an alert out of a group; one that is in none any more is forgotten.
+    fn leave(&mut self, fingerprint: Fingerprint, number: u64) {
+        let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
+        known.groups.remove(&number);
+        if known.groups.is_empty() {
+            self.alerts.remove(&fingerprint);
+            self.changes.remove(&fingerprint.to_string());
+        }
+    }
+
+    fn end_if_empty(&mut self, number: u64, keys: Vec<NotificationKey>) {
+        if self.groups.get(&number).is_none_or(|group| !group.alerts.is_empty()) {
+            return;
+        }
+        if let Some(group) = self.groups.remove(&number) {
+            self.agenda.remove(&(group.agenda_ms, number));
+            self.numbers.remove(&(group.receiver, group.key));
+        }
+        for key in keys {
+            if self.records.remove(&key).is_some() {
+                self.changes.end(key);
+            }
+        }
+    }
+}
