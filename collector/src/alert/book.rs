@@ -6,11 +6,15 @@
 //! exception cannot be helped: whoever was told when the power went, before that was stored, is told
 //! again.
 
+mod retry;
+mod sweep;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use upkeep_model::Labels;
 
+use self::retry::pause_ms;
 use super::group::{Decision, HeldAlert, Reason, Standing, decide};
 use super::route::{Route, Timing};
 use crate::notify::{Alert, Fingerprint, Notification};
@@ -19,10 +23,6 @@ use crate::state::{AlertChanges, NotificationKey, NotificationRecord, StoredAler
 /// How many messages may be under way by one channel: one that hangs must not use up everything,
 /// and one that is slow must not hold up many groups.
 const IN_FLIGHT: usize = 16;
-
-/// How long the first try after a failure waits, and how long any may.
-const FIRST_RETRY_MS: i64 = 1_000;
-const LONGEST_RETRY_MS: i64 = 60_000;
 
 /// What the book must know of a receiver: for each channel, whether it tells of resolved alerts.
 pub(super) type Channels = BTreeMap<String, Vec<bool>>;
@@ -489,21 +489,9 @@ fn stored(fingerprint: Fingerprint, alert: &Alert) -> StoredAlert {
     }
 }
 
-/// How long to wait after so many failures: twice as long each time, up to a bound, and up to half
-/// of it less by chance, so that many groups do not all come back at one moment.
-fn pause_ms(failures: u32, random: f64) -> i64 {
-    let doubled = FIRST_RETRY_MS.saturating_mul(1_i64 << failures.saturating_sub(1).min(16));
-    let longest = doubled.min(LONGEST_RETRY_MS);
-    #[expect(clippy::cast_possible_truncation, reason = "the product is below the bound")]
-    #[expect(clippy::cast_precision_loss, reason = "the bound is small")]
-    let less = (longest as f64 * 0.5 * random.clamp(0.0, 1.0)) as i64;
-    longest - less
-}
-
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-mod sweep;
 #[cfg(test)]
 mod tests;
