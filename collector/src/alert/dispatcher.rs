@@ -69,6 +69,12 @@ impl Dispatcher {
         }
         let mut channels = BTreeMap::new();
         for receiver in routing.receivers {
+            if receiver.channels.is_empty() {
+                tracing::info!(
+                    receiver = receiver.name,
+                    "the receiver is told nothing: it names no way"
+                );
+            }
             let ready = receiver
                 .channels
                 .into_iter()
@@ -104,8 +110,11 @@ impl Dispatcher {
         self.act(Vec::new()).await;
         loop {
             let sleep = self.until_next();
+            // What is due is looked at after each turn, so nothing starves by this order.
             let jobs = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
+                Some(ended) = self.sending.join_next() => self.settle(ended),
                 batch = alerts.recv(), if is_open => {
                     match batch {
                         Some(batch) => self.book.accept(batch, self.clock.now_ms()),
@@ -113,7 +122,6 @@ impl Dispatcher {
                     }
                     Vec::new()
                 }
-                Some(ended) = self.sending.join_next() => self.settle(ended),
                 () = time::sleep(sleep) => Vec::new(),
             };
             self.act(jobs).await;

@@ -118,11 +118,15 @@ fn what_nobody_speaks_of_any_more_is_resolved() {
 #[test]
 fn a_resolved_alert_that_nobody_heard_of_is_no_news() {
     let mut world = World::new(CONFIG);
-    world.push(0, vec![alert("A", 0, Some(1))]);
+    world.push(0, vec![alert("A", 0, Some(0))]);
+    assert!(world.book.alerts.is_empty() && world.book.take_changes().is_empty());
     world.push(1_000, vec![alert("B", 1_000, None)]);
     world.push(2_000, vec![alert("B", 1_000, Some(2_000))]);
     assert_eq!(world.log(100_000), [] as [&str; 0]);
     assert!(world.book.alerts.is_empty() && world.book.groups.is_empty());
+    world.push(200_000, vec![alert("C", 200_000, None)]);
+    world.push(220_000, vec![alert("A", 0, Some(0))]);
+    assert_eq!(world.log(300_000), ["210 a0 First C!"], "nor is it one beside others");
 }
 
 #[test]

@@ -183,7 +183,6 @@ async fn what_waits_in_the_queue_when_it_stops_is_kept() {
     alerts.send(alert("A", None)).await.unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
-    // Whichever comes first, the alert or the stop: it is stored.
     dispatcher.run(queue, stop).await;
     assert_eq!(state.alerts().unwrap().len(), 1);
 }

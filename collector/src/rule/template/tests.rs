@@ -36,6 +36,8 @@ fn templates_print_as_prometheus_does() {
     check("[{{ $labels.absent }}]", 0.0, "[]");
     check("{{ $value }}", 12_345_678.0, "1.2345678e+07");
     check("{{ $value }}", 123_456.0, "123456");
+    check("{{ $value }}", 1_000_000.0, "1e+06");
+    check("{{ $value }}", 0.000_1, "0.0001");
     check("{{ $value }}", 0.000_012_5, "1.25e-05");
     check("{{ $value }}", f64::NAN, "NaN");
     check("{{ $value }}", f64::INFINITY, "+Inf");
