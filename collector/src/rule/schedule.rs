@@ -25,6 +25,12 @@ use crate::clock::Clock;
 use crate::notify::Alert;
 use crate::state::{RuleAlertChanges, State, StateError};
 
+/// How long after an observation its samples are taken to have arrived: fsync, network, commit.
+const LONGEST_ARRIVAL_MS: i64 = 300;
+
+/// The turns of all groups lie within so long.
+const LONGEST_SPREAD_MS: i64 = 700;
+
 /// How often alerts that still stand are handed on again, and the time of a group's last evaluation
 /// is stored.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
@@ -202,12 +208,15 @@ impl Desk {
     }
 }
 
-/// Where within the interval a group has its turn, so that not all have it at once.
+/// Where within the interval a group has its turn. Agents observe at whole multiples of their
+/// interval by the wall clock, so a turn comes as soon after that as data needs to arrive; not all
+/// groups have it at once.
 fn spread(key: &str, interval_ms: i64) -> i64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    let interval = u64::try_from(interval_ms).unwrap_or(1).max(1);
-    i64::try_from(hasher.finish() % interval).unwrap_or(0)
+    let arrival_ms = (interval_ms / 10).min(LONGEST_ARRIVAL_MS);
+    let window_ms = u64::try_from((interval_ms / 10).min(LONGEST_SPREAD_MS)).unwrap_or(0).max(1);
+    arrival_ms + i64::try_from(hasher.finish() % window_ms).unwrap_or(0)
 }
 
 /// The first turn after a moment.
@@ -250,10 +259,17 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_spread_over_the_interval() {
-        let turns: std::collections::BTreeSet<_> =
-            (0..50).map(|number| spread(&format!("file:{number}"), 15_000)).collect();
-        assert!(turns.len() > 40 && turns.iter().all(|turn| (0..15_000).contains(turn)));
+    fn groups_are_spread_over_a_window_soon_after_the_observations() {
+        let check = |interval, window: std::ops::Range<i64>, different| {
+            let turns: std::collections::BTreeSet<_> =
+                (0..50).map(|number| spread(&format!("file:{number}"), interval)).collect();
+            assert!(turns.iter().all(|turn| window.contains(turn)), "{interval}: {turns:?}");
+            assert!(turns.len() >= different, "{interval}: {turns:?}");
+        };
+        check(15_000, 300..1_000, 40);
+        check(1_000, 100..200, 30);
+        check(20, 2..4, 2);
+        check(1, 0..1, 1);
     }
 
     const RULES: &str = "

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tokio::io::copy_bidirectional;
@@ -36,8 +36,8 @@ async fn main() -> ExitCode {
 async fn run() -> Result<()> {
     println!("{}", machine()?);
     footprint().await?;
-    for interval in ["1s", "10s"] {
-        latency(interval).await?;
+    for seconds in [1, 10] {
+        latency(Duration::from_secs(seconds)).await?;
     }
     Ok(())
 }
@@ -85,7 +85,8 @@ async fn frames(collector: &Collector) -> Result<usize> {
 }
 
 /// From the moment a file of the host changes to the arrival of the webhook.
-async fn latency(interval: &str) -> Result<()> {
+async fn latency(period: Duration) -> Result<()> {
+    let interval = &format!("{}s", period.as_secs());
     let hook = WebhookServer::start().await?;
     let rule = format!(
         "groups: [{{ name: bench, interval: {interval}, rules: [{{ alert: LoadHigh, expr: node_load1 > 4, \
@@ -107,7 +108,7 @@ async fn latency(interval: &str) -> Result<()> {
     let _agent = Agent::start(
         &collector,
         &AgentOptions {
-            interval: Some(interval.to_owned()),
+            interval: Some(interval.clone()),
             replay: Some(host.path().into()),
             ..AgentOptions::default()
         },
@@ -118,8 +119,8 @@ async fn latency(interval: &str) -> Result<()> {
     .await?;
     let mut seconds = Vec::new();
     for crossing in 0..CROSSINGS {
-        // The moments are spread over the interval, so that the median says something of all.
-        tokio::time::sleep(Duration::from_millis(137 * crossing as u64)).await;
+        // The moments are spread evenly over the interval, so that the median says something of all.
+        tokio::time::sleep(to_phase(period, crossing)?).await;
         let crossed = Instant::now();
         host.set_load(9.0)?;
         let firing = nth(&hook, 2 * crossing + 1).await?;
@@ -134,6 +135,14 @@ async fn latency(interval: &str) -> Result<()> {
         "threshold to webhook at {interval}/{interval}: median {median:.2} s, most {most:.2} s"
     );
     Ok(())
+}
+
+/// How long it is to the given tenth of the interval by the wall clock.
+fn to_phase(period: Duration, crossing: usize) -> Result<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let phase = period * crossing as u32 / CROSSINGS as u32;
+    let since = Duration::from_nanos((now.as_nanos() % period.as_nanos()) as u64);
+    Ok((phase + period).saturating_sub(since))
 }
 
 async fn nth(hook: &WebhookServer, count: usize) -> Result<Instant> {

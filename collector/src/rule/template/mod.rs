@@ -3,8 +3,8 @@
 //!
 //! Available are `$labels`, `$value`, `$externalLabels` (empty here), `$externalURL`, the same as
 //! fields (`.Labels`, `.Value`, …), the language's own control flow and functions, and those that
-//! [`function`] lists. A template can read only what it is given: `query` asks PromQL, and nothing
-//! reaches files, commands or the environment. What it writes is cut at [`MAX_OUTPUT`], and how
+//! the module `function` lists. A template can read only what it is given: `query` asks PromQL, and nothing
+//! reaches files, commands or the environment. What it writes is cut at a bound, and how
 //! often it may loop is limited.
 
 mod function;
@@ -129,7 +129,7 @@ impl Template {
         self.compiled.is_some() && self.text.contains("query")
     }
 
-    /// Fills it in; what exceeds [`MAX_OUTPUT`] is cut, with an ellipsis in its place.
+    /// Fills it in; what exceeds a bound is cut, with an ellipsis in its place.
     ///
     /// # Errors
     /// When a function is given what it cannot use, a query fails, or loops do not end.
