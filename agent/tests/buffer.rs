@@ -53,7 +53,7 @@ fn gaps(buffer: &mut Buffer) -> Vec<Gap> {
     let events = all(buffer, Lane::Events);
     let gap = |record: &Record| match decode_event(&record.body).unwrap().kind {
         EventKind::Gap(gap) => Some(gap),
-        EventKind::Facts(_) | EventKind::Updates(_) => None,
+        _ => None,
     };
     events.iter().filter_map(gap).collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use upkeep_agent::host::Host;
 use upkeep_agent::patch;
-use upkeep_model::{Knowledge, PackageUpdate, UpdateReport};
+use upkeep_model::{Knowledge, PackageUpdate, Stay, UpdateReport};
 
 const SIMULATE: [&str; 5] = ["apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"];
 
@@ -164,9 +164,14 @@ fn what_stays_is_told_with_where_it_would_come_from() {
             offered: "6.1.2".to_owned(),
             origin: "bookworm-security/main".to_owned(),
             security: true,
-            held: true,
+            stays: Some(Stay::KeptBack),
+            ..PackageUpdate::default()
         },
-        PackageUpdate { package: "odd".to_owned(), held: true, ..PackageUpdate::default() },
+        PackageUpdate {
+            package: "odd".to_owned(),
+            stays: Some(Stay::KeptBack),
+            ..PackageUpdate::default()
+        },
     ];
     assert_eq!(updates_of(&report), Ok(expect.as_slice()));
 }

@@ -79,7 +79,7 @@ fn write_manager(report: &ManagerReport, out: &mut impl Write) -> io::Result<()>
 fn write_update(update: &PackageUpdate, out: &mut impl Write) -> io::Result<()> {
     let installed = if update.installed.is_empty() { "(new)" } else { &update.installed };
     let mut marks = String::new();
-    for (is_set, mark) in [(update.security, " security"), (update.held, " held")] {
+    for (is_set, mark) in [(update.security, " security"), (update.stays.is_some(), " held")] {
         marks.push_str(if is_set { mark } else { "" });
     }
     writeln!(
@@ -106,6 +106,7 @@ mod tests {
             checked_at_ms: 0,
             managers: Vec::new(),
             reboot: Knowledge::Unknown("no permission".into()),
+            ..UpdateReport::default()
         };
         check(
             &unknown,
@@ -119,11 +120,12 @@ mod tests {
             offered: "2".into(),
             origin: "Debian-Security".into(),
             security: true,
-            held: false,
+            ..PackageUpdate::default()
         };
         let apt = ManagerReport {
             manager: "apt".into(),
             lists_refreshed_at_ms: None,
+            refresh: Knowledge::default(),
             updates: Knowledge::Known(vec![update]),
         };
         let reason = RestartReason { reason: "a new kernel:".into(), packages: vec!["l".into()] };
@@ -131,6 +133,7 @@ mod tests {
             checked_at_ms: 0,
             managers: vec![apt],
             reboot: Knowledge::Known(RebootReport { reasons: vec![reason] }),
+            ..UpdateReport::default()
         };
         check(
             &known,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use upkeep_model::{Knowledge, ManagerReport, PackageUpdate};
+use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Stay};
 
 use super::{apt_policy, dpkg};
 use crate::host::{Host, HostError, Output, Tree};
@@ -39,6 +39,7 @@ pub(super) fn report(host: &Host) -> Option<ManagerReport> {
     Some(ManagerReport {
         manager: NAME.to_owned(),
         lists_refreshed_at_ms: refreshed_at_ms(host),
+        refresh: Knowledge::default(),
         updates: match updates(host) {
             Ok(updates) => Knowledge::Known(updates),
             Err(reason) => Knowledge::Unknown(reason),
@@ -118,7 +119,7 @@ fn parse_install(line: &str) -> Option<PackageUpdate> {
         offered: offered.to_owned(),
         origin: origin.to_owned(),
         security: origin.split(", ").any(is_security),
-        held: false,
+        ..PackageUpdate::default()
     })
 }
 
@@ -149,7 +150,8 @@ fn staying(host: &Host, names: &[String]) -> Vec<PackageUpdate> {
                 offered: candidate.map(|found| found.version.clone()).unwrap_or_default(),
                 origin: candidate.map(|found| found.origins.join(", ")).unwrap_or_default(),
                 security: candidate.is_some_and(apt_policy::Candidate::is_security),
-                held: true,
+                stays: Some(Stay::KeptBack),
+                ..PackageUpdate::default()
             }
         })
         .collect()

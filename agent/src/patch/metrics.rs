@@ -75,7 +75,7 @@ fn observe_apt(report: &ManagerReport, out: &mut Observation) {
         let labels = [("origin", origin.as_str()), ("arch", arch)];
         out.gauge("apt_upgrades_pending", help, &labels, count(number));
     }
-    let held = updates.iter().filter(|update| update.held).count();
+    let held = updates.iter().filter(|update| update.stays.is_some()).count();
     let help = "Upgrades that are held, kept back or phased.";
     out.gauge("apt_upgrades_held", help, &[], count(held));
 }
@@ -83,7 +83,7 @@ fn observe_apt(report: &ManagerReport, out: &mut Observation) {
 /// Whether an update is an upgrade that would be installed. Packages that come new with it are
 /// part of other packages' upgrades.
 fn is_pending(update: &PackageUpdate) -> bool {
-    !update.held && !update.installed.is_empty()
+    update.stays.is_none() && !update.installed.is_empty()
 }
 
 fn flag(value: bool) -> f64 {
@@ -104,7 +104,7 @@ fn seconds(milliseconds: i64) -> f64 {
 mod tests {
     use super::*;
     use crate::exposition;
-    use upkeep_model::{Knowledge, RebootReport, RestartReason};
+    use upkeep_model::{Knowledge, RebootReport, RestartReason, Stay};
 
     fn update(origin: &str, installed: &str, security: bool, held: bool) -> PackageUpdate {
         PackageUpdate {
@@ -112,7 +112,7 @@ mod tests {
             origin: origin.to_owned(),
             installed: installed.to_owned(),
             security,
-            held,
+            stays: held.then_some(Stay::KeptBack),
             ..PackageUpdate::default()
         }
     }
@@ -126,8 +126,14 @@ mod tests {
             manager: "apt".to_owned(),
             lists_refreshed_at_ms: Some(1_500),
             updates,
+            ..ManagerReport::default()
         };
-        let report = UpdateReport { checked_at_ms: 2_000, managers: vec![manager], reboot };
+        let report = UpdateReport {
+            checked_at_ms: 2_000,
+            managers: vec![manager],
+            reboot,
+            ..UpdateReport::default()
+        };
         let mut out = Observation::at(0);
         observe(&report, &mut out);
         let mut page = Vec::new();

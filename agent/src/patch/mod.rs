@@ -29,5 +29,6 @@ pub fn report(host: &Host, now_ms: i64) -> UpdateReport {
         checked_at_ms: now_ms,
         managers: MANAGERS.iter().filter_map(|manager| manager(host)).collect(),
         reboot: reboot::report(host),
+        ..UpdateReport::default()
     }
 }

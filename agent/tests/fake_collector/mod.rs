@@ -319,8 +319,12 @@ impl Stream {
             lane: v1::Lane::from(lane).into(),
             committed: stream.committed(lane),
         });
-        let accepted =
-            v1::Accepted { lanes: lanes.to_vec(), window_records: WINDOW, retry_after_ms: 0 };
+        let accepted = v1::Accepted {
+            lanes: lanes.to_vec(),
+            window_records: WINDOW,
+            retry_after_ms: 0,
+            packages: Vec::new(),
+        };
         stream.answer(Answer::Accepted(accepted)).await;
         stream
     }

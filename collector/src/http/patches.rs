@@ -52,9 +52,9 @@ impl UpdatesSummary {
             status: Status::Known,
             reason: None,
             checked_at,
-            pending: count(|pending| !pending.update.held),
+            pending: count(|pending| pending.update.stays.is_none()),
             security: count(|pending| pending.update.security),
-            held: count(|pending| pending.update.held),
+            held: count(|pending| pending.update.stays.is_some()),
         }
     }
 
@@ -163,7 +163,7 @@ impl<'a> UpdateView<'a> {
             offered: &update.offered,
             origin: &update.origin,
             security: update.security,
-            held: update.held,
+            held: update.stays.is_some(),
             pending_since: time::text(*first_seen_ms),
             confirmed,
         }
@@ -204,12 +204,12 @@ fn pending<'a>(updates: &'a HostUpdates) -> Vec<UpdateView<'a>> {
 
 #[cfg(test)]
 mod tests {
-    use upkeep_model::{PackageUpdate, RebootReport, UpdateReport};
+    use upkeep_model::{PackageUpdate, RebootReport, Stay, UpdateReport};
 
     use super::*;
 
     fn manager(name: &str, updates: Knowledge<Vec<PackageUpdate>>) -> ManagerReport {
-        ManagerReport { manager: name.into(), lists_refreshed_at_ms: None, updates }
+        ManagerReport { manager: name.into(), updates, ..ManagerReport::default() }
     }
 
     fn said(managers: Vec<ManagerReport>, reboot: Knowledge<RebootReport>) -> HostUpdates {
@@ -220,12 +220,16 @@ mod tests {
             first_seen_ms: 0,
         });
         let pending = pending.collect();
-        let report = UpdateReport { checked_at_ms: 0, managers, reboot };
+        let report = UpdateReport { managers, reboot, ..UpdateReport::default() };
         HostUpdates { received_at_ms: 0, report, pending }
     }
 
     fn offer(security: bool, held: bool) -> PackageUpdate {
-        PackageUpdate { security, held, ..PackageUpdate::default() }
+        PackageUpdate {
+            security,
+            stays: held.then_some(Stay::KeptBack),
+            ..PackageUpdate::default()
+        }
     }
 
     #[test]

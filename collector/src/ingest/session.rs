@@ -135,6 +135,7 @@ impl Session {
             lanes: lanes.to_vec(),
             window_records: WINDOW_RECORDS,
             retry_after_ms: retry_after_ms(self.services.fleet.members().len()),
+            packages: Vec::new(),
         };
         let opened = Opened {
             stream,

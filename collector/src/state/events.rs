@@ -229,6 +229,7 @@ fn apply(
         Ok(EventKind::Facts(facts)) => set_facts(transaction, stream.host, facts),
         Ok(EventKind::Updates(report)) => updates::apply(transaction, stream.host, report, now_ms),
         Ok(EventKind::Gap(gap)) => declare(transaction, stream, gap, now_ms),
+        Ok(EventKind::Change(_) | EventKind::Packages(_) | EventKind::Processes(_)) => Ok(()),
         Err(broken) => {
             quarantine(transaction, stream, Lane::Events, record.sequence, broken, now_ms)
         }

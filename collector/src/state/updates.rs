@@ -1,7 +1,7 @@
 //! Pending updates of the hosts, and since when each is pending.
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use upkeep_model::{HostId, Knowledge, ManagerReport, PackageUpdate, UpdateReport};
+use upkeep_model::{HostId, Knowledge, ManagerReport, PackageUpdate, Stay, UpdateReport};
 
 use super::{State, StateError, column};
 
@@ -152,7 +152,7 @@ fn replace(
             update.installed,
             update.origin,
             update.security,
-            update.held,
+            update.stays.is_some(),
             first_seen_ms
         ])?;
     }
@@ -175,7 +175,8 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<PendingUpdate> {
             offered: row.get("offered")?,
             origin: row.get("origin")?,
             security: row.get("security")?,
-            held: row.get("held")?,
+            stays: row.get::<_, bool>("held")?.then_some(Stay::KeptBack),
+            ..PackageUpdate::default()
         },
         first_seen_ms: row.get("first_seen")?,
     })
@@ -202,11 +203,16 @@ mod tests {
     ) -> UpdateReport {
         let managers = managers.into_iter().map(|(manager, updates)| ManagerReport {
             manager: manager.into(),
-            lists_refreshed_at_ms: None,
             updates,
+            ..ManagerReport::default()
         });
         let reboot = Knowledge::Known(RebootReport::default());
-        UpdateReport { checked_at_ms, managers: managers.collect(), reboot }
+        UpdateReport {
+            checked_at_ms,
+            managers: managers.collect(),
+            reboot,
+            ..UpdateReport::default()
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What travels in the events lane.
 
-use crate::{HostFacts, Lane, UpdateReport};
+use crate::{Change, HostFacts, Lane, PackageInventory, ProcessReport, UpdateReport};
 
 /// Something that happened on a host or was found out about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,12 @@ pub enum EventKind {
     Facts(Box<HostFacts>),
     /// The host's pending updates, sent when they were looked up.
     Updates(UpdateReport),
+    /// Something about the host is no longer as it was.
+    Change(Change),
+    /// Installed packages, whole or as the difference to what was sent before.
+    Packages(PackageInventory),
+    /// The processes that take the most; each report takes the place of the one before.
+    Processes(ProcessReport),
     /// Records that were lost before they could be delivered.
     Gap(Gap),
 }

@@ -3,14 +3,18 @@
 //! This crate knows neither the wire nor any disk format: those convert to and from these types
 //! at their own edges.
 
+mod change;
 mod delivery;
 mod event;
 mod facts;
 mod labels;
 mod matcher;
 mod observation;
+mod packages;
+mod processes;
 mod updates;
 
+pub use change::{Change, ChangeKind};
 pub use delivery::{Epoch, HostId, Lane, StreamKey};
 pub use event::{Event, EventKind, Gap};
 pub use facts::{Distribution, Hardware, HostFacts, Virtualization};
@@ -19,6 +23,9 @@ pub use matcher::{MatchOperator, Matcher, MatcherError};
 pub use observation::{
     MetricKind, Observation, Sample, Series, SeriesSamples, is_stale, stale_marker,
 };
+pub use packages::{InstalledPackage, PackageInventory};
+pub use processes::{ProcessReport, ProcessUsage};
 pub use updates::{
-    Knowledge, ManagerReport, PackageUpdate, RebootReport, RestartReason, UpdateReport,
+    Knowledge, ManagerReport, PackageUpdate, RebootReport, Refresh, RestartReason, StaleService,
+    Stay, Support, UpdateReport,
 };

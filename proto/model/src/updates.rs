@@ -13,6 +13,13 @@ pub enum Knowledge<T> {
     Unknown(String),
 }
 
+/// What nobody has said anything about is unknown; so is what an older agent does not report.
+impl<T> Default for Knowledge<T> {
+    fn default() -> Self {
+        Self::Unknown("it was not looked at".to_owned())
+    }
+}
+
 impl<T> Knowledge<T> {
     /// The thing, if it is known.
     pub fn known(&self) -> Option<&T> {
@@ -24,7 +31,7 @@ impl<T> Knowledge<T> {
 }
 
 /// Everything a host says about its patches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateReport {
     /// When it was found out, in milliseconds since 1970.
     pub checked_at_ms: i64,
@@ -32,15 +39,24 @@ pub struct UpdateReport {
     pub managers: Vec<ManagerReport>,
     /// Whether a restart of the host is due.
     pub reboot: Knowledge<RebootReport>,
+    /// The services that still run code which an update has replaced.
+    #[serde(default)]
+    pub services: Knowledge<Vec<StaleService>>,
+    /// Until when the distribution gets security updates.
+    #[serde(default)]
+    pub support: Knowledge<Support>,
 }
 
 /// What one package manager says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManagerReport {
     /// The manager's name, such as `apt`.
     pub manager: String,
     /// When the manager's package lists were last refreshed, in milliseconds since 1970, where known.
     pub lists_refreshed_at_ms: Option<i64>,
+    /// Whether something on the host refreshes the lists, and with which success.
+    #[serde(default)]
+    pub refresh: Knowledge<Refresh>,
     /// The pending updates.
     pub updates: Knowledge<Vec<PackageUpdate>>,
 }
@@ -58,10 +74,78 @@ pub struct PackageUpdate {
     pub offered: String,
     /// Where it comes from, as the manager names it.
     pub origin: String,
-    /// Whether its origin is one for security updates.
+    /// Whether it is a security update: by its origin or its advisories, never by its name.
     pub security: bool,
-    /// Whether the manager would not install it now: held, kept back or phased.
-    pub held: bool,
+    /// How severe it is in the manager's own word, such as `Important`; empty where it has none.
+    #[serde(default)]
+    pub severity: String,
+    /// The advisories and vulnerabilities that it is for, such as `RHSA-2024:1234`, sorted.
+    #[serde(default)]
+    pub advisories: Vec<String>,
+    /// Why the manager would not install it now; `None` if it would.
+    #[serde(default)]
+    pub stays: Option<Stay>,
+}
+
+/// Why a manager leaves an update alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stay {
+    /// The administrator put the package on hold.
+    Held,
+    /// The administrator's preferences or locks prefer another version.
+    Pinned,
+    /// It is offered to a part of all hosts first, and this one is not among them yet.
+    Phased,
+    /// It would need other packages to be installed or removed, or the manager does not say why.
+    KeptBack,
+}
+
+impl Stay {
+    /// The word for it, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Pinned => "pinned",
+            Self::Phased => "phased",
+            Self::KeptBack => "kept_back",
+        }
+    }
+}
+
+/// How the package lists come to be fresh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", content = "reason", rename_all = "snake_case")]
+pub enum Refresh {
+    /// Something refreshes them, and the last time it worked.
+    Works,
+    /// Something tried to refresh them and failed, with the reason.
+    Fails(String),
+    /// Nothing on the host refreshes them by itself.
+    Off,
+}
+
+/// A service, or a program outside of any, with old code in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleService {
+    /// The unit, such as `ssh.service`; or the program's name where no unit runs it.
+    pub name: String,
+    /// The replaced files that are still mapped, sorted.
+    pub files: Vec<String>,
+    /// How many of its processes map them.
+    pub processes: u32,
+}
+
+/// How long a distribution is looked after. Dates are the first moment without updates, in
+/// milliseconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Support {
+    /// The release, such as `Debian 12 (bookworm)`.
+    pub release: String,
+    /// When its makers' ordinary updates end; `None` if that is never, as on rolling releases.
+    pub standard_until_ms: Option<i64>,
+    /// When the longer support ends that some hosts have; `None` if there is none.
+    pub extended_until_ms: Option<i64>,
 }
 
 /// Whether a restart is due, and why.

@@ -35,6 +35,9 @@ pub fn encode_event(event: &Event) -> Result<Vec<u8>, WireError> {
     let kind = match &event.kind {
         EventKind::Facts(facts) => v1::event::Kind::Facts(json("facts", facts.as_ref())?),
         EventKind::Updates(report) => v1::event::Kind::Updates(json("updates", report)?),
+        EventKind::Change(change) => v1::event::Kind::Change(json("change", change)?),
+        EventKind::Packages(packages) => v1::event::Kind::Packages(json("packages", packages)?),
+        EventKind::Processes(report) => v1::event::Kind::Processes(json("processes", report)?),
         EventKind::Gap(gap) => v1::event::Kind::Gap(gap.into()),
     };
     Ok(v1::Event { at_ms: event.at_ms, kind: Some(kind) }.encode_to_vec())
@@ -49,6 +52,9 @@ pub fn decode_event(body: &[u8]) -> Result<Event, WireError> {
     let kind = match event.kind.ok_or(WireError::Field("kind"))? {
         v1::event::Kind::Facts(text) => EventKind::Facts(Box::new(parse("facts", &text)?)),
         v1::event::Kind::Updates(text) => EventKind::Updates(parse("updates", &text)?),
+        v1::event::Kind::Change(text) => EventKind::Change(parse("change", &text)?),
+        v1::event::Kind::Packages(text) => EventKind::Packages(parse("packages", &text)?),
+        v1::event::Kind::Processes(text) => EventKind::Processes(parse("processes", &text)?),
         v1::event::Kind::Gap(gap) => EventKind::Gap(Gap::try_from(gap)?),
     };
     Ok(Event { at_ms: event.at_ms, kind })

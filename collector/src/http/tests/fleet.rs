@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use upkeep_model::{
     EventKind, Gap, HostFacts, Knowledge, Lane, ManagerReport, PackageUpdate, RebootReport,
-    RestartReason, UpdateReport,
+    RestartReason, Stay, UpdateReport,
 };
 
 use super::world::{START_MS, World, answer, by};
@@ -30,9 +30,10 @@ fn report() -> UpdateReport {
         offered: "2".to_owned(),
         origin: "Debian-Security".to_owned(),
         security,
-        held,
+        stays: held,
+        ..PackageUpdate::default()
     };
-    let updates = vec![update("openssl", true, false), update("vim", false, true)];
+    let updates = vec![update("openssl", true, None), update("vim", false, Some(Stay::KeptBack))];
     let reason = RestartReason {
         reason: "a newer kernel is installed".to_owned(),
         packages: vec!["linux-image".to_owned()],
@@ -43,8 +44,10 @@ fn report() -> UpdateReport {
             manager: "apt".to_owned(),
             lists_refreshed_at_ms: Some(START_MS - 1000),
             updates: Knowledge::Known(updates),
+            ..ManagerReport::default()
         }],
         reboot: Knowledge::Known(RebootReport { reasons: vec![reason] }),
+        ..UpdateReport::default()
     }
 }
 
