@@ -23,7 +23,7 @@ pub use matcher::{MatchOperator, Matcher, MatcherError};
 pub use observation::{
     MetricKind, Observation, Sample, Series, SeriesSamples, is_stale, stale_marker,
 };
-pub use packages::{InstalledPackage, PackageInventory};
+pub use packages::{InstalledPackage, PackageInventory, state_hash};
 pub use processes::{ProcessReport, ProcessUsage};
 pub use updates::{
     Knowledge, ManagerReport, PackageUpdate, RebootReport, Refresh, RestartReason, StaleService,
