@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
+use crate::probe;
+
 /// Where the configuration lies unless an option says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/upkeep/agent.toml";
 
@@ -36,6 +38,10 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// Where the host's file systems are found.
     pub path: PathConfig,
+    /// Which probes run.
+    pub probes: ProbesConfig,
+    /// What other programs measure and leave in files.
+    pub textfile: TextfileConfig,
 }
 
 /// The folder of the agent's state.
@@ -129,6 +135,27 @@ pub struct PathConfig {
     pub udev_data: Option<PathBuf>,
 }
 
+/// Which probes run, beside node_exporter's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ProbesConfig {
+    /// Those that run although they are off by default.
+    #[serde(deserialize_with = "probe_names")]
+    pub enable: Vec<String>,
+    /// Those that do not run.
+    #[serde(deserialize_with = "probe_names")]
+    pub disable: Vec<String>,
+}
+
+/// Where other programs leave files of metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct TextfileConfig {
+    /// The folders, or patterns of folders, whose `*.prom` files are read.
+    #[serde(alias = "directory", deserialize_with = "one_or_more")]
+    pub directories: Vec<PathBuf>,
+}
+
 /// Reads the configuration. Without a file given, one that is not at the usual place is no fault:
 /// the defaults then hold.
 ///
@@ -192,6 +219,30 @@ fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::
     }
 }
 
+fn probe_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let (names, known) = (Vec::<String>::deserialize(deserializer)?, probe::names());
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(names),
+        Some(name) => Err(serde::de::Error::custom(format!(
+            "there is no probe {name:?}; there are {}",
+            known.join(", ")
+        ))),
+    }
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Folders {
+        One(PathBuf),
+        More(Vec<PathBuf>),
+    }
+    Ok(match Folders::deserialize(deserializer)? {
+        Folders::One(folder) => vec![folder],
+        Folders::More(folders) => folders,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +260,12 @@ mod tests {
         assert_eq!(config.interval.0, Duration::from_secs(1));
         assert_eq!(config.uplink.backoff_max, Duration::from_secs(120));
         assert_eq!(read("").unwrap(), Config::default());
+        let config =
+            read("[probes]\ndisable = [\"time\"]\n[textfile]\ndirectory = \"/a\"\n").unwrap();
+        assert_eq!(config.probes.disable, ["time"]);
+        assert_eq!(config.textfile.directories, [Path::new("/a")]);
+        let config = read("[textfile]\ndirectories = [\"/a\", \"/b\"]\n").unwrap();
+        assert_eq!(config.textfile.directories, [Path::new("/a"), Path::new("/b")]);
     }
 
     #[test]
@@ -224,6 +281,8 @@ mod tests {
         check("interval = \"10ms\"", &["100ms"]);
         check("updates_interval = \"2s\"", &["at least 1m"]);
         check("interval = \"1h\"\nupdates_interval = \"2m\"", &["updates_interval", "shorter"]);
+        check("[probes]\nenable = [\"tiem\"]", &["agent.toml:2", "enable", "\"tiem\"", ", time"]);
+        check("[textfile]\ndirectory = 5", &["agent.toml:2", "directory"]);
         check("[buffer]\nlimit_bytes = 5\nkeep_free_percent = 99", &[":2", ":3", "at most 90"]);
     }
 

@@ -50,7 +50,7 @@ pub(super) enum Command {
         json: bool,
     },
     /// Print one observation in Prometheus' text format.
-    Metrics,
+    Metrics(MetricsArguments),
     /// Print the pending updates, and whether a restart is due.
     Updates {
         /// Print JSON.
@@ -70,4 +70,15 @@ pub(super) struct EnrollArguments {
     /// Enroll anew although this host is enrolled; it becomes another host to the collector.
     #[arg(long)]
     pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MetricsArguments {
+    /// Ask the probes that are off by default, too.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// A folder whose *.prom files are read, or a pattern of folders; may be given more than once.
+    /// It takes the place of those that the configuration names.
+    #[arg(long = "textfile.directory", value_name = "DIR")]
+    pub(super) textfile_directory: Vec<PathBuf>,
 }

@@ -17,9 +17,9 @@ use crate::config::{self, Config};
 use crate::enroll::{self, Enrollment};
 use crate::host::{Host, HostPaths};
 use crate::identity::{Identity, IdentityFolder};
-use crate::inventory;
+use crate::{inventory, probe};
 
-use arguments::{Arguments, Command, EnrollArguments};
+use arguments::{Arguments, Command, EnrollArguments, MetricsArguments};
 
 /// The folder of the buffer, in the state folder.
 const BUFFER_FOLDER: &str = "buffer";
@@ -66,10 +66,12 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     let is_service = matches!(arguments.command, Command::Run);
     start_logging(if is_service { &config.log.0 } else { "warn" })?;
     match &arguments.command {
-        Command::Run => run::run(&config, host(arguments, &config)?),
+        Command::Run => run::run(&config, &probes(&config), host(arguments, &config)?),
         Command::Enroll(enroll) => enroll_host(&config, &host(arguments, &config)?, enroll),
         Command::Status { json } => status::show(&config.state_dir.0, *json),
-        Command::Metrics => show::metrics(&host(arguments, &config)?),
+        Command::Metrics(metrics) => {
+            show::metrics(&host(arguments, &config)?, &probes_shown(&config, metrics))
+        }
         Command::Updates { json } => show::updates(&host(arguments, &config)?, *json),
         Command::CheckConfig => Ok(writeln!(io::stdout(), "The configuration is valid.")?),
     }
@@ -87,6 +89,25 @@ fn host(arguments: &Arguments, config: &Config) -> Result<Host> {
         sysfs: given.sysfs.clone().or(set.sysfs.clone()).unwrap_or(usual.sysfs),
         udev_data: given.udev_data.clone().or(set.udev_data.clone()).unwrap_or(usual.udev_data),
     }))
+}
+
+/// What the configuration says about the probes.
+fn probes(config: &Config) -> probe::Settings {
+    probe::Settings {
+        all: false,
+        enable: config.probes.enable.clone(),
+        disable: config.probes.disable.clone(),
+        textfile_folders: config.textfile.directories.clone(),
+    }
+}
+
+/// What `metrics` is told beyond it.
+fn probes_shown(config: &Config, arguments: &MetricsArguments) -> probe::Settings {
+    let mut settings = probe::Settings { all: arguments.all, ..probes(config) };
+    if !arguments.textfile_directory.is_empty() {
+        settings.textfile_folders.clone_from(&arguments.textfile_directory);
+    }
+    settings
 }
 
 fn enroll_host(config: &Config, host: &Host, arguments: &EnrollArguments) -> Result<()> {

@@ -25,7 +25,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const THREADS_KEPT: Duration = Duration::from_secs(120);
 
 /// Observes and delivers until SIGTERM or SIGINT.
-pub(super) fn run(config: &Config, host: Host) -> Result<()> {
+pub(super) fn run(config: &Config, probes: &probe::Settings, host: Host) -> Result<()> {
     let folder = IdentityFolder::new(&config.state_dir.0);
     let identity = folder.identity()?;
     let buffer = Buffer::open(&config.state_dir.0.join(BUFFER_FOLDER), options(config), now_ms())
@@ -48,7 +48,7 @@ pub(super) fn run(config: &Config, host: Host) -> Result<()> {
         .enable_all()
         .thread_keep_alive(THREADS_KEPT)
         .build()?;
-    let outcome = runtime.block_on(serve(config, host, buffer, folder, settings));
+    let outcome = runtime.block_on(serve(config, probes, host, buffer, folder, settings));
     // A thread that hangs in the kernel must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
@@ -56,6 +56,7 @@ pub(super) fn run(config: &Config, host: Host) -> Result<()> {
 
 async fn serve(
     config: &Config,
+    probes: &probe::Settings,
     host: Host,
     buffer: SharedBuffer,
     folder: IdentityFolder,
@@ -71,7 +72,7 @@ async fn serve(
     let ended = CancellationToken::new();
     let scheduler = Scheduler::start(
         &host,
-        probe::all(),
+        probe::chosen(probes),
         &buffer,
         &scheduler::Settings {
             interval: config.interval.0,

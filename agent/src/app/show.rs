@@ -15,14 +15,14 @@ use crate::{exposition, patch, probe};
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints one observation.
-pub(super) fn metrics(host: &Host) -> Result<()> {
+pub(super) fn metrics(host: &Host, probes: &probe::Settings) -> Result<()> {
     let settings = Settings {
         interval: PROBE_PATIENCE,
         updates_interval: PROBE_PATIENCE,
         agent_version: VERSION.to_owned(),
     };
     let at_ms = now_ms();
-    let mut observation = Observer::new(host, probe::all(), &settings).observe(at_ms);
+    let mut observation = Observer::new(host, probe::chosen(probes), &settings).observe(at_ms);
     patch::observe(&patch::report(host, at_ms), &mut observation);
     let mut out = BufWriter::new(io::stdout().lock());
     exposition::write(&observation, &mut out)?;

@@ -6,6 +6,7 @@
 //! others of the same probe are kept. What a kernel does not offer is no error.
 
 mod arp;
+mod choice;
 mod conntrack;
 mod cpu;
 mod cpu_info;
@@ -35,6 +36,7 @@ mod vmstat;
 use upkeep_model::Observation;
 
 pub use self::arp::ArpProbe;
+pub use self::choice::{Settings, chosen, names};
 pub use self::conntrack::ConntrackProbe;
 pub use self::cpu::{CpuProbe, CpuSettings};
 pub use self::disk::DiskProbe;
@@ -71,42 +73,6 @@ pub trait Probe: Send + Sync {
     /// # Errors
     /// What could not be read. Everything else has been added nevertheless.
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError>;
-}
-
-/// Every probe of this system, with its default settings, in the order in which they are asked.
-#[cfg(target_os = "linux")]
-pub fn all() -> Vec<Box<dyn Probe>> {
-    vec![
-        Box::new(CpuProbe::default()),
-        Box::new(MemoryProbe),
-        Box::new(LoadProbe),
-        Box::new(PressureProbe),
-        Box::new(StatProbe),
-        Box::new(VmstatProbe),
-        Box::new(DiskProbe),
-        Box::new(MdadmProbe),
-        Box::new(NetworkProbe),
-        Box::new(NetClassProbe::default()),
-        Box::new(SockstatProbe),
-        Box::new(NetstatProbe),
-        Box::new(ArpProbe::default()),
-        Box::new(ConntrackProbe),
-        Box::new(FileFdProbe),
-        Box::new(EntropyProbe),
-        Box::new(ThermalProbe),
-        Box::new(HwmonProbe::default()),
-        Box::new(TimeProbe::default()),
-        Box::new(UnameProbe),
-        Box::new(OsProbe),
-        // Last, since it may wait for a file system that does not answer.
-        Box::new(FilesystemProbe::default()),
-    ]
-}
-
-/// Every probe of this system, with its default settings, in the order in which they are asked.
-#[cfg(not(target_os = "linux"))]
-pub fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(PortableProbe::default()), Box::new(TimeProbe::default())]
 }
 
 #[cfg(test)]
@@ -146,13 +112,5 @@ mod tests {
             .collect();
         lines.sort();
         lines
-    }
-
-    #[test]
-    fn every_probe_has_a_name_of_its_own() {
-        let mut names: Vec<_> = super::all().iter().map(|probe| probe.name()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), super::all().len());
     }
 }

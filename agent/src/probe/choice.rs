@@ -1,0 +1,124 @@
+//! Which probes run: node_exporter's choice, changed by the configuration and the command line.
+
+use std::path::PathBuf;
+
+use super::Probe;
+#[cfg(target_os = "linux")]
+use super::{
+    ArpProbe, ConntrackProbe, CpuProbe, DiskProbe, EntropyProbe, FileFdProbe, FilesystemProbe,
+    HwmonProbe, LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe,
+    OsProbe, PressureProbe, SockstatProbe, StatProbe, ThermalProbe, TimeProbe, UnameProbe,
+    VmstatProbe,
+};
+#[cfg(not(target_os = "linux"))]
+use super::{PortableProbe, TimeProbe};
+
+/// What the configuration and the command line say about the probes.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Whether those that are off by default run as well.
+    pub all: bool,
+    /// The names of those that run although they are off by default.
+    pub enable: Vec<String>,
+    /// The names of those that do not run.
+    pub disable: Vec<String>,
+    /// The folders of files of metrics that other programs wrote.
+    pub textfile_folders: Vec<PathBuf>,
+}
+
+/// The probes that run under these settings, in the order in which they are asked.
+pub fn chosen(settings: &Settings) -> Vec<Box<dyn Probe>> {
+    let is_in = |names: &[String], probe: &dyn Probe| names.iter().any(|name| name == probe.name());
+    // The usual ones come last, since the last of them may wait for a file system.
+    let mut probes = optional(settings);
+    probes.retain(|probe| settings.all || is_in(&settings.enable, &**probe));
+    probes.extend(usual(settings));
+    probes.retain(|probe| !is_in(&settings.disable, &**probe));
+    probes
+}
+
+/// The names of all probes of this system, sorted.
+pub fn names() -> Vec<&'static str> {
+    let settings = Settings::default();
+    let mut names: Vec<_> =
+        usual(&settings).iter().chain(&optional(&settings)).map(|probe| probe.name()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The probes that are on by default, as in node_exporter.
+#[cfg(target_os = "linux")]
+fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
+    vec![
+        Box::new(CpuProbe::default()),
+        Box::new(MemoryProbe),
+        Box::new(LoadProbe),
+        Box::new(PressureProbe),
+        Box::new(StatProbe),
+        Box::new(VmstatProbe),
+        Box::new(DiskProbe),
+        Box::new(MdadmProbe),
+        Box::new(NetworkProbe),
+        Box::new(NetClassProbe::default()),
+        Box::new(SockstatProbe),
+        Box::new(NetstatProbe),
+        Box::new(ArpProbe::default()),
+        Box::new(ConntrackProbe),
+        Box::new(FileFdProbe),
+        Box::new(EntropyProbe),
+        Box::new(ThermalProbe),
+        Box::new(HwmonProbe::default()),
+        Box::new(TimeProbe::default()),
+        Box::new(UnameProbe),
+        Box::new(OsProbe),
+        // Last, since it may wait for a file system that does not answer.
+        Box::new(FilesystemProbe::default()),
+    ]
+}
+
+/// The probes that are off by default, as in node_exporter: they cost more than the others, or give
+/// many series.
+#[cfg(target_os = "linux")]
+fn optional(_settings: &Settings) -> Vec<Box<dyn Probe>> {
+    Vec::new()
+}
+
+/// The probes that are on by default.
+#[cfg(not(target_os = "linux"))]
+fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
+    vec![Box::new(PortableProbe::default()), Box::new(TimeProbe::default())]
+}
+
+/// The probes that are off by default.
+#[cfg(not(target_os = "linux"))]
+fn optional(_settings: &Settings) -> Vec<Box<dyn Probe>> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_of(settings: &Settings) -> Vec<&'static str> {
+        chosen(settings).iter().map(|probe| probe.name()).collect()
+    }
+
+    #[test]
+    fn every_probe_has_a_name_of_its_own() {
+        let mut once = names();
+        once.dedup();
+        assert_eq!(once, names());
+    }
+
+    #[test]
+    fn what_is_disabled_does_not_run_even_where_all_do() {
+        let usual = names_of(&Settings::default());
+        let settings = Settings { all: true, ..Settings::default() };
+        assert_eq!(names_of(&settings).len(), names().len());
+        let settings = Settings { all: true, disable: vec!["time".into()], ..settings };
+        assert_eq!(names_of(&settings).len(), names().len() - 1);
+        let settings = Settings { disable: vec!["time".into()], ..Settings::default() };
+        let rest: Vec<_> = usual.into_iter().filter(|name| *name != "time").collect();
+        assert_eq!(names_of(&settings), rest);
+    }
+}
