@@ -70,7 +70,13 @@ fn write_manager(report: &ManagerReport, out: &mut impl Write) -> io::Result<()>
         Knowledge::Unknown(reason) => writeln!(out, "{manager}: unknown: {reason}"),
         Knowledge::Known(updates) => {
             let security = updates.iter().filter(|update| update.security).count();
-            writeln!(out, "{manager}: {} pending, {security} for security", updates.len())?;
+            write!(out, "{manager}: {} pending, {security} for security", updates.len())?;
+            let untold = updates.iter().filter(|one| report.is_security(one).is_none()).count();
+            if untold > 0 {
+                let origins = report.without_advisories.join(", ");
+                write!(out, ", {untold} unknown without advisories ({origins})")?;
+            }
+            writeln!(out)?;
             updates.iter().try_for_each(|update| write_update(update, out))
         }
     }
@@ -122,11 +128,13 @@ mod tests {
             security: true,
             ..PackageUpdate::default()
         };
+        let untold = PackageUpdate { origin: "core".into(), ..update.clone() };
+        let untold = PackageUpdate { security: false, ..untold };
         let apt = ManagerReport {
             manager: "apt".into(),
-            lists_refreshed_at_ms: None,
-            refresh: Knowledge::default(),
-            updates: Knowledge::Known(vec![update]),
+            updates: Knowledge::Known(vec![update, untold]),
+            without_advisories: vec!["core".into()],
+            ..ManagerReport::default()
         };
         let reason = RestartReason { reason: "a new kernel:".into(), packages: vec!["l".into()] };
         let known = UpdateReport {
@@ -137,8 +145,9 @@ mod tests {
         };
         check(
             &known,
-            "apt: 1 pending, 1 for security\n  \
-             openssl amd64 1 -> 2 (Debian-Security) security\n\
+            "apt: 2 pending, 1 for security, 1 unknown without advisories (core)\n  \
+             openssl amd64 1 -> 2 (Debian-Security) security\n  \
+             openssl amd64 1 -> 2 (core)\n\
              restart of the host: needed: a new kernel: l\n",
         );
     }

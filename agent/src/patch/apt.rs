@@ -44,6 +44,7 @@ pub(super) fn report(host: &Host) -> Option<ManagerReport> {
             Ok(updates) => Knowledge::Known(updates),
             Err(reason) => Knowledge::Unknown(reason),
         },
+        ..ManagerReport::default()
     })
 }
 

@@ -6,7 +6,7 @@
 //! | `apt_upgrades_held` | | upgrades that are held, kept back or phased |
 //! | `apt_package_cache_timestamp_seconds` | | when apt's lists were last refreshed |
 //! | `node_reboot_required` | | 1 if a restart is due; absent while that is unknown |
-//! | `upkeep_updates_pending` | `manager`, `security` | upgrades that a manager would install |
+//! | `upkeep_updates_pending` | `manager`, `security` | upgrades that a manager would install; `true`, `false`, or `unknown` where their origin publishes no advisories |
 //! | `upkeep_updates_known` | `manager` | 0 if the manager could not answer |
 //! | `upkeep_updates_checked_timestamp_seconds` | | when it was found out |
 //!
@@ -43,15 +43,19 @@ fn observe_manager(report: &ManagerReport, out: &mut Observation) {
     let help = "1 if the package manager could tell what is pending.";
     out.gauge("upkeep_updates_known", help, &[("manager", manager)], flag(known.is_some()));
     let Some(updates) = known else { return };
-    for (security, label) in [(true, "true"), (false, "false")] {
-        let of_kind =
-            updates.iter().filter(|update| is_pending(update) && update.security == security);
-        out.gauge(
-            "upkeep_updates_pending",
-            "Upgrades that a package manager would install.",
-            &[("manager", manager), ("security", label)],
-            count(of_kind.count()),
-        );
+    let kinds = [(Some(true), "true"), (Some(false), "false"), (None, "unknown")];
+    let everything_is_told = report.without_advisories.is_empty();
+    for (security, label) in kinds {
+        let of_kind = updates
+            .iter()
+            .filter(|update| is_pending(update) && report.is_security(update) == security)
+            .count();
+        // Next to updates of which nothing says what they are for, no zero is certain.
+        if of_kind > 0 || (everything_is_told && security.is_some()) {
+            let help = "Upgrades that a package manager would install.";
+            let labels = [("manager", manager), ("security", label)];
+            out.gauge("upkeep_updates_pending", help, &labels, count(of_kind));
+        }
     }
 }
 
@@ -128,6 +132,10 @@ mod tests {
             updates,
             ..ManagerReport::default()
         };
+        check_report(manager, reboot, expect);
+    }
+
+    fn check_report(manager: ManagerReport, reboot: Knowledge<RebootReport>, expect: &[&str]) {
         let report = UpdateReport {
             checked_at_ms: 2_000,
             managers: vec![manager],
@@ -197,6 +205,42 @@ mod tests {
                 "upkeep_updates_known{manager=\"apt\"} 1",
                 "upkeep_updates_pending{manager=\"apt\",security=\"true\"} 0",
                 "upkeep_updates_pending{manager=\"apt\",security=\"false\"} 0",
+            ],
+        );
+    }
+
+    #[test]
+    fn updates_of_origins_without_advisories_are_neither() {
+        let check = |updates: Vec<PackageUpdate>, expect: &[&str]| {
+            let manager = ManagerReport {
+                manager: "dnf".to_owned(),
+                updates: Knowledge::Known(updates),
+                without_advisories: vec!["core".to_owned(), "vendor".to_owned()],
+                ..ManagerReport::default()
+            };
+            let frame = [
+                "upkeep_updates_checked_timestamp_seconds 2",
+                "upkeep_updates_known{manager=\"dnf\"} 1",
+            ];
+            let unknown = Knowledge::Unknown("no kernel".to_owned());
+            check_report(manager, unknown, &[&frame, expect].concat());
+        };
+        check(
+            vec![update("core", "1", false, false)],
+            &["upkeep_updates_pending{manager=\"dnf\",security=\"unknown\"} 1"],
+        );
+        check(
+            vec![
+                update("core", "1", true, false),
+                update("base", "1", false, false),
+                update("base", "1", false, false),
+                update("vendor", "1", false, false),
+                update("vendor", "1", false, true),
+            ],
+            &[
+                "upkeep_updates_pending{manager=\"dnf\",security=\"true\"} 1",
+                "upkeep_updates_pending{manager=\"dnf\",security=\"false\"} 2",
+                "upkeep_updates_pending{manager=\"dnf\",security=\"unknown\"} 1",
             ],
         );
     }

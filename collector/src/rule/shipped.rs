@@ -208,7 +208,7 @@ fn patch_cases() -> Vec<Case> {
     let pending = |security: &str| {
         format!("upkeep_updates_pending{{instance='web1',manager='apt',security='{security}'}}")
     };
-    let (security, other) = (pending("true"), pending("false"));
+    let (security, other, untold) = (pending("true"), pending("false"), pending("unknown"));
     let known = "upkeep_updates_known{instance='web1',manager='apt'}";
     let checked = "upkeep_updates_checked_timestamp_seconds{web1}";
     let lists = "apt_package_cache_timestamp_seconds{web1}";
@@ -222,6 +222,7 @@ fn patch_cases() -> Vec<Case> {
         case("HostSecurityUpdatesOverdue", yes, &[(&security, flat(2.0)), (&other, flat(0.0))]),
         case("HostSecurityUpdatesOverdue", no, &[(&security, flat(0.0)), (&other, flat(9.0))]),
         case("HostUpdatesPending", yes, &[(&security, flat(0.0)), (&other, flat(9.0))]),
+        case("HostUpdatesPending", yes, &[(&untold, flat(3.0))]),
         case("HostUpdatesPending", no, &[(&security, flat(2.0)), (&other, flat(0.0))]),
         case("HostUpdatesHeld", yes, &[("apt_upgrades_held{web1}", flat(1.0))]),
         case("HostUpdatesHeld", no, &[("apt_upgrades_held{web1}", flat(0.0))]),

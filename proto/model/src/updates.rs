@@ -59,6 +59,20 @@ pub struct ManagerReport {
     pub refresh: Knowledge<Refresh>,
     /// The pending updates.
     pub updates: Knowledge<Vec<PackageUpdate>>,
+    /// The origins among those of the updates that publish no advisories the manager could read,
+    /// sorted: what comes from there may be for security or not.
+    #[serde(default)]
+    pub without_advisories: Vec<String>,
+}
+
+impl ManagerReport {
+    /// Whether an update of this report is for security; `None` where that is not known.
+    pub fn is_security(&self, update: &PackageUpdate) -> Option<bool> {
+        match update.security {
+            false if self.without_advisories.contains(&update.origin) => None,
+            security => Some(security),
+        }
+    }
 }
 
 /// One package that could be updated.
@@ -74,7 +88,8 @@ pub struct PackageUpdate {
     pub offered: String,
     /// Where it comes from, as the manager names it.
     pub origin: String,
-    /// Whether it is a security update: by its origin or its advisories, never by its name.
+    /// Whether it is known as a security update: by its origin or its advisories, never by its
+    /// name. [`ManagerReport::is_security`] tells whether the contrary is known.
     pub security: bool,
     /// How severe it is in the manager's own word, such as `Important`; empty where it has none.
     #[serde(default)]
