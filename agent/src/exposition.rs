@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use upkeep_model::{METRIC_NAME, MetricKind, Observation, Sample};
+use upkeep_model::{METRIC_NAME, MetricKind, Observation, Series};
 
 /// Writes an observation: families sorted by name, each with its help and type once, its series in
 /// the order in which the probes gave them. Timestamps are left out, as is usual for a page that is
@@ -13,12 +14,11 @@ use upkeep_model::{METRIC_NAME, MetricKind, Observation, Sample};
 /// # Errors
 /// When `out` cannot be written to.
 pub fn write(observation: &Observation, out: &mut impl Write) -> io::Result<()> {
-    let mut families: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
-    for sample in &observation.samples {
-        families
-            .entry(sample.series.labels.metric_name().unwrap_or_default())
-            .or_default()
-            .push(sample);
+    let samples: Vec<(Arc<Series>, f64)> = observation.iter().collect();
+    let mut families: BTreeMap<&str, Vec<(&Series, f64)>> = BTreeMap::new();
+    for (series, value) in &samples {
+        let name = series.labels.metric_name().unwrap_or_default();
+        families.entry(name).or_default().push((series, *value));
     }
     for (name, samples) in families {
         write_family(name, &samples, out)?;
@@ -26,30 +26,30 @@ pub fn write(observation: &Observation, out: &mut impl Write) -> io::Result<()> 
     Ok(())
 }
 
-fn write_family(name: &str, samples: &[&Sample], out: &mut impl Write) -> io::Result<()> {
-    if let Some(first) = samples.first() {
-        let kind = match first.series.kind {
+fn write_family(name: &str, samples: &[(&Series, f64)], out: &mut impl Write) -> io::Result<()> {
+    if let Some((first, _)) = samples.first() {
+        let kind = match first.kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
             MetricKind::Untyped => "untyped",
         };
-        if !first.series.help.is_empty() {
+        if !first.help.is_empty() {
             write!(out, "# HELP {name} ")?;
-            write_escaped(&first.series.help, false, out)?;
+            write_escaped(&first.help, false, out)?;
             out.write_all(b"\n")?;
         }
         writeln!(out, "# TYPE {name} {kind}")?;
     }
-    for sample in samples {
-        write_sample(name, sample, out)?;
+    for (series, value) in samples {
+        write_sample(name, series, *value, out)?;
     }
     Ok(())
 }
 
-fn write_sample(name: &str, sample: &Sample, out: &mut impl Write) -> io::Result<()> {
+fn write_sample(name: &str, series: &Series, value: f64, out: &mut impl Write) -> io::Result<()> {
     out.write_all(name.as_bytes())?;
     let mut separator = '{';
-    for (label, value) in sample.series.labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
+    for (label, value) in series.labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
         write!(out, "{separator}{label}=\"")?;
         write_escaped(value, true, out)?;
         out.write_all(b"\"")?;
@@ -58,7 +58,7 @@ fn write_sample(name: &str, sample: &Sample, out: &mut impl Write) -> io::Result
     if separator == ',' {
         out.write_all(b"}")?;
     }
-    writeln!(out, " {}", Number(sample.value))
+    writeln!(out, " {}", Number(value))
 }
 
 fn write_escaped(text: &str, quoted: bool, out: &mut impl Write) -> io::Result<()> {

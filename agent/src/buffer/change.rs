@@ -59,14 +59,13 @@ impl Change {
         if let Some(refused) = refused {
             change.put_event(&refused.declaration())?;
         }
-        let known = state.dictionary.since(0).len();
+        let first = state.dictionary.len();
         for draft in drafts {
             match draft {
                 Draft::Observation(observation) => change.put_observation(state, observation)?,
                 Draft::Event(event) => change.put_event(event)?,
             }
         }
-        let first = u32::try_from(known).unwrap_or(u32::MAX);
         let new = state.dictionary.since(first);
         if !new.is_empty() {
             Entry::new(Kind::Series, u64::from(first), series::encode(new)).put(&mut change.batch);
@@ -107,9 +106,7 @@ impl Change {
         state: &mut State,
         observation: &Observation,
     ) -> Result<(), BufferError> {
-        let number =
-            |sample: &upkeep_model::Sample| (state.dictionary.number(&sample.series), sample.value);
-        let row = observation.samples.iter().map(number).collect();
+        let row = state.dictionary.row(observation);
         let sequence = self.lanes.samples.next_sequence;
         let at_ms = observation.timestamp_ms;
         let encoded = state.encoder.encode(sequence, at_ms, row);

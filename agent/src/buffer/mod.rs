@@ -159,7 +159,7 @@ impl Default for Options {
 }
 
 /// Something to be delivered, before it has a sequence number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Draft {
     /// Measurements, for the lane of samples.
     Observation(Observation),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use tracing::{info, warn};
 use upkeep_model::{Epoch, Event, EventKind, Gap, Lane, Series};
@@ -150,7 +151,7 @@ impl Buffer {
     }
 
     /// The series of the epoch from a number on, in the order of their numbers.
-    pub fn series_since(&self, number: u32) -> &[Series] {
+    pub fn series_since(&self, number: u32) -> &[Arc<Series>] {
         self.state.dictionary.since(number)
     }
 

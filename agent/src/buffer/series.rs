@@ -4,10 +4,12 @@
 //! count of labels (four bytes), and each label's name and value. A text is its length in bytes
 //! (four, little endian) and its UTF-8.
 
+use std::sync::Arc;
+
 use upkeep_model::{Labels, MetricKind, Series};
 
 /// Series as the payload of one entry.
-pub(super) fn encode(series: &[Series]) -> Vec<u8> {
+pub(super) fn encode(series: &[Arc<Series>]) -> Vec<u8> {
     let mut out = Vec::new();
     for one in series {
         out.push(match one.kind {
@@ -79,7 +81,7 @@ mod tests {
             Series::new(MetricKind::Gauge, "b", "", &[]),
             Series::new(MetricKind::Untyped, "c", "Of c.", &[("path", "/")]),
         ];
-        let bytes = encode(&series);
+        let bytes = encode(&series.clone().map(Arc::new));
         assert_eq!(decode(&bytes).unwrap(), series);
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(decode(&[9]), None);

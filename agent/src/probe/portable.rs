@@ -191,9 +191,9 @@ mod tests {
         probe.observe(&host, &mut out).unwrap();
         probe.observe(&host, &mut Observation::at(0)).unwrap();
         let value = |name: &str| {
-            let of_name =
-                |sample: &&upkeep_model::Sample| sample.series.labels.metric_name() == Some(name);
-            out.samples.iter().find(of_name).map(|sample| sample.value)
+            let mut samples = out.iter();
+            let found = samples.find(|(series, _)| series.labels.metric_name() == Some(name));
+            found.map(|(_, value)| value)
         };
         assert!(value("node_memory_MemTotal_bytes").unwrap() > 0.0);
         assert!(value("node_memory_MemFree_bytes") <= value("node_memory_MemTotal_bytes"));

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use upkeep_model::Observation;
+use upkeep_model::{Observation, SeriesTable};
 
 use crate::buffer::{Draft, SharedBuffer};
 use crate::host::Host;
@@ -31,6 +31,10 @@ use worker::ProbeRunner;
 
 /// The longest that one probe may take; less where the interval is shorter.
 const LONGEST_PROBE: Duration = Duration::from_secs(5);
+
+/// The table of series is begun anew when it knows more than twice the series that were last seen,
+/// and so many beside: those that ended are then forgotten, and a small host's table is left alone.
+const SPARE_SERIES: usize = 1024;
 
 /// What the scheduler needs to know.
 #[derive(Clone, Debug)]
@@ -111,6 +115,10 @@ impl Scheduler {
 /// Runs the probes and notes how they did.
 pub struct Observer {
     runner: ProbeRunner,
+    /// The series that were seen, so that those which are seen again cost little.
+    table: SeriesTable,
+    /// How many series there were last.
+    series: usize,
     /// What was wrong with each probe at its last run, so that it is logged once.
     failures: HashMap<&'static str, String>,
     agent_version: String,
@@ -122,6 +130,8 @@ impl Observer {
         let deadline = settings.interval.min(LONGEST_PROBE);
         Self {
             runner: ProbeRunner::new(host.clone(), probes, deadline),
+            table: SeriesTable::default(),
+            series: 0,
             failures: HashMap::new(),
             agent_version: settings.agent_version.clone(),
         }
@@ -129,14 +139,16 @@ impl Observer {
 
     /// Runs all probes once.
     pub fn observe(&mut self, at_ms: i64) -> Observation {
-        let mut observation = Observation::at(at_ms);
-        let failures = &mut self.failures;
-        self.runner.run(at_ms, |name, mut outcome| {
-            own::probe(name, &outcome, &mut observation);
-            observation.samples.append(&mut outcome.observation.samples);
-            note_failure(failures, name, outcome.failure);
-        });
+        if self.table.len() > 2 * self.series + SPARE_SERIES {
+            self.table = SeriesTable::default();
+        }
+        let mut observation = Observation::within(&self.table, at_ms);
+        for outcome in self.runner.run(&mut observation) {
+            own::probe(&outcome, &mut observation);
+            note_failure(&mut self.failures, outcome.name, outcome.failure);
+        }
         own::version(&self.agent_version, &mut observation);
+        self.series = observation.len();
         observation
     }
 }
@@ -200,10 +212,54 @@ impl Ticker {
         if let Some(report) = self.last_report.get() {
             patch::observe(&report, &mut observation);
         }
-        let series = observation.samples.len();
+        let series = observation.len();
         match self.buffer.append(&[Draft::Observation(observation)]) {
             Ok(()) => debug!(timestamp_ms = at_ms, series, "observation is durable"),
             Err(error) => warn!(timestamp_ms = at_ms, "an observation was lost: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::host::HostPaths;
+    use crate::probe::ProbeError;
+
+    /// Gives as many new series each time.
+    struct EverNew(usize, AtomicUsize);
+
+    impl Probe for EverNew {
+        fn name(&self) -> &'static str {
+            "ever_new"
+        }
+
+        fn observe(&self, _host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
+            for _ in 0..self.0 {
+                let number = self.1.fetch_add(1, Ordering::Relaxed).to_string();
+                out.gauge("new", "", &[("number", &number)], 1.0);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn series_that_ended_are_forgotten() {
+        let settings = Settings {
+            interval: Duration::from_secs(10),
+            updates_interval: Duration::from_secs(10),
+            agent_version: "0".to_owned(),
+        };
+        let probe = EverNew(500, AtomicUsize::new(0));
+        let host = Host::new(HostPaths::default());
+        let mut observer = Observer::new(&host, vec![Box::new(probe)], &settings);
+        let mut most = 0;
+        for tick in 0..20 {
+            assert_eq!(observer.observe(tick).len(), 503);
+            most = most.max(observer.table.len());
+        }
+        assert!(most > 2 * 503 && most < 2 * 503 + SPARE_SERIES + 503, "{most}");
     }
 }

@@ -8,17 +8,17 @@ use super::worker::Outcome;
 use crate::buffer::Statistics;
 
 /// Adds how a probe did.
-pub(super) fn probe(name: &str, outcome: &Outcome, out: &mut Observation) {
+pub(super) fn probe(outcome: &Outcome, out: &mut Observation) {
     out.gauge(
         "node_scrape_collector_duration_seconds",
         "Duration of a collector's scrape.",
-        &[("collector", name)],
+        &[("collector", outcome.name)],
         outcome.took.as_secs_f64(),
     );
     out.gauge(
         "node_scrape_collector_success",
         "Whether a collector succeeded.",
-        &[("collector", name)],
+        &[("collector", outcome.name)],
         if outcome.failure.is_none() { 1.0 } else { 0.0 },
     );
 }

@@ -1,12 +1,15 @@
 //! Probes run on a thread of their own, so that one which hangs can be left behind.
+//!
+//! The thread is given all probes of a tick at once and wakes its giver when all have come back, so
+//! that a tick costs two changes of threads and not two a probe.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use upkeep_model::Observation;
+use upkeep_model::{Observation, SeriesTable};
 
 use crate::host::Host;
 use crate::probe::Probe;
@@ -14,24 +17,12 @@ use crate::probe::Probe;
 /// What became of one probe in one tick.
 #[derive(Debug, PartialEq)]
 pub(super) struct Outcome {
-    /// What the probe gave, be it all or what it could read.
-    pub(super) observation: Observation,
+    /// The probe's name.
+    pub(super) name: &'static str,
     /// How long it took, or was waited for.
     pub(super) took: Duration,
     /// What went wrong, in words for an operator.
     pub(super) failure: Option<String>,
-}
-
-struct Job {
-    probe: Arc<dyn Probe>,
-    at_ms: i64,
-    /// Becomes true once the probe came back.
-    back: Arc<AtomicBool>,
-}
-
-struct Worker {
-    jobs: SyncSender<Job>,
-    outcomes: Receiver<Outcome>,
 }
 
 /// Runs probes with a deadline each.
@@ -44,8 +35,8 @@ pub(super) struct ProbeRunner {
 
 struct Slot {
     probe: Arc<dyn Probe>,
-    /// Set while the probe hangs on a thread that was left behind.
-    hanging: Option<Arc<AtomicBool>>,
+    /// Set while the probe hangs on a thread that was left behind: the round in which it began.
+    hanging: Option<Arc<Round>>,
 }
 
 impl ProbeRunner {
@@ -54,90 +45,215 @@ impl ProbeRunner {
         Self { host, deadline, worker: None, probes: probes.into_iter().map(slot).collect() }
     }
 
-    /// Runs all probes in their order; `each` gets the name and outcome of one after another.
-    pub(super) fn run(&mut self, at_ms: i64, mut each: impl FnMut(&'static str, Outcome)) {
-        for index in 0..self.probes.len() {
-            let Some(slot) = self.probes.get_mut(index) else { continue };
-            let name = slot.probe.name();
-            if slot.hanging.as_ref().is_some_and(|back| !back.load(Ordering::Acquire)) {
-                each(name, failed(at_ms, Duration::ZERO, "it still hangs since an earlier tick"));
-                continue;
+    /// Runs all probes in their order, adds what they gave to `out`, and tells how each did. What a
+    /// probe that hangs has given is left out.
+    pub(super) fn run(&mut self, out: &mut Observation) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(self.probes.len());
+        let mut waiting = Vec::with_capacity(self.probes.len());
+        for (index, slot) in self.probes.iter_mut().enumerate() {
+            slot.hanging = slot.hanging.take().filter(|round| !round.is_over());
+            if slot.hanging.is_some() {
+                let reason = "it still hangs since an earlier tick";
+                outcomes.push(failed(slot.probe.name(), Duration::ZERO, reason));
+            } else {
+                waiting.push(index);
             }
-            slot.hanging = None;
-            let back = Arc::new(AtomicBool::new(false));
-            let job = Job { probe: Arc::clone(&slot.probe), at_ms, back: Arc::clone(&back) };
-            let (outcome, hangs) = self.run_one(job);
-            if hangs && let Some(slot) = self.probes.get_mut(index) {
-                slot.hanging = Some(back);
+        }
+        while !waiting.is_empty() {
+            if let Err(error) = self.run_round(&mut waiting, out, &mut outcomes) {
+                let reason = format!("no thread to run it: {error}");
+                for slot in waiting.drain(..).filter_map(|index| self.probes.get(index)) {
+                    outcomes.push(failed(slot.probe.name(), Duration::ZERO, &reason));
+                }
             }
-            each(name, outcome);
+        }
+        outcomes
+    }
+
+    /// Runs the probes that wait, until one hangs or panics; those of which something can be told
+    /// wait no longer.
+    fn run_round(
+        &mut self,
+        waiting: &mut Vec<usize>,
+        out: &mut Observation,
+        outcomes: &mut Vec<Outcome>,
+    ) -> io::Result<()> {
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => Worker::start(&self.host)?,
+        };
+        let given = waiting.iter().filter_map(|&index| self.probes.get(index));
+        let probes = given.map(|slot| Arc::clone(&slot.probe)).collect();
+        let round = Arc::new(Round::new(out));
+        worker.begin(probes, &round)?;
+        let stopped = round.wait(self.deadline);
+        let mut ended = round.take(out);
+        if let Some(Stopped { name, took, hangs }) = stopped {
+            let reason = if hangs {
+                format!("it did not come back within {:?}", self.deadline)
+            } else {
+                "it panicked".to_owned()
+            };
+            let slot = waiting.get(ended.len()).and_then(|&index| self.probes.get_mut(index));
+            if hangs && let Some(slot) = slot {
+                slot.hanging = Some(round);
+            }
+            ended.push(failed(name, took, &reason));
+        } else {
+            self.worker = Some(worker);
+        }
+        waiting.drain(..ended.len().min(waiting.len()));
+        outcomes.append(&mut ended);
+        Ok(())
+    }
+}
+
+fn failed(name: &'static str, took: Duration, reason: &str) -> Outcome {
+    Outcome { name, took, failure: Some(reason.to_owned()) }
+}
+
+/// A probe at which a round came to its end.
+struct Stopped {
+    name: &'static str,
+    took: Duration,
+    /// It may yet come back; otherwise it panicked.
+    hangs: bool,
+}
+
+/// What the thread that runs probes and the one that waits for them share.
+struct Round {
+    at_ms: i64,
+    table: SeriesTable,
+    state: Mutex<RoundState>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct RoundState {
+    /// What the probes gave that came back.
+    observation: Observation,
+    outcomes: Vec<Outcome>,
+    /// The probe that is under way, and since when.
+    current: Option<(&'static str, Instant)>,
+    /// Nobody waits any more; the thread is to end when its probe comes back.
+    is_left_behind: bool,
+    is_over: bool,
+}
+
+impl Round {
+    /// A round whose values are to go into `out` in the end.
+    fn new(out: &Observation) -> Self {
+        let observation = Observation::within(out.table(), out.timestamp_ms);
+        Self {
+            at_ms: out.timestamp_ms,
+            table: out.table().clone(),
+            state: Mutex::new(RoundState { observation, ..RoundState::default() }),
+            ended: Condvar::new(),
         }
     }
 
-    fn run_one(&mut self, job: Job) -> (Outcome, bool) {
-        let at_ms = job.at_ms;
-        let begun = Instant::now();
-        let worker = match self.worker.take().map_or_else(|| Worker::start(&self.host), Ok) {
-            Ok(worker) => worker,
-            Err(error) => {
-                let reason = format!("no thread can be started: {error}");
-                return (failed(at_ms, begun.elapsed(), &reason), false);
+    fn is_over(&self) -> bool {
+        self.state().is_over
+    }
+
+    /// Waits for the end, or until one probe took longer than the deadline; gives the one that hangs
+    /// or panicked.
+    fn wait(&self, deadline: Duration) -> Option<Stopped> {
+        let mut state = self.state();
+        loop {
+            let current = state.current.map(|(name, since)| (name, since.elapsed()));
+            if state.is_over {
+                return current.map(|(name, took)| Stopped { name, took, hangs: false });
             }
-        };
-        let answer = match worker.jobs.send(job) {
-            Ok(()) => worker.outcomes.recv_timeout(self.deadline),
-            Err(_) => Err(RecvTimeoutError::Disconnected),
-        };
-        match answer {
-            Ok(outcome) => {
-                self.worker = Some(worker);
-                (outcome, false)
-            }
-            // The worker is left behind and ends by itself if the probe ever comes back.
-            Err(RecvTimeoutError::Timeout) => {
-                let reason = format!("it did not come back within {:?}", self.deadline);
-                (failed(at_ms, begun.elapsed(), &reason), true)
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                (failed(at_ms, begun.elapsed(), "it panicked"), false)
-            }
+            let left = match current {
+                Some((name, took)) if took >= deadline => {
+                    state.is_left_behind = true;
+                    return Some(Stopped { name, took, hangs: true });
+                }
+                Some((_, took)) => deadline - took,
+                None => deadline,
+            };
+            let woken = self.ended.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+
+    /// Takes what there is so far.
+    fn take(&self, out: &mut Observation) -> Vec<Outcome> {
+        let mut state = self.state();
+        out.take(&mut state.observation);
+        std::mem::take(&mut state.outcomes)
+    }
+
+    /// Runs one probe; `false` if the round is to end with it. `own` is room for its values.
+    fn observe(&self, probe: &dyn Probe, host: &Host, own: &mut Observation) -> bool {
+        let (name, begun) = (probe.name(), Instant::now());
+        self.state().current = Some((name, begun));
+        let failure = probe.observe(host, own).err().map(|error| error.to_string());
+        let mut state = self.state();
+        state.current = None;
+        if state.is_left_behind {
+            return false;
+        }
+        state.observation.take(own);
+        state.outcomes.push(Outcome { name, took: begun.elapsed(), failure });
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, RoundState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that a round is over, be it because a probe panicked.
+struct EndsRound<'round>(&'round Round);
+
+impl Drop for EndsRound<'_> {
+    fn drop(&mut self) {
+        self.0.state().is_over = true;
+        self.0.ended.notify_all();
+    }
+}
+
+struct Job {
+    probes: Vec<Arc<dyn Probe>>,
+    round: Arc<Round>,
+}
+
+struct Worker {
+    jobs: SyncSender<Job>,
 }
 
 impl Worker {
-    fn start(host: &Host) -> std::io::Result<Self> {
+    fn start(host: &Host) -> io::Result<Self> {
         // One job is under way at a time, and nobody waits to give the next.
         let (jobs, queue) = sync_channel::<Job>(1);
-        let (answers, outcomes) = sync_channel(1);
         let host = host.clone();
-        thread::Builder::new().name("probes".to_owned()).spawn(move || {
-            while let Ok(job) = queue.recv() {
-                let outcome = observe(&*job.probe, &host, job.at_ms);
-                job.back.store(true, Ordering::Release);
-                if answers.send(outcome).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { jobs, outcomes })
+        thread::Builder::new().name("probes".to_owned()).spawn(move || work(&host, &queue))?;
+        Ok(Self { jobs })
+    }
+
+    fn begin(&self, probes: Vec<Arc<dyn Probe>>, round: &Arc<Round>) -> io::Result<()> {
+        let job = Job { probes, round: Arc::clone(round) };
+        self.jobs.send(job).map_err(|_| io::Error::other("the one that was there has ended"))
     }
 }
 
-fn observe(probe: &dyn Probe, host: &Host, at_ms: i64) -> Outcome {
-    let begun = Instant::now();
-    let mut observation = Observation::at(at_ms);
-    let failure = probe.observe(host, &mut observation).err().map(|error| error.to_string());
-    Outcome { observation, took: begun.elapsed(), failure }
-}
-
-fn failed(at_ms: i64, took: Duration, reason: &str) -> Outcome {
-    Outcome { observation: Observation::at(at_ms), took, failure: Some(reason.to_owned()) }
+/// Does jobs until nobody can give one any more, or one was left behind.
+fn work(host: &Host, queue: &Receiver<Job>) {
+    while let Ok(Job { probes, round }) = queue.recv() {
+        let _ends = EndsRound(&round);
+        let mut own = Observation::within(&round.table, round.at_ms);
+        for probe in &probes {
+            if !round.observe(&**probe, host, &mut own) {
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc::Sender;
 
     use super::*;
@@ -184,12 +300,18 @@ mod tests {
         (Behaviour::Hangs(Mutex::new(Some(wait))), free)
     }
 
+    /// Each probe, how many of its values came, and its failure, in the order of the names.
     fn run(runner: &mut ProbeRunner) -> Vec<(&'static str, usize, Option<String>)> {
-        let mut seen = Vec::new();
-        runner.run(7, |name, outcome| {
-            assert_eq!(outcome.observation.timestamp_ms, 7);
-            seen.push((name, outcome.observation.samples.len(), outcome.failure));
-        });
+        let mut out = Observation::at(7);
+        let outcomes = runner.run(&mut out);
+        let values = |name: &str| {
+            out.iter().filter(|(series, _)| series.labels.metric_name() == Some(name)).count()
+        };
+        let mut seen: Vec<_> = outcomes
+            .into_iter()
+            .map(|outcome| (outcome.name, values(outcome.name), outcome.failure))
+            .collect();
+        seen.sort();
         seen
     }
 
@@ -206,7 +328,7 @@ mod tests {
         let host = Host::new(HostPaths::default());
         let mut runner = ProbeRunner::new(host, probes, Duration::from_millis(200));
         let check = |seen: Vec<(&str, usize, Option<String>)>, hangs: (usize, Option<&str>)| {
-            let [first, fails, hung, panics, last] = seen.as_slice() else { panic!("{seen:?}") };
+            let [fails, first, hung, last, panics] = seen.as_slice() else { panic!("{seen:?}") };
             assert_eq!(*first, ("first", 1, None));
             assert_eq!(*last, ("last", 1, None));
             assert!(fails.2.as_ref().unwrap().contains("no/such/file"), "{fails:?}");
@@ -226,7 +348,7 @@ mod tests {
 
         drop(free);
         let back = runner.probes[2].hanging.clone().unwrap();
-        while !back.load(Ordering::Acquire) {
+        while !back.is_over() {
             thread::yield_now();
         }
         check(run(&mut runner), (1, None));

@@ -1,5 +1,7 @@
 //! What is read from the buffer at once, and what is sent of it.
 
+use std::sync::Arc;
+
 use upkeep_model::{Epoch, Lane, Series};
 use upkeep_wire::{MAX_BATCH_BYTES, v1};
 
@@ -18,7 +20,7 @@ pub(super) struct Shipment {
     /// Where the lane of events stood when this was read.
     pub(super) events: LaneState,
     /// Series that the collector was not told yet.
-    pub(super) new_series: Vec<Series>,
+    pub(super) new_series: Vec<Arc<Series>>,
     /// The key frame that the first record leans on, where the collector was not told.
     pub(super) reference: Option<v1::Reference>,
     pub(super) records: Vec<Record>,
@@ -84,7 +86,7 @@ impl Shipment {
 }
 
 /// The series as messages, each about as long as a batch at most.
-fn describe(series: &[Series], first: u32) -> Vec<v1::agent_message::Message> {
+fn describe(series: &[Arc<Series>], first: u32) -> Vec<v1::agent_message::Message> {
     let mut messages = Vec::new();
     let mut bytes = usize::MAX;
     for (one, number) in series.iter().zip(first..) {
@@ -96,7 +98,7 @@ fn describe(series: &[Series], first: u32) -> Vec<v1::agent_message::Message> {
             bytes = length;
         }
         if let Some(describe) = messages.last_mut() {
-            describe.series.push(one.into());
+            describe.series.push((&**one).into());
         }
     }
     messages.into_iter().map(v1::agent_message::Message::Describe).collect()
@@ -113,7 +115,7 @@ mod tests {
         Record { sequence, at_ms: 0, key, body: vec![1] }
     }
 
-    fn shipment(new_series: Vec<Series>, records: Vec<Record>) -> Shipment {
+    fn shipment(new_series: Vec<Arc<Series>>, records: Vec<Record>) -> Shipment {
         let reference = Some(v1::Reference { sequence: 7, frame: vec![9].into() });
         let events = LaneState::default();
         Shipment { epoch: Epoch([0; 16]), events, new_series, reference, records }
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn series_and_key_frames_come_before_the_records_that_need_them() {
-        let series = vec![Series::new(MetricKind::Gauge, "a", "", &[]); 3];
+        let one = Arc::new(Series::new(MetricKind::Gauge, "a", "", &[]));
+        let series = vec![one; 3];
         let mut told = Told { series: 4, key: None };
         let records = vec![record(9, Some(7)), record(10, None), record(11, Some(10))];
         let messages = shipment(series, records).into_messages(Lane::Samples, &mut told);
@@ -137,7 +140,8 @@ mod tests {
     #[test]
     fn many_series_take_several_messages() {
         let help = "h".repeat(10_000);
-        let series = vec![Series::new(MetricKind::Gauge, "a", &help, &[]); 60];
+        let one = Arc::new(Series::new(MetricKind::Gauge, "a", &help, &[]));
+        let series = vec![one; 60];
         let messages = describe(&series, 5);
         let mut next = 5;
         for message in &messages {

@@ -12,6 +12,7 @@ mod matcher;
 mod observation;
 mod packages;
 mod processes;
+mod series;
 mod updates;
 
 pub use change::{Change, ChangeKind};
@@ -20,11 +21,10 @@ pub use event::{Event, EventKind, Gap};
 pub use facts::{Distribution, Hardware, HostFacts, Virtualization};
 pub use labels::{Label, Labels, METRIC_NAME};
 pub use matcher::{MatchOperator, Matcher, MatcherError};
-pub use observation::{
-    MetricKind, Observation, Sample, Series, SeriesSamples, is_stale, stale_marker,
-};
+pub use observation::{Observation, Sample, SeriesSamples, is_stale, stale_marker};
 pub use packages::{InstalledPackage, PackageInventory, state_hash};
 pub use processes::{ProcessReport, ProcessUsage};
+pub use series::{MetricKind, Series, SeriesTable};
 pub use updates::{
     Knowledge, ManagerReport, PackageUpdate, RebootReport, Refresh, RestartReason, StaleService,
     Stay, Support, UpdateReport,

@@ -1,6 +1,8 @@
 //! What a host's probes saw at one moment.
 
-use crate::{Labels, METRIC_NAME};
+use std::sync::Arc;
+
+use crate::{Labels, METRIC_NAME, MetricKind, Series, SeriesTable};
 
 /// The bits of Prometheus' staleness marker, a NaN of its own.
 const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -15,59 +17,34 @@ pub const fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_BITS
 }
 
-/// How a metric behaves, in Prometheus' terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MetricKind {
-    /// Grows until its source restarts.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// The source does not say.
-    Untyped,
-}
-
-/// One series as its host describes it: the labels carry the metric name, and neither `instance`
-/// nor `job`, which the collector adds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Series {
-    /// Name and labels.
-    pub labels: Labels,
-    /// How it behaves.
-    pub kind: MetricKind,
-    /// One line for people; may be empty.
-    pub help: String,
-}
-
-impl Series {
-    /// A series of a metric with the given labels.
-    pub fn new(kind: MetricKind, name: &str, help: &str, labels: &[(&str, &str)]) -> Self {
-        let labels = Labels::new(labels.iter().copied()).with(METRIC_NAME, name);
-        Self { labels, kind, help: help.to_owned() }
-    }
-}
-
 /// One value of one series.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// What was measured.
-    pub series: Series,
+    /// The number of what was measured, in the observation's table of series.
+    pub series: u32,
     /// The value, in the base unit that the metric's name says.
     pub value: f64,
 }
 
 /// Everything the probes saw in one tick, under one timestamp.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// Wall clock of the tick in milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// The values, in the order in which the probes gave them.
-    pub samples: Vec<Sample>,
+    table: SeriesTable,
+    samples: Vec<Sample>,
 }
 
 impl Observation {
-    /// An observation without values yet.
+    /// An observation without values yet, with a table of series of its own.
     pub fn at(timestamp_ms: i64) -> Self {
-        Self { timestamp_ms, samples: Vec::new() }
+        Self::within(&SeriesTable::default(), timestamp_ms)
+    }
+
+    /// An observation without values yet, whose series are those of a table that outlives it. What
+    /// is observed again and again then allocates nothing for a series that is known.
+    pub fn within(table: &SeriesTable, timestamp_ms: i64) -> Self {
+        Self { timestamp_ms, table: table.clone(), samples: Vec::new() }
     }
 
     /// Adds a value that goes up and down.
@@ -85,6 +62,49 @@ impl Observation {
         self.add(MetricKind::Untyped, name, help, labels, value);
     }
 
+    /// Takes the values of another observation over, after those that are there. It keeps its room
+    /// for values, so that it can be used again.
+    pub fn take(&mut self, other: &mut Self) {
+        if self.table.is_same(&other.table) {
+            self.samples.append(&mut other.samples);
+            return;
+        }
+        for (series, value) in other.iter() {
+            let labels: Vec<_> =
+                series.labels.iter().filter(|(name, _)| *name != METRIC_NAME).collect();
+            let name = series.labels.metric_name().unwrap_or_default();
+            self.add(series.kind, name, &series.help, &labels, value);
+        }
+        other.samples.clear();
+    }
+
+    /// The values under the numbers of their series, in the order in which the probes gave them.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// The table that the numbers of the series are of.
+    pub fn table(&self) -> &SeriesTable {
+        &self.table
+    }
+
+    /// Every series with its value, in the order in which the probes gave them.
+    pub fn iter(&self) -> impl Iterator<Item = (Arc<Series>, f64)> {
+        self.samples
+            .iter()
+            .filter_map(|sample| Some((self.table.get(sample.series)?, sample.value)))
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether there is no value yet.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
     fn add(
         &mut self,
         kind: MetricKind,
@@ -93,7 +113,8 @@ impl Observation {
         labels: &[(&str, &str)],
         value: f64,
     ) {
-        self.samples.push(Sample { series: Series::new(kind, name, help, labels), value });
+        let series = self.table.number(kind, name, help, labels);
+        self.samples.push(Sample { series, value });
     }
 }
 
@@ -116,5 +137,21 @@ mod tests {
     fn the_stale_marker_is_a_nan_unlike_others() {
         assert!(stale_marker().is_nan() && is_stale(stale_marker()));
         assert!(!is_stale(f64::NAN));
+    }
+    #[test]
+    fn values_of_another_table_are_taken_under_the_numbers_of_ones_own() {
+        let table = SeriesTable::default();
+        let mut all = Observation::within(&table, 5);
+        all.gauge("a", "", &[], 1.0);
+        for mut part in [Observation::within(&table, 5), Observation::at(5)] {
+            part.counter("b_total", "Of b.", &[("x", "1")], 2.0);
+            all.take(&mut part);
+            assert!(part.is_empty());
+        }
+        let numbers: Vec<u32> = all.samples().iter().map(|sample| sample.series).collect();
+        assert_eq!(numbers, [0, 1, 1]);
+        let b = Series::new(MetricKind::Counter, "b_total", "Of b.", &[("x", "1")]);
+        assert!(all.iter().skip(1).all(|(series, value)| *series == b && value == 2.0));
+        assert_eq!((all.len(), table.len()), (3, 2));
     }
 }
