@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod host;
 pub mod identity;
 pub mod inventory;
+pub mod package;
 pub mod patch;
 pub mod probe;
 pub mod scheduler;

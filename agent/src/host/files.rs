@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,6 +13,9 @@ use super::{Entry, EntryKind, HostError};
 
 /// How many links are followed on the way to one file, as the kernel has it.
 const MAX_LINKS: usize = 40;
+
+/// What is read at once of a file that is taken line by line.
+const LINES_BUFFER_BYTES: usize = 32 << 10;
 
 /// How much of a file system is used. A recording holds one as a line of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +33,17 @@ pub struct FilesystemUsage {
     pub inodes: u64,
     /// Free inodes.
     pub inodes_free: u64,
+}
+
+/// What tells one state of a file or folder from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When the content last changed.
+    pub modified: SystemTime,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// The file's number, which is another after a file was put in its place.
+    inode: u64,
 }
 
 /// The place of `relative` beneath `root`, with links followed as if `root` were the root of the
@@ -74,6 +88,30 @@ pub(super) fn read(path: &Path, limit: u64, buffer: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
+/// Gives the lines of a file, one after another.
+pub(super) fn each_line(
+    path: &Path,
+    limit: u64,
+    mut each: impl FnMut(&str),
+) -> Result<(), HostError> {
+    let failed = |source| HostError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut reader = BufReader::with_capacity(LINES_BUFFER_BYTES, file.take(limit + 1));
+    let (mut line, mut length) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line).map_err(failed)?;
+        if read == 0 {
+            return Ok(());
+        }
+        length += read as u64;
+        if length > limit {
+            return Err(HostError::TooLong { path: path.to_owned(), limit });
+        }
+        each(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).as_ref());
+    }
+}
+
 /// The entries of a folder, sorted by name.
 pub(super) fn list(path: &Path) -> Result<Vec<Entry>, HostError> {
     let failed = |source| HostError::Read { path: path.to_owned(), source };
@@ -106,6 +144,24 @@ pub(super) fn modified(path: &Path) -> Result<SystemTime, HostError> {
     std::fs::metadata(path)
         .and_then(|metadata| metadata.modified())
         .map_err(|source| HostError::Read { path: path.to_owned(), source })
+}
+
+/// What tells one state of a file from another.
+pub(super) fn stamp(path: &Path) -> Result<Stamp, HostError> {
+    let failed = |source| HostError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let modified = metadata.modified().map_err(failed)?;
+    Ok(Stamp { modified, bytes: metadata.len(), inode: inode(&metadata) })
+}
+
+#[cfg(unix)]
+fn inode(metadata: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_metadata: &std::fs::Metadata) -> u64 {
+    0
 }
 
 /// Asks a file system for its size.

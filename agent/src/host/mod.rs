@@ -20,7 +20,7 @@ use upkeep_model::Virtualization;
 
 pub use self::command::Output;
 pub use self::error::HostError;
-pub use self::files::FilesystemUsage;
+pub use self::files::{FilesystemUsage, Stamp};
 pub use self::os_release::OsRelease;
 use self::replay::Recording;
 
@@ -195,6 +195,20 @@ impl Host {
         Ok(bytes)
     }
 
+    /// Gives the lines of a text file that is too long to be held whole, one after another, without
+    /// their ends. Bytes that are not UTF-8 become replacement characters.
+    ///
+    /// # Errors
+    /// As [`Host::read`]; the lines before the failure were given.
+    pub fn each_line(
+        &self,
+        tree: Tree,
+        relative: &str,
+        each: impl FnMut(&str),
+    ) -> Result<(), HostError> {
+        files::each_line(&self.path(tree, relative), MAX_FILE_BYTES, each)
+    }
+
     /// The entries of a folder, sorted by name.
     ///
     /// # Errors
@@ -241,6 +255,14 @@ impl Host {
     /// When the file cannot be looked at.
     pub fn modified(&self, tree: Tree, relative: &str) -> Result<SystemTime, HostError> {
         files::modified(&self.path(tree, relative))
+    }
+
+    /// What tells one state of a file or folder from another without reading it.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn stamp(&self, tree: Tree, relative: &str) -> Result<Stamp, HostError> {
+        files::stamp(&self.path(tree, relative))
     }
 
     /// The machine's architecture, as `uname -m` prints it.

@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Stay};
 
-use super::{apt_policy, dpkg};
+use super::apt_policy;
 use crate::host::{Host, HostError, Output, Tree};
+use crate::package::dpkg;
 
 const NAME: &str = "apt";
 
@@ -142,7 +143,7 @@ fn staying(host: &Host, names: &[String]) -> Vec<PackageUpdate> {
     names
         .iter()
         .map(|name| {
-            let package = installed.iter().find(|package| package.is_called(name));
+            let package = installed.iter().find(|package| dpkg::is_called(package, name));
             let candidate = candidates.get(name);
             PackageUpdate {
                 package: name.split(':').next().unwrap_or_default().to_owned(),

@@ -6,7 +6,6 @@
 
 mod apt;
 mod apt_policy;
-mod dpkg;
 mod metrics;
 mod reboot;
 mod version;

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use upkeep_model::{Knowledge, RebootReport, RestartReason, Virtualization};
+use upkeep_model::{InstalledPackage, Knowledge, RebootReport, RestartReason, Virtualization};
 
-use super::dpkg::{self, Package};
 use super::version;
 use crate::host::{Host, HostError, Tree};
+use crate::package::dpkg;
 
 /// The file by which packages of Debian and its kin ask for a restart.
 const REQUEST: &str = "run/reboot-required";
@@ -92,7 +92,7 @@ fn kernel(host: &Host) -> Result<Kernel, HostError> {
 
 /// The release of the kernel in a package; `None` for other packages and those that only lead to
 /// the newest kernel.
-fn release_of(package: &Package) -> Option<&str> {
+fn release_of(package: &InstalledPackage) -> Option<&str> {
     let release = IMAGE_PACKAGES.iter().find_map(|start| package.name.strip_prefix(start))?;
     release.starts_with(|letter: char| letter.is_ascii_digit()).then_some(release)
 }
@@ -101,7 +101,7 @@ fn release_of(package: &Package) -> Option<&str> {
 struct Image<'host> {
     release: &'host str,
     /// The package that it is of, where the host has a database that tells.
-    package: Option<&'host Package>,
+    package: Option<&'host InstalledPackage>,
 }
 
 /// Compares the running kernel with the installed ones of the same flavour: a cloud kernel is not
@@ -135,7 +135,7 @@ fn decide(running: &str, kernels: &[Image<'_>]) -> Kernel {
 
 /// A newer build of the very kernel that runs, under the same release. Debian's kernels say which
 /// version of their package they are: `#1 SMP Debian 6.1.119-1 (2024-11-22)`.
-fn rebuilt(running: &str, build: &str, packages: &[Package]) -> Option<RestartReason> {
+fn rebuilt(running: &str, build: &str, packages: &[InstalledPackage]) -> Option<RestartReason> {
     let (_, after) = build.split_once(" Debian ")?;
     let running_version = after.split_ascii_whitespace().next()?;
     let package = packages.iter().find(|package| release_of(package) == Some(running))?;
@@ -169,11 +169,11 @@ mod tests {
     #[test]
     fn the_running_kernel_is_compared_within_its_flavour() {
         let check = |running: &str, installed: &[&str], expect: &str| {
-            let packages: Vec<Package> = installed
+            let packages: Vec<InstalledPackage> = installed
                 .iter()
-                .map(|release| Package {
+                .map(|release| InstalledPackage {
                     name: format!("linux-image-{release}"),
-                    ..Package::default()
+                    ..InstalledPackage::default()
                 })
                 .collect();
             let of_package =
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_rebuilt_kernel_of_the_same_release_is_found() {
-        let package = |version: &str| Package {
+        let package = |version: &str| InstalledPackage {
             name: "linux-image-6.1.0-28-amd64".to_owned(),
             architecture: "amd64".to_owned(),
             version: version.to_owned(),
