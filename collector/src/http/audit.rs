@@ -5,13 +5,11 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::parameters::Parameters;
+use super::parameters::{PageLengths, Parameters};
 use super::{Services, prometheus, time};
 use crate::state::AuditEntry;
 
-/// So many entries a page where the request does not say, and at most so many.
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+const LENGTHS: PageLengths = PageLengths { usual: 100, most: 1000 };
 
 #[derive(Serialize)]
 struct Page {
@@ -36,22 +34,15 @@ pub(super) async fn list(
     State(services): State<Services>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
-    if limit > MAX_LIMIT {
-        return Err(ApiError::parameter(
-            "limit",
-            format!("a page has at most {MAX_LIMIT} entries"),
-        ));
-    }
+    let limit = parameters.page(LENGTHS)?;
     let before = parameters
         .get("cursor")
         .map(str::parse::<i64>)
         .transpose()
         .map_err(|_| ApiError::parameter("cursor", "it is none that an earlier page gave"))?;
-    let rows = u32::try_from(limit).unwrap_or(u32::MAX);
-    let entries = services.ask_state(move |state| state.audit(before, rows)).await?;
+    let entries = services.ask_state(move |state| state.audit(before, limit)).await?;
     // The first entry of all has the number 1, so a page that ends with it is the last.
-    let last = entries.last().filter(|last| last.id > 1 && entries.len() == limit);
+    let last = entries.last().filter(|last| last.id > 1 && entries.len() == limit as usize);
     let next_cursor = last.map(|last| last.id.to_string());
     let entries = entries.into_iter().map(view).collect();
     Ok(prometheus::success(Page { entries, next_cursor }))

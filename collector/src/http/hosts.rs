@@ -8,17 +8,13 @@ use serde::Serialize;
 use upkeep_model::{HostFacts, HostId};
 
 use super::error::ApiError;
-use super::parameters::Parameters;
+use super::parameters::{PageLengths, Parameters};
 use super::patches::{RebootView, UpdatesSummary};
 use super::{Services, prometheus, time};
 use crate::fleet::{Fleet, Verdict};
 use crate::state::{HostRecord, HostUpdates, State, StateError};
 
-/// So many hosts a page where the request does not say.
-const DEFAULT_LIMIT: usize = 100;
-
-/// The most hosts a page.
-const MAX_LIMIT: usize = 1000;
+const LENGTHS: PageLengths = PageLengths { usual: 100, most: 1000 };
 
 /// One page of hosts, in the order of their instances.
 #[derive(Serialize)]
@@ -54,10 +50,7 @@ pub(super) async fn list(
     Shared(services): Shared<Services>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
-    if limit > MAX_LIMIT {
-        return Err(ApiError::parameter("limit", format!("a page has at most {MAX_LIMIT} hosts")));
-    }
+    let limit = parameters.page(LENGTHS)? as usize;
     let cursor = parameters.get("cursor").unwrap_or_default().to_owned();
     let tags: Vec<TagFilter> = parameters.all("tag").map(TagFilter::parse).collect();
     let found = services.ask_state(move |state| page(state, cursor, limit, &tags)).await?;

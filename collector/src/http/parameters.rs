@@ -18,6 +18,15 @@ pub(super) const MIN_TIME_MS: i64 = i64::MIN / 4;
 /// The latest time, see [`MIN_TIME_MS`].
 pub(super) const MAX_TIME_MS: i64 = i64::MAX / 4;
 
+/// How long the pages of a list are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageLengths {
+    /// So many entries where the request does not say.
+    pub(super) usual: u32,
+    /// At most so many.
+    pub(super) most: u32,
+}
+
 type Pairs = Vec<(String, String)>;
 
 /// Names and values of a request: those of the form first, then those of the address.
@@ -80,6 +89,17 @@ impl Parameters {
             Err(_) => Err(format!("cannot parse {text:?} to a valid number")),
         })?;
         Ok(limit.filter(|limit| *limit > 0))
+    }
+
+    /// How many entries a page may have: the default of the list where it is not given.
+    ///
+    /// # Errors
+    /// When the value is no number, negative, or more than the list gives at once.
+    pub(super) fn page(&self, lengths: PageLengths) -> Result<u32, ApiError> {
+        let limit = self.limit()?.map_or(Ok(lengths.usual), u32::try_from);
+        limit.ok().filter(|limit| *limit <= lengths.most).ok_or_else(|| {
+            ApiError::parameter("limit", format!("a page has at most {} entries", lengths.most))
+        })
     }
 
     fn parsed<T>(

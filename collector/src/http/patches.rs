@@ -4,7 +4,9 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
-use upkeep_model::{HostId, Knowledge, ManagerReport, RestartReason};
+use upkeep_model::{
+    HostId, Knowledge, ManagerReport, Refresh, RestartReason, StaleService, Stay, Support,
+};
 
 use super::error::ApiError;
 use super::{Services, hosts, prometheus, time};
@@ -114,6 +116,8 @@ struct Patches<'a> {
     received_at: Option<String>,
     summary: UpdatesSummary,
     reboot: RebootView,
+    services: ServicesView<'a>,
+    support: SupportView<'a>,
     managers: Vec<ManagerView<'a>>,
     updates: Vec<UpdateView<'a>>,
 }
@@ -124,6 +128,25 @@ struct ManagerView<'a> {
     status: Status,
     reason: Option<&'a str>,
     lists_refreshed_at: Option<String>,
+    /// Whether something refreshes the lists; null, with the reason, where it is not known.
+    refresh: Option<&'a Refresh>,
+    refresh_unknown_reason: Option<&'a str>,
+}
+
+/// Which services still run code that was replaced; null, with the reason, where it is not known.
+#[derive(Serialize)]
+struct ServicesView<'a> {
+    stale: Option<&'a [StaleService]>,
+    unknown_reason: Option<&'a str>,
+}
+
+/// Until when the distribution is looked after.
+#[derive(Serialize)]
+struct SupportView<'a> {
+    release: Option<&'a str>,
+    standard_until: Option<String>,
+    extended_until: Option<String>,
+    unknown_reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -135,7 +158,11 @@ struct UpdateView<'a> {
     offered: &'a str,
     origin: &'a str,
     security: bool,
+    severity: &'a str,
+    advisories: &'a [String],
     held: bool,
+    /// Why it would not be installed now; null if it would.
+    stays: Option<Stay>,
     pending_since: String,
     /// False where this is of an earlier report, since the newest could not tell.
     confirmed: bool,
@@ -148,7 +175,43 @@ impl<'a> ManagerView<'a> {
             Knowledge::Unknown(reason) => (Status::Unknown, Some(reason.as_str())),
         };
         let lists_refreshed_at = report.lists_refreshed_at_ms.map(time::text);
-        Self { manager: &report.manager, status, reason, lists_refreshed_at }
+        let (refresh, refresh_unknown_reason) = told(&report.refresh);
+        let manager = &report.manager;
+        Self { manager, status, reason, lists_refreshed_at, refresh, refresh_unknown_reason }
+    }
+}
+
+impl<'a> ServicesView<'a> {
+    fn of(updates: Option<&'a HostUpdates>) -> Self {
+        let (stale, unknown_reason) = match updates {
+            Some(updates) => told(&updates.report.services),
+            None => (None, Some(NEVER_REPORTED)),
+        };
+        Self { stale: stale.map(Vec::as_slice), unknown_reason }
+    }
+}
+
+impl<'a> SupportView<'a> {
+    fn of(updates: Option<&'a HostUpdates>) -> Self {
+        let (support, unknown_reason) = match updates {
+            Some(updates) => told(&updates.report.support),
+            None => (None, Some(NEVER_REPORTED)),
+        };
+        let until = |end: fn(&Support) -> Option<i64>| support.and_then(end).map(time::text);
+        Self {
+            release: support.map(|support| support.release.as_str()),
+            standard_until: until(|support| support.standard_until_ms),
+            extended_until: until(|support| support.extended_until_ms),
+            unknown_reason,
+        }
+    }
+}
+
+/// The thing if it is known, and the reason if it is not.
+fn told<T>(knowledge: &Knowledge<T>) -> (Option<&T>, Option<&str>) {
+    match knowledge {
+        Knowledge::Known(thing) => (Some(thing), None),
+        Knowledge::Unknown(reason) => (None, Some(reason)),
     }
 }
 
@@ -163,7 +226,10 @@ impl<'a> UpdateView<'a> {
             offered: &update.offered,
             origin: &update.origin,
             security: update.security,
+            severity: &update.severity,
+            advisories: &update.advisories,
             held: update.stays.is_some(),
+            stays: update.stays,
             pending_since: time::text(*first_seen_ms),
             confirmed,
         }
@@ -183,6 +249,8 @@ pub(super) async fn show(
         received_at: updates.map(|updates| time::text(updates.received_at_ms)),
         summary: UpdatesSummary::of(updates),
         reboot: RebootView::of(updates),
+        services: ServicesView::of(updates),
+        support: SupportView::of(updates),
         managers: updates.map(managers).unwrap_or_default(),
         updates: updates.map(pending).unwrap_or_default(),
     }))

@@ -151,13 +151,18 @@ pub fn admit_frame(
     {
         return Err(Refusal::TooManySeries { count, limit: limits.series_per_host });
     }
+    Ok(believable_ms(head.timestamp_ms, offset_ms, now_ms)
+        .map_or(Timing::AsItIs, |timestamp_ms| Timing::Corrected { timestamp_ms }))
+}
+
+/// The time to believe in place of one that is too far ahead; `None` if it is plausible.
+pub(super) fn believable_ms(at_ms: i64, offset_ms: i64, now_ms: i64) -> Option<i64> {
     let latest_ms = now_ms.saturating_add(MAX_AHEAD_MS);
-    if head.timestamp_ms <= latest_ms {
-        return Ok(Timing::AsItIs);
+    if at_ms <= latest_ms {
+        return None;
     }
-    let shifted_ms = head.timestamp_ms.saturating_sub(offset_ms.max(0));
-    let timestamp_ms = if shifted_ms <= latest_ms { shifted_ms } else { now_ms };
-    Ok(Timing::Corrected { timestamp_ms })
+    let shifted_ms = at_ms.saturating_sub(offset_ms.max(0));
+    Some(if shifted_ms <= latest_ms { shifted_ms } else { now_ms })
 }
 
 fn is_metric_name(name: &str) -> bool {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
-use upkeep_model::{EventKind, Gap, Labels, Lane, StreamKey};
+use upkeep_model::{Event, EventKind, Gap, Labels, Lane, StreamKey};
 use upkeep_store::{Append, Store, StoreError};
 use upkeep_wire::{decode_event, v1};
 
 use super::Services;
+use super::admit::believable_ms;
 use crate::state::{CommittedEvents, EventRecord, Quarantined, StateError};
 
 /// No sequence number is beyond this: a record a millisecond for 285,000 years.
@@ -124,8 +125,10 @@ pub(super) async fn commit_events(
     services: &Services,
     stream: StreamKey,
     records: Vec<v1::Record>,
+    offset_ms: i64,
     now_ms: i64,
 ) -> Result<CommittedEvents, CommitError> {
+    let decode = |record| decode(record, offset_ms, now_ms);
     let decoded: Vec<EventRecord> = records.into_iter().map(decode).collect();
     let state = services.state.clone();
     let committed =
@@ -138,14 +141,14 @@ pub(super) async fn commit_events(
     Ok(committed)
 }
 
-fn decode(record: v1::Record) -> EventRecord {
+fn decode(record: v1::Record, offset_ms: i64, now_ms: i64) -> EventRecord {
     let event = match decode_event(&record.body) {
-        Ok(event) => match event.kind {
-            EventKind::Gap(gap) if !is_plausible(&gap) => {
-                Err(format!("a gap from record {} to {} cannot be", gap.first, gap.last))
-            }
-            kind => Ok(kind),
-        },
+        Ok(Event { kind: EventKind::Gap(gap), .. }) if !is_plausible(&gap) => {
+            Err(format!("a gap from record {} to {} cannot be", gap.first, gap.last))
+        }
+        Ok(Event { at_ms, kind }) => {
+            Ok(Event { at_ms: believable_ms(at_ms, offset_ms, now_ms).unwrap_or(at_ms), kind })
+        }
         Err(error) => Err(error.to_string()),
     };
     let event = event.map_err(|reason| Quarantined { reason, body: record.body.to_vec() });

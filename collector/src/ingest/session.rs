@@ -25,7 +25,7 @@ use super::quota::LogQuota;
 use super::service::blocking;
 use crate::ca::PeerIdentity;
 use crate::fleet::{Member, Standing, listening_interval_ms};
-use crate::state::{Contact, StateError};
+use crate::state::{Contact, PackageState, StateError};
 
 /// What a host hears that was shut out.
 pub(super) const REVOKED: &str = "this host was revoked by an operator";
@@ -135,7 +135,7 @@ impl Session {
             lanes: lanes.to_vec(),
             window_records: WINDOW_RECORDS,
             retry_after_ms: retry_after_ms(self.services.fleet.members().len()),
-            packages: Vec::new(),
+            packages: self.packages().await?,
         };
         let opened = Opened {
             stream,
@@ -151,6 +151,14 @@ impl Session {
             tracing::info!(host = %stream.host, epoch = %stream.epoch, samples, events, "stream opened");
         }
         Ok(opened)
+    }
+
+    /// What is known of the host's packages, so that it sends what is not.
+    async fn packages(&self) -> Result<Vec<v1::PackageState>, Status> {
+        let (state, host) = (self.services.state.clone(), self.identity.host);
+        let known = blocking(move || state.package_states(host)).await?;
+        let state = |PackageState { manager, hash, .. }| v1::PackageState { manager, hash };
+        Ok(known.into_iter().map(state).collect())
     }
 
     async fn note_contact(
@@ -373,7 +381,7 @@ impl Opened {
         }
         let services = &self.session.services;
         let now_ms = services.clock.now_ms();
-        match commit_events(services, self.stream, records, now_ms).await {
+        match commit_events(services, self.stream, records, self.offset_ms, now_ms).await {
             Ok(committed) => {
                 let lost = committed.lost_samples_through.unwrap_or(0);
                 self.samples.next = self.samples.next.max(lost.saturating_add(1));

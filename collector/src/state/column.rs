@@ -6,7 +6,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSqlError, Type};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use upkeep_model::{Epoch, HostId, Labels, Lane};
+use upkeep_model::{ChangeKind, Epoch, HostId, Labels, Lane, Stay};
 use uuid::Uuid;
 
 /// A host's identity in a text column.
@@ -29,6 +29,25 @@ pub(super) fn lane(row: &Row<'_>, name: &str) -> rusqlite::Result<Lane> {
         .into_iter()
         .find(|lane| lane.to_string() == text)
         .ok_or_else(|| broken(name, FromSqlError::InvalidType))
+}
+
+/// A kind of change in a text column.
+pub(super) fn change_kind(row: &Row<'_>, name: &str) -> rusqlite::Result<ChangeKind> {
+    let text: String = row.get(name)?;
+    ChangeKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| broken(name, FromSqlError::InvalidType))
+}
+
+/// Why an update stays in a text column, which is empty where it does not.
+pub(super) fn stay(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<Stay>> {
+    let text: String = row.get(name)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let found = Stay::ALL.into_iter().find(|stay| stay.as_str() == text);
+    found.map(Some).ok_or_else(|| broken(name, FromSqlError::InvalidType))
 }
 
 /// A count or sequence number in a BIGINT column.

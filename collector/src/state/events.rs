@@ -6,9 +6,9 @@
 //! records between as lost.
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use upkeep_model::{EventKind, Gap, HostFacts, HostId, Lane, StreamKey};
+use upkeep_model::{Event, EventKind, Gap, HostFacts, HostId, Lane, StreamKey};
 
-use super::{State, StateError, column, updates};
+use super::{State, StateError, changes, column, packages, processes, updates};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE event_marks (
@@ -54,7 +54,7 @@ pub struct EventRecord {
     /// Its place in the lane.
     pub sequence: u64,
     /// What it says, or why that cannot be told.
-    pub event: Result<EventKind, Quarantined>,
+    pub event: Result<Event, Quarantined>,
 }
 
 /// A record that cannot be taken as what it should be.
@@ -111,7 +111,7 @@ impl State {
                     return Err(StateError::Hole { committed, got: record.sequence });
                 }
                 apply(transaction, stream, record, now_ms).map_err(failed)?;
-                if let Ok(EventKind::Gap(gap)) = &record.event
+                if let Ok(Event { kind: EventKind::Gap(gap), .. }) = &record.event
                     && gap.lane == Lane::Samples
                 {
                     lost_samples_through = lost_samples_through.max(Some(gap.last));
@@ -211,7 +211,7 @@ impl State {
 fn follows(record: &EventRecord, committed: u64) -> bool {
     let next = committed.saturating_add(1);
     let declared = match &record.event {
-        Ok(EventKind::Gap(gap)) if gap.lane == Lane::Events => {
+        Ok(Event { kind: EventKind::Gap(gap), .. }) if gap.lane == Lane::Events => {
             gap.first <= next && gap.last.saturating_add(1) >= record.sequence
         }
         _ => false,
@@ -225,14 +225,20 @@ fn apply(
     record: &EventRecord,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
-    match &record.event {
-        Ok(EventKind::Facts(facts)) => set_facts(transaction, stream.host, facts),
-        Ok(EventKind::Updates(report)) => updates::apply(transaction, stream.host, report, now_ms),
-        Ok(EventKind::Gap(gap)) => declare(transaction, stream, gap, now_ms),
-        Ok(EventKind::Change(_) | EventKind::Packages(_) | EventKind::Processes(_)) => Ok(()),
+    let host = stream.host;
+    let event = match &record.event {
+        Ok(event) => event,
         Err(broken) => {
-            quarantine(transaction, stream, Lane::Events, record.sequence, broken, now_ms)
+            return quarantine(transaction, stream, Lane::Events, record.sequence, broken, now_ms);
         }
+    };
+    match &event.kind {
+        EventKind::Facts(facts) => set_facts(transaction, host, facts),
+        EventKind::Updates(report) => updates::apply(transaction, host, report, now_ms),
+        EventKind::Change(change) => changes::apply(transaction, host, change, event.at_ms, now_ms),
+        EventKind::Packages(inventory) => packages::apply(transaction, host, inventory, now_ms),
+        EventKind::Processes(report) => processes::apply(transaction, host, report),
+        EventKind::Gap(gap) => declare(transaction, stream, gap, now_ms),
     }
 }
 
@@ -356,15 +362,19 @@ mod tests {
         (folder, state, StreamKey { host, epoch: Epoch([3; 16]) })
     }
 
+    fn taken(sequence: u64, kind: EventKind) -> EventRecord {
+        EventRecord { sequence, event: Ok(Event { at_ms: 5, kind }) }
+    }
+
     fn facts(sequence: u64, kernel: &str) -> EventRecord {
         let facts = HostFacts { kernel: kernel.into(), ..HostFacts::default() };
-        EventRecord { sequence, event: Ok(EventKind::Facts(Box::new(facts))) }
+        taken(sequence, EventKind::Facts(Box::new(facts)))
     }
 
     fn lost(sequence: u64, lane: Lane, first: u64, last: u64) -> EventRecord {
         let reason = "the disk was full".to_owned();
         let gap = Gap { lane, first, last, from_ms: None, to_ms: Some(5), reason };
-        EventRecord { sequence, event: Ok(EventKind::Gap(gap)) }
+        taken(sequence, EventKind::Gap(gap))
     }
 
     fn broken(sequence: u64) -> EventRecord {

@@ -6,7 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    StateError, alerts, api_tokens, audit, enrollments, events, hosts, rule_alerts, tokens, updates,
+    StateError, alerts, api_tokens, audit, changes, enrollments, events, hosts, packages,
+    processes, rule_alerts, tokens, updates,
 };
 
 /// One step of the schema.
@@ -26,6 +27,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "events", sql: events::SCHEMA },
     Migration { name: "alerts of rules", sql: rule_alerts::SCHEMA },
     Migration { name: "alerts and notifications", sql: alerts::SCHEMA },
+    Migration { name: "changes", sql: changes::SCHEMA },
+    Migration { name: "packages", sql: packages::SCHEMA },
+    Migration { name: "processes", sql: processes::SCHEMA },
+    Migration { name: "why an update stays", sql: updates::SCHEMA_STAYS },
 ];
 
 /// Brings a database up to date, each step in a transaction of its own.

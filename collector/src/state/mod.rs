@@ -11,11 +11,14 @@
 mod alerts;
 mod api_tokens;
 mod audit;
+mod changes;
 mod column;
 mod enrollments;
 mod events;
 mod hosts;
 mod migrations;
+mod packages;
+mod processes;
 mod rule_alerts;
 mod secret;
 mod tokens;
@@ -34,11 +37,13 @@ use thiserror::Error;
 pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
+pub use changes::{ChangeCursor, ChangeFilter, SeenChange};
 pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
 pub use events::{CommittedEvents, DeclaredGap, EventRecord, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
+pub use packages::{HostPackage, PackageCursor, PackageFilter, PackageState};
 pub use rule_alerts::{RuleAlert, RuleAlertChanges};
 pub use secret::SecretHash;
 pub use tokens::{EnrollmentToken, NewEnrollmentToken};

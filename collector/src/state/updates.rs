@@ -26,6 +26,15 @@ CREATE TABLE pending_updates (
 );
 ";
 
+/// Since it is told why an update stays, and what it is for.
+pub(super) const SCHEMA_STAYS: &str = "
+ALTER TABLE pending_updates ADD COLUMN severity TEXT NOT NULL DEFAULT '';
+ALTER TABLE pending_updates ADD COLUMN advisories TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE pending_updates ADD COLUMN stays TEXT NOT NULL DEFAULT '';
+UPDATE pending_updates SET stays = 'kept_back' WHERE held;
+ALTER TABLE pending_updates DROP COLUMN held;
+";
+
 /// What a host last said about its patches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostUpdates {
@@ -129,8 +138,8 @@ fn replace(
         .collect::<rusqlite::Result<_>>()?;
     forget(transaction, host, manager)?;
     let sql = "INSERT INTO pending_updates (host, manager, package, architecture, offered,
-        installed, origin, security, held, first_seen)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
+        installed, origin, security, severity, advisories, stays, first_seen)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
     let mut insert = transaction.prepare_cached(sql)?;
     for update in updates {
         // A package that is pending for long is so even if ever newer versions are offered.
@@ -152,7 +161,9 @@ fn replace(
             update.installed,
             update.origin,
             update.security,
-            update.stays.is_some(),
+            update.severity,
+            column::to_json(&update.advisories)?,
+            update.stays.map_or("", Stay::as_str),
             first_seen_ms
         ])?;
     }
@@ -175,8 +186,9 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<PendingUpdate> {
             offered: row.get("offered")?,
             origin: row.get("origin")?,
             security: row.get("security")?,
-            stays: row.get::<_, bool>("held")?.then_some(Stay::KeptBack),
-            ..PackageUpdate::default()
+            severity: row.get("severity")?,
+            advisories: column::json(row, "advisories")?,
+            stays: column::stay(row, "stays")?,
         },
         first_seen_ms: row.get("first_seen")?,
     })

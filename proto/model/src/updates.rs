@@ -117,6 +117,9 @@ pub enum Stay {
 }
 
 impl Stay {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Held, Self::Pinned, Self::Phased, Self::KeptBack];
+
     /// The word for it, as in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use upkeep_model::{
     EventKind, Gap, HostFacts, Knowledge, Lane, ManagerReport, PackageUpdate, RebootReport,
-    RestartReason, Stay, UpdateReport,
+    Refresh, RestartReason, Stay, UpdateReport,
 };
 
 use super::world::{START_MS, World, answer, by};
@@ -43,8 +43,8 @@ fn report() -> UpdateReport {
         managers: vec![ManagerReport {
             manager: "apt".to_owned(),
             lists_refreshed_at_ms: Some(START_MS - 1000),
+            refresh: Knowledge::Known(Refresh::Works),
             updates: Knowledge::Known(updates),
-            ..ManagerReport::default()
         }],
         reboot: Knowledge::Known(RebootReport { reasons: vec![reason] }),
         ..UpdateReport::default()
@@ -118,13 +118,14 @@ async fn patches_name_packages_and_say_what_is_not_known() {
     let patches = &body["data"];
     let first = json!({"manager": "apt", "package": "openssl", "architecture": "amd64",
         "installed": "1", "offered": "2", "origin": "Debian-Security", "security": true,
-        "held": false, "pending_since": "2023-11-14T22:13:20Z", "confirmed": true});
+        "severity": "", "advisories": [], "held": false, "stays": null, "pending_since": "2023-11-14T22:13:20Z", "confirmed": true});
     assert_eq!((&patches["updates"][0], &patches["id"]), (&first, &json!(id)));
     assert_eq!(patches["summary"]["pending"], 1);
     assert_eq!(
         patches["managers"],
         json!([{"manager": "apt", "status": "known", "reason": null,
-        "lists_refreshed_at": "2023-11-14T22:13:19Z"}])
+        "lists_refreshed_at": "2023-11-14T22:13:19Z", "refresh": {"state": "works"},
+        "refresh_unknown_reason": null}])
     );
 
     let mut unknown = report();
@@ -170,7 +171,7 @@ async fn hosts_come_in_pages_and_by_tags() {
     check("/api/v1/hosts?tag=role%3Dweb&limit=2", &["web1", "web2"], Some("web2")).await;
     check("/api/v1/hosts?tag=role&tag=role=db", &["db1"], None).await;
     check("/api/v1/hosts?tag=site", &[], None).await;
-    let error = "invalid parameter \"limit\": a page has at most 1000 hosts";
+    let error = "invalid parameter \"limit\": a page has at most 1000 entries";
     world.check_error("/api/v1/hosts?limit=1001", 400, "bad_data", error).await;
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod fleet;
+mod inventory;
 mod prometheus;
 mod rules;
 mod world;

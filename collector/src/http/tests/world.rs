@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use upkeep_model::{Epoch, EventKind, HostId, Labels, METRIC_NAME, StreamKey};
+use upkeep_model::{Epoch, Event, EventKind, HostId, Labels, METRIC_NAME, StreamKey};
 use upkeep_store::{Append, Store};
 use uuid::Uuid;
 
@@ -176,9 +176,9 @@ impl World {
     }
 
     /// Commits what a host reports.
-    pub(super) fn report(&self, host: HostId, sequence: u64, event: EventKind) {
+    pub(super) fn report(&self, host: HostId, sequence: u64, kind: EventKind) {
         let stream = StreamKey { host, epoch: Epoch([1; 16]) };
-        let record = EventRecord { sequence, event: Ok(event) };
+        let record = EventRecord { sequence, event: Ok(Event { at_ms: START_MS, kind }) };
         self.state.commit_events(stream, &[record], START_MS).unwrap();
     }
 
