@@ -283,7 +283,8 @@ mod tests {
                     let missing = host.read(crate::host::Tree::Root, "no/such/file");
                     missing.map(drop).map_err(ProbeError::from)
                 }
-                Behaviour::Panics => panic!("as the test wants it"),
+                // Without the hook, which may take long to print where it happened.
+                Behaviour::Panics => std::panic::resume_unwind(Box::new("as the test wants it")),
                 Behaviour::Hangs(wait) => {
                     let wait = wait.lock().unwrap().take();
                     if let Some(wait) = wait {
