@@ -31,8 +31,9 @@ pub(super) struct UpdatesSummary {
     checked_at: Option<String>,
     /// Updates that would be installed now.
     pending: Option<usize>,
-    /// Security updates, those held back included.
+    /// Security updates, those held back included; null also where some may be and some not.
     security: Option<usize>,
+    security_unknown_reason: Option<String>,
     /// Updates that the manager would not install now.
     held: Option<usize>,
 }
@@ -50,20 +51,43 @@ impl UpdatesSummary {
         let count = |counted: fn(&PendingUpdate) -> bool| {
             Some(updates.pending.iter().filter(|pending| counted(pending)).count())
         };
+        let undecided = undecided_reason(updates);
         Self {
             status: Status::Known,
             reason: None,
             checked_at,
             pending: count(|pending| pending.update.stays.is_none()),
-            security: count(|pending| pending.update.security),
+            security: count(|pending| pending.update.security).filter(|_| undecided.is_none()),
+            security_unknown_reason: undecided,
             held: count(|pending| pending.update.stays.is_some()),
         }
     }
 
     fn unknown(reason: String, checked_at: Option<String>) -> Self {
-        let status = Status::Unknown;
-        Self { status, reason: Some(reason), checked_at, pending: None, security: None, held: None }
+        Self {
+            status: Status::Unknown,
+            reason: Some(reason),
+            checked_at,
+            pending: None,
+            security: None,
+            security_unknown_reason: None,
+            held: None,
+        }
     }
+}
+
+/// Why it is not known how many updates are for security, or `None` if it is.
+fn undecided_reason(updates: &HostUpdates) -> Option<String> {
+    let undecided = |pending: &&PendingUpdate| security_of(updates, pending).is_none();
+    let origin = &updates.pending.iter().find(undecided)?.update.origin;
+    Some(format!("{origin} publishes no advisories"))
+}
+
+/// Whether an update is for security; `None` where its origin does not tell.
+fn security_of(updates: &HostUpdates, pending: &PendingUpdate) -> Option<bool> {
+    let mut managers = updates.report.managers.iter();
+    let report = managers.find(|report| report.manager == pending.manager);
+    report.map_or(Some(pending.update.security), |report| report.is_security(&pending.update))
 }
 
 /// Why the updates of a host are not known, or `None` if every manager could tell.
@@ -157,7 +181,8 @@ struct UpdateView<'a> {
     installed: &'a str,
     offered: &'a str,
     origin: &'a str,
-    security: bool,
+    /// Null where the origin publishes no advisories.
+    security: Option<bool>,
     severity: &'a str,
     advisories: &'a [String],
     held: bool,
@@ -216,7 +241,7 @@ fn told<T>(knowledge: &Knowledge<T>) -> (Option<&T>, Option<&str>) {
 }
 
 impl<'a> UpdateView<'a> {
-    fn of(pending: &'a PendingUpdate, confirmed: bool) -> Self {
+    fn of(pending: &'a PendingUpdate, security: Option<bool>, confirmed: bool) -> Self {
         let PendingUpdate { manager, update, first_seen_ms } = pending;
         Self {
             manager,
@@ -225,7 +250,7 @@ impl<'a> UpdateView<'a> {
             installed: &update.installed,
             offered: &update.offered,
             origin: &update.origin,
-            security: update.security,
+            security,
             severity: &update.severity,
             advisories: &update.advisories,
             held: update.stays.is_some(),
@@ -266,7 +291,9 @@ fn pending<'a>(updates: &'a HostUpdates) -> Vec<UpdateView<'a>> {
         let report = reports.find(|report| report.manager == manager);
         report.is_some_and(|report| report.updates.known().is_some())
     };
-    let view = |one: &'a PendingUpdate| UpdateView::of(one, confirmed(&one.manager));
+    let view = |one: &'a PendingUpdate| {
+        UpdateView::of(one, security_of(updates, one), confirmed(&one.manager))
+    };
     updates.pending.iter().map(view).collect()
 }
 
@@ -341,5 +368,26 @@ mod tests {
         check(Some(Knowledge::Unknown("no permission".into())), None, Some("no permission"));
         check(Some(Knowledge::Known(RebootReport::default())), Some(false), None);
         check(Some(Knowledge::Known(RebootReport { reasons: vec![reason] })), Some(true), None);
+    }
+
+    #[test]
+    fn updates_of_an_origin_without_advisories_are_not_counted_for_or_against() {
+        let offer = |origin: &str, security| PackageUpdate {
+            origin: origin.to_owned(),
+            security,
+            ..PackageUpdate::default()
+        };
+        let check = |offers: Vec<PackageUpdate>, expect: Option<usize>, reason: Option<&str>| {
+            let mut apt = manager("apt", Knowledge::Known(offers));
+            apt.without_advisories = vec!["vendor".to_owned()];
+            let said = said(vec![apt], Knowledge::default());
+            let summary = UpdatesSummary::of(Some(&said));
+            let seen = (summary.security, summary.security_unknown_reason.as_deref());
+            assert_eq!(seen, (expect, reason));
+        };
+        check(vec![offer("debian", true), offer("debian", false)], Some(1), None);
+        check(vec![offer("vendor", true)], Some(1), None);
+        let reason = Some("vendor publishes no advisories");
+        check(vec![offer("debian", true), offer("vendor", false)], None, reason);
     }
 }

@@ -44,6 +44,7 @@ fn report() -> UpdateReport {
             manager: "apt".to_owned(),
             lists_refreshed_at_ms: Some(START_MS - 1000),
             refresh: Knowledge::Known(Refresh::Works),
+            without_advisories: Vec::new(),
             updates: Knowledge::Known(updates),
         }],
         reboot: Knowledge::Known(RebootReport { reasons: vec![reason] }),
@@ -62,7 +63,7 @@ async fn a_host_of_which_nothing_is_known_is_shown_as_unknown() {
         "enrolled_at": "2023-11-14T22:13:20Z", "agent_version": "0.1.0",
         "revoked": false, "revoked_at": null, "clock_offset_seconds": null, "facts": null,
         "updates": {"status": "unknown", "reason": never, "checked_at": null,
-            "pending": null, "security": null, "held": null},
+            "pending": null, "security": null, "security_unknown_reason": null, "held": null},
         "reboot": {"required": null, "unknown_reason": never, "reasons": []},
     }});
     world.check("/api/v1/hosts/web1", 200, expect.clone()).await;
@@ -89,7 +90,7 @@ async fn a_host_shows_what_it_reported() {
         (&json!("0.2.0"), &json!(-0.25))
     );
     let updates = json!({"status": "known", "reason": null, "checked_at": "2023-11-14T22:13:20Z",
-        "pending": 1, "security": 1, "held": 1});
+        "pending": 1, "security": 1, "security_unknown_reason": null, "held": 1});
     assert_eq!(host["updates"], updates);
     let reboot = json!({"required": true, "unknown_reason": null, "reasons":
         [{"reason": "a newer kernel is installed", "packages": ["linux-image"]}]});
