@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use upkeep_agent::host::Host;
 use upkeep_agent::patch;
-use upkeep_model::{Knowledge, PackageUpdate, Stay, UpdateReport};
+use upkeep_model::{Knowledge, PackageUpdate, Refresh, Stay, UpdateReport};
 
 const SIMULATE: [&str; 5] = ["apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"];
 
@@ -46,7 +47,9 @@ impl Recording {
 
     fn report(&self) -> UpdateReport {
         std::fs::write(self.folder.path().join("commands.jsonl"), &self.commands).unwrap();
-        patch::report(&Host::replay(self.folder.path()).unwrap(), 1_000)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now_ms = i64::try_from(now.as_millis()).unwrap();
+        patch::report(&Host::replay(self.folder.path()).unwrap(), now_ms)
     }
 }
 
@@ -97,8 +100,10 @@ fn what_real_systems_print_is_read_as_others_read_it() {
     assert!(systems >= 4, "only {systems} systems in {}", data.display());
 }
 
-/// Updates that are real and that the others' reader does not find: those whose line ends with the
-/// names of packages that are broken at that point.
+/// Updates that are real and that the others' reader does not find. Where packages are broken for a
+/// moment, apt ends a line with their names, as in `[systemd:amd64 ]`; the reader takes the last word
+/// for the architecture, which is then empty. apt installs them all the same: each has its `Conf`
+/// line later on, and they count among the upgraded ones.
 fn passed_over(stdout: &str) -> Vec<&str> {
     let lines = stdout.lines().filter(|line| line.starts_with("Inst ") && line.ends_with(" ]"));
     lines.filter_map(|line| line.split(' ').nth(1)).collect()
@@ -137,6 +142,25 @@ fn what_apt_cannot_tell_is_unknown_with_its_reason() {
         Recording::new().file("var/lib/apt/lists/lock", "").command(&SIMULATE, 0, SUMS, ""),
         Err("the package lists were never downloaded; run `apt-get update`"),
     );
+    check(
+        recorded(
+            0,
+            SUMS,
+            "W: Unable to read /etc/apt/sources.list.d/x.list - open (13: Permission denied)\n",
+        ),
+        Err("Unable to read /etc/apt/sources.list.d/x.list - open (13: Permission denied)"),
+    );
+    check(
+        recorded(0, SUMS, "").file(
+            "var/lib/dpkg/status",
+            "Package: libc6\nStatus: install ok half-configured\nVersion: 2\n",
+        ),
+        Err("not fully installed: libc6 (half-configured); run `dpkg --configure -a`"),
+    );
+    check(
+        recorded(0, SUMS, "").file("var/lib/dpkg/updates/0003", "Package: libc6\n"),
+        Err("dpkg is at work or was interrupted; if it does not run, run `dpkg --configure -a`"),
+    );
     check(Recording::new().debian(), Err("not one manager"));
 }
 
@@ -174,6 +198,116 @@ fn what_stays_is_told_with_where_it_would_come_from() {
         },
     ];
     assert_eq!(updates_of(&report), Ok(expect.as_slice()));
+}
+
+/// One block of `apt-cache policy`: the versions above the installed one, each with its source.
+fn policy(name: &str, installed: &str, candidate: &str, offers: &[(&str, &str)]) -> String {
+    let mut text =
+        format!("{name}:\n  Installed: {installed}\n  Candidate: {candidate}\n  Version table:\n");
+    for (version, suite) in offers {
+        text += &format!(
+            "     {version} 500\n        500 http://deb.example.org {suite} amd64 Packages\n"
+        );
+    }
+    text + &format!(" *** {installed} 100\n        100 /var/lib/dpkg/status\n")
+}
+
+#[test]
+fn held_pinned_and_phased_updates_are_told_apart() {
+    let stdout = "The following packages have been kept back:\n  held kept phased\n\
+        2 upgraded, 0 newly installed, 0 to remove and 3 not upgraded.\n\
+        Inst fixed [1] (3 Ubuntu:22.04/jammy-updates [amd64])\n\
+        Inst plain [1] (3 Ubuntu:22.04/jammy-updates [amd64])\n";
+    let status: String = ["held", "kept", "phased", "pinned", "fixed", "plain"]
+        .iter()
+        .map(|name| {
+            let wanted = if *name == "held" { "hold" } else { "install" };
+            format!("Package: {name}\nStatus: {wanted} ok installed\nArchitecture: amd64\nVersion: 1\n\n")
+        })
+        .collect();
+    let sources = "Package files:\n 500 http://deb.example.org jammy-security/main amd64 Packages\n\
+        \x20    release v=22.04,o=Ubuntu,a=jammy-security,n=jammy,l=Ubuntu,c=main,b=amd64\n\
+        Pinned packages:\n     pinned -> 1 with priority 1001\n     absent -> 1 with priority 1001\n";
+    let newer = [("2", "jammy-updates/main")];
+    let staying = policy("held", "1", "2", &[("2", "jammy-security/main")])
+        + &policy("kept", "1", "2", &newer)
+        + &policy("phased", "1", "2", &newer).replace("2 500\n", "2 500 (phased 20%)\n");
+    let pinned = policy("pinned", "1", "1", &[("2", "jammy-security/main")]);
+    let pending =
+        policy("fixed", "1", "3", &[("3", "jammy-updates/main"), ("2", "jammy-security/main")])
+            + &policy("plain", "1", "3", &[("3", "jammy-updates/main")]);
+    let ask = |names: &[&'static str]| [&["apt-cache", "policy"], names].concat();
+    let report = Recording::new()
+        .debian()
+        .file("var/lib/dpkg/status", &status)
+        .file("etc/apt/preferences.d/mine", "")
+        .command(&SIMULATE, 0, stdout, "")
+        .command(&ask(&[]), 0, sources, "")
+        .command(&ask(&["fixed", "plain"]), 0, &pending, "")
+        .command(&ask(&["held", "kept", "phased"]), 0, &staying, "")
+        .command(&ask(&["pinned"]), 0, &pinned, "")
+        .report();
+    let seen: Vec<_> = updates_of(&report)
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one.package.as_str(),
+                one.offered.as_str(),
+                one.origin.as_str(),
+                one.security,
+                one.stays,
+            )
+        })
+        .collect();
+    let security = "Ubuntu:22.04/jammy-security";
+    let expect = [
+        // Version 2 was for security, and comes with version 3.
+        ("fixed", "3", "Ubuntu:22.04/jammy-updates", true, None),
+        ("plain", "3", "Ubuntu:22.04/jammy-updates", false, None),
+        ("held", "2", security, true, Some(Stay::Held)),
+        ("kept", "2", "jammy-updates/main", false, Some(Stay::KeptBack)),
+        ("phased", "2", "jammy-updates/main", false, Some(Stay::Phased)),
+        ("pinned", "2", security, true, Some(Stay::Pinned)),
+    ];
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn whether_lists_are_refreshed_is_told() {
+    let check = |recording: Recording, expect: Knowledge<Refresh>| {
+        let report = recording.debian().command(&SIMULATE, 0, SUMS, "").report();
+        assert_eq!(report.managers[0].refresh, expect);
+    };
+    let periodic = "APT::Periodic::Update-Package-Lists \"1\";\n";
+    let timed = |settings: &str| {
+        Recording::new()
+            .command(&["apt-config", "dump"], 0, settings, "")
+            .file("run/systemd/system/x", "")
+            .file("etc/systemd/system/timers.target.wants/apt-daily.timer", "")
+            .file("var/lib/apt/periodic/update-stamp", "")
+    };
+    check(timed(periodic), Knowledge::Known(Refresh::Works));
+    check(timed(""), Knowledge::Known(Refresh::Off));
+    check(
+        Recording::new().command(&["apt-config", "dump"], 0, periodic, ""),
+        Knowledge::Known(Refresh::Off),
+    );
+    let list = "Valid-Until: Sat, 01 Aug 2020 00:00:00 UTC\n";
+    check(
+        timed(periodic).file("var/lib/apt/lists/deb_dists_x_InRelease", list),
+        Knowledge::Known(Refresh::Fails(
+            "deb_dists_x_InRelease was valid until 2020-08-01 only".to_owned(),
+        )),
+    );
+    let Knowledge::Unknown(reason) =
+        Recording::new().debian().command(&SIMULATE, 0, SUMS, "").report().managers[0]
+            .refresh
+            .clone()
+    else {
+        panic!("nothing tells it");
+    };
+    assert!(reason.contains("apt-config dump"), "{reason}");
 }
 
 #[test]

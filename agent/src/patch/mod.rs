@@ -5,9 +5,15 @@
 //! administrator can fail for it.
 
 mod apt;
+mod apt_plan;
 mod apt_policy;
+mod apt_refresh;
+mod dpkg_state;
+mod kernel;
 mod metrics;
+mod microcode;
 mod reboot;
+mod support;
 mod version;
 
 use upkeep_model::{ManagerReport, UpdateReport};
@@ -16,8 +22,8 @@ use crate::host::Host;
 
 pub use self::metrics::observe;
 
-/// Asks one package manager; `None` if the host does not have it.
-type Manager = fn(&Host) -> Option<ManagerReport>;
+/// Asks one package manager at a moment; `None` if the host does not have it.
+type Manager = fn(&Host, i64) -> Option<ManagerReport>;
 
 /// Every package manager that is known.
 const MANAGERS: [Manager; 1] = [apt::report];
@@ -26,8 +32,9 @@ const MANAGERS: [Manager; 1] = [apt::report];
 pub fn report(host: &Host, now_ms: i64) -> UpdateReport {
     UpdateReport {
         checked_at_ms: now_ms,
-        managers: MANAGERS.iter().filter_map(|manager| manager(host)).collect(),
+        managers: MANAGERS.iter().filter_map(|manager| manager(host, now_ms)).collect(),
         reboot: reboot::report(host),
+        support: support::report(host),
         ..UpdateReport::default()
     }
 }

@@ -164,6 +164,17 @@ pub struct Support {
     pub standard_until_ms: Option<i64>,
     /// When the longer support ends that some hosts have; `None` if there is none.
     pub extended_until_ms: Option<i64>,
+    /// Whether this host has the longer support: it is for everybody, or the host is set up for it.
+    #[serde(default)]
+    pub has_extended: bool,
+}
+
+impl Support {
+    /// When the last support ends that this host has; `None` if that is never.
+    pub fn until_ms(&self) -> Option<i64> {
+        let extended = self.extended_until_ms.filter(|_| self.has_extended);
+        self.standard_until_ms.map(|standard| standard.max(extended.unwrap_or(standard)))
+    }
 }
 
 /// Whether a restart is due, and why.
