@@ -102,6 +102,14 @@ impl HostError {
             _ => false,
         }
     }
+
+    /// Whether the thing is there, and not for this user.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
 }
 
 /// Whether an error number is one by which drivers say that an attribute has no value.

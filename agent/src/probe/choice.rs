@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use super::Probe;
 #[cfg(target_os = "linux")]
 use super::{
-    ArpProbe, ConntrackProbe, CpuProbe, DiskProbe, EntropyProbe, FileFdProbe, FilesystemProbe,
-    HwmonProbe, LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe,
-    OsProbe, PressureProbe, SockstatProbe, StatProbe, ThermalProbe, TimeProbe, UnameProbe,
-    VmstatProbe,
+    ArpProbe, BondingProbe, ConntrackProbe, CpuFrequencyProbe, CpuProbe, CpuVulnerabilitiesProbe,
+    DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe, FilesystemProbe, HwmonProbe,
+    LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe, NvmeProbe,
+    OsProbe, PowerSupplyProbe, PressureProbe, RaplProbe, SockstatProbe, StatProbe, ThermalProbe,
+    TimeProbe, UnameProbe, VmstatProbe, WatchdogProbe,
 };
 #[cfg(not(target_os = "linux"))]
 use super::{PortableProbe, TimeProbe};
@@ -60,6 +61,7 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(MdadmProbe),
         Box::new(NetworkProbe),
         Box::new(NetClassProbe::default()),
+        Box::new(BondingProbe),
         Box::new(SockstatProbe),
         Box::new(NetstatProbe),
         Box::new(ArpProbe::default()),
@@ -67,10 +69,18 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(FileFdProbe),
         Box::new(EntropyProbe),
         Box::new(ThermalProbe),
+        Box::new(EdacProbe),
+        Box::new(NvmeProbe),
+        Box::new(PowerSupplyProbe),
+        Box::new(WatchdogProbe),
+        Box::new(RaplProbe),
+        Box::new(DmiProbe::default()),
         Box::new(HwmonProbe::default()),
         Box::new(TimeProbe::default()),
         Box::new(UnameProbe),
         Box::new(OsProbe),
+        // Late, since old kernels take their time to answer it.
+        Box::new(CpuFrequencyProbe),
         // Last, since it may wait for a file system that does not answer.
         Box::new(FilesystemProbe::default()),
     ]
@@ -80,7 +90,7 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
 /// many series.
 #[cfg(target_os = "linux")]
 fn optional(_settings: &Settings) -> Vec<Box<dyn Probe>> {
-    Vec::new()
+    vec![Box::new(CpuVulnerabilitiesProbe)]
 }
 
 /// The probes that are on by default.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use upkeep_model::Observation;
 
+use super::device::{Device, number_after};
 use super::{Faults, Probe, ProbeError, cpu_info};
 use crate::host::{Host, Tree};
 
@@ -18,6 +19,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// A counter of idle time that falls by this many seconds or more is that of another processor in
 /// the same place; smaller steps back are an old fault of the kernel and are smoothed.
 const REPLACED_AFTER_SECONDS: f64 = 3.0;
+
+/// More processors than any kernel is built for; a range that goes beyond is garbage.
+const MOST_PROCESSORS: u32 = 1 << 16;
 
 /// The columns of a processor's line.
 const COLUMNS: [Column; 10] = [
@@ -101,7 +105,11 @@ impl Probe for CpuProbe {
             });
         }
         faults.check(observe_isolated(host, out));
-        faults.check(observe_throttles(host, out));
+        let entries = faults.keep(host.list_if_present(Tree::Sys, CPU_FOLDER)).unwrap_or_default();
+        let folders = entries.iter().filter_map(|entry| number_after(&entry.name, "cpu"));
+        let numbers: Vec<&str> = folders.collect();
+        faults.check(observe_throttles(&numbers, host, out));
+        faults.check(observe_online(&numbers, host, out));
         faults.into_result()
     }
 }
@@ -156,45 +164,67 @@ fn observe_isolated(host: &Host, out: &mut Observation) -> Result<(), ProbeError
     let path = format!("{CPU_FOLDER}/isolated");
     let Some(text) = host.read_if_present(Tree::Sys, &path)? else { return Ok(()) };
     let mut faults = Faults::default();
+    for_each_number(&text, &path, &mut faults, |number| {
+        let help = "1 for a processor that the scheduler leaves alone.";
+        out.gauge("node_cpu_isolated", help, &[("cpu", &number.to_string())], 1.0);
+    });
+    faults.into_result()
+}
+
+/// Reads a list of processors such as `0-3,8`.
+pub(super) fn for_each_number(
+    text: &str,
+    file: &str,
+    faults: &mut Faults,
+    mut take: impl FnMut(u32),
+) {
     for range in text.trim().split(',').filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else {
-            faults.value(&path, 1, range, "not a range of processors");
+        match (first.parse::<u32>(), last.parse::<u32>()) {
+            (Ok(first), Ok(last)) if last < MOST_PROCESSORS => (first..=last).for_each(&mut take),
+            _ => faults.value(file, 1, range, "not a range of processors"),
+        }
+    }
+}
+
+/// Adds which processors are switched on. Where the first one cannot be switched off, as on most
+/// machines with x86 processors, node_exporter tells it of none.
+fn observe_online(
+    cpu_numbers: &[&str],
+    host: &Host,
+    out: &mut Observation,
+) -> Result<(), ProbeError> {
+    let mut faults = Faults::default();
+    for (at, cpu) in cpu_numbers.iter().enumerate() {
+        let path = format!("{CPU_FOLDER}/cpu{cpu}/online");
+        let Some(text) = faults.keep(host.read_if_present(Tree::Sys, &path)).flatten() else {
+            if at == 0 {
+                break;
+            }
             continue;
         };
-        for number in first..=last {
-            out.gauge(
-                "node_cpu_isolated",
-                "1 for a processor that the scheduler leaves alone.",
-                &[("cpu", &number.to_string())],
-                1.0,
-            );
-        }
+        let help = "1 for a processor that is switched on.";
+        let value = f64::from(u8::from(text.trim() == "1"));
+        out.gauge("node_cpu_online", help, &[("cpu", cpu)], value);
     }
     faults.into_result()
 }
 
-fn observe_throttles(host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
+fn observe_throttles(
+    cpu_numbers: &[&str],
+    host: &Host,
+    out: &mut Observation,
+) -> Result<(), ProbeError> {
     let (mut cores, mut packages) = (BTreeSet::new(), BTreeSet::new());
     let mut faults = Faults::default();
-    for entry in host.list_if_present(Tree::Sys, CPU_FOLDER)? {
-        let number = entry.name.strip_prefix("cpu").unwrap_or_default();
-        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let folder = format!("{CPU_FOLDER}/{}", entry.name);
-        let attribute = |name: &str, faults: &mut Faults| {
-            let path = format!("{folder}/{name}");
-            let text = faults.keep(host.read_if_present(Tree::Sys, &path)).flatten()?;
-            faults.number(&path, 1, "value", Some(text.trim()))
-        };
-        let Some(package) = attribute("topology/physical_package_id", &mut faults) else {
-            continue;
-        };
-        let Some(core) = attribute("topology/core_id", &mut faults) else { continue };
+    for number in cpu_numbers {
+        let mut device = Device::new(host, format!("{CPU_FOLDER}/cpu{number}"));
+        let package = device.number("topology/physical_package_id", &mut faults);
+        let Some(package) = package else { continue };
+        let Some(core) = device.number("topology/core_id", &mut faults) else { continue };
         let (package, core) = (package.to_string(), core.to_string());
         if !cores.contains(&(package.clone(), core.clone()))
-            && let Some(count) = attribute("thermal_throttle/core_throttle_count", &mut faults)
+            && let Some(count) = device.number("thermal_throttle/core_throttle_count", &mut faults)
         {
             out.counter(
                 "node_cpu_core_throttles_total",
@@ -205,7 +235,8 @@ fn observe_throttles(host: &Host, out: &mut Observation) -> Result<(), ProbeErro
             cores.insert((package.clone(), core));
         }
         if !packages.contains(&package)
-            && let Some(count) = attribute("thermal_throttle/package_throttle_count", &mut faults)
+            && let Some(count) =
+                device.number("thermal_throttle/package_throttle_count", &mut faults)
         {
             out.counter(
                 "node_cpu_package_throttles_total",
@@ -222,6 +253,7 @@ fn observe_throttles(host: &Host, out: &mut Observation) -> Result<(), ProbeErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::tests::{host_with, page_of};
 
     fn times(values: &[f64]) -> Times {
         let mut times = Times::default();
@@ -263,5 +295,53 @@ mod tests {
             &[11.0, 1.0, 1.0, 50.0, 9.0],
         );
         check(&[10.0, 0.0, 0.0, 50.0, 9.0], &[1.0, 0.0, 0.0, 2.0, 0.5], &[1.0, 0.0, 0.0, 2.0, 0.5]);
+    }
+
+    #[test]
+    fn lists_of_processors_are_read() {
+        let check = |text: &str, expect: &[u32], fault: &str| {
+            let (mut faults, mut seen) = (Faults::default(), Vec::new());
+            for_each_number(text, "list", &mut faults, |number| seen.push(number));
+            assert_eq!(seen, expect, "{text:?}");
+            let said =
+                faults.into_result().map_or_else(|error| error.to_string(), |()| String::new());
+            assert_eq!(said, fault);
+        };
+        check("0-2,8\n", &[0, 1, 2, 8], "");
+        check("\n", &[], "");
+        check("3-1", &[], "");
+        check(
+            "1,x,4-",
+            &[1],
+            "list, line 1, x: not a range of processors; \
+             list, line 1, 4-: not a range of processors",
+        );
+        check("0-4294967295", &[], "list, line 1, 0-4294967295: not a range of processors");
+    }
+
+    #[test]
+    fn processors_that_are_switched_off_are_told_where_the_first_one_can_be() {
+        let check = |files: &[(&str, &[u8])], expect: &[&str]| {
+            let (_folder, host) = host_with(files);
+            let mut out = Observation::at(0);
+            let _no_stat = CpuProbe::default().observe(&host, &mut out);
+            assert_eq!(page_of(&out), expect);
+        };
+        check(
+            &[
+                ("sys/devices/system/cpu/cpu0/online", b"1\n"),
+                ("sys/devices/system/cpu/cpu1/online", b"0\n"),
+                ("sys/devices/system/cpu/cpu2/topology/core_id", b"0\n"),
+                ("sys/devices/system/cpu/cpuidle/current_driver", b"none\n"),
+            ],
+            &["node_cpu_online{cpu=\"0\"} 1", "node_cpu_online{cpu=\"1\"} 0"],
+        );
+        check(
+            &[
+                ("sys/devices/system/cpu/cpu0/topology/core_id", b"0\n"),
+                ("sys/devices/system/cpu/cpu1/online", b"1\n"),
+            ],
+            &[],
+        );
     }
 }

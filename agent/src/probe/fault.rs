@@ -103,6 +103,11 @@ impl Faults {
         }
     }
 
+    /// Whether nothing was noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
     /// Notes the faults of a part.
     pub(super) fn append(&mut self, part: Self) {
         self.more += part.more;

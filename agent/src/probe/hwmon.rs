@@ -1,6 +1,6 @@
 //! Sensors: `/sys/class/hwmon`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use upkeep_model::Observation;
 
@@ -54,32 +54,60 @@ impl Probe for HwmonProbe {
 
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
         let mut faults = Faults::default();
-        let mut seen = HashSet::new();
-        for entry in host.list_if_present(Tree::Sys, FOLDER)? {
-            if entry.kind == EntryKind::File {
-                continue;
-            }
-            let folder = format!("{FOLDER}/{}", entry.name);
-            let name = clean(&text(host, &format!("{folder}/name"), &mut faults));
-            let chip =
-                chip(host, &folder, &name, &mut faults).unwrap_or_else(|| clean(&entry.name));
-            if !(self.shows_chip)(&chip) {
-                continue;
-            }
-            if !seen.insert(chip.clone()) {
-                faults.value(&folder, 1, &chip, "another chip has this name");
+        for Chip { folder, label, name } in chips(host, &mut faults)? {
+            if !(self.shows_chip)(&label) {
                 continue;
             }
             if !name.is_empty() {
-                let labels = [("chip", chip.as_str()), ("chip_name", &name)];
+                let labels = [("chip", label.as_str()), ("chip_name", &name)];
                 out.gauge("node_hwmon_chip_names", "What a chip calls itself.", &labels, 1.0);
             }
-            for (sensor, readings) in sensors(host, &folder, &mut faults) {
-                observe_sensor(&chip, &sensor, &readings, out);
+            for (sensor, readings) in sensors(host, &format!("{FOLDER}/{folder}"), &mut faults) {
+                observe_sensor(&label, &sensor, &readings, out);
             }
         }
         faults.into_result()
     }
+}
+
+/// One chip.
+struct Chip {
+    /// Its folder's name, which may be another one after the next start.
+    folder: String,
+    /// What it is told apart by, and what stays the same over restarts as far as that is possible.
+    label: String,
+    /// What it calls itself; empty if it does not say.
+    name: String,
+}
+
+/// The chips, each with a label of its own. Chips of one device are told apart by the names they
+/// have, or where that does not help by their folders.
+fn chips(host: &Host, faults: &mut Faults) -> Result<Vec<Chip>, ProbeError> {
+    let mut chips = Vec::new();
+    let mut labels: HashMap<String, usize> = HashMap::new();
+    let mut names: HashMap<(String, String), usize> = HashMap::new();
+    for entry in host.list_if_present(Tree::Sys, FOLDER)? {
+        if entry.kind == EntryKind::File {
+            continue;
+        }
+        let folder = format!("{FOLDER}/{}", entry.name);
+        let name = clean(&text(host, &format!("{folder}/name"), faults));
+        let label =
+            device_label(host, &folder, &name, faults).unwrap_or_else(|| clean(&entry.name));
+        *labels.entry(label.clone()).or_default() += 1;
+        *names.entry((label.clone(), name.clone())).or_default() += 1;
+        chips.push(Chip { folder: entry.name, label, name });
+    }
+    for chip in &mut chips {
+        if labels.get(&chip.label) == Some(&1) {
+            continue;
+        }
+        let is_told_by_name = !chip.name.is_empty()
+            && names.get(&(chip.label.clone(), chip.name.clone())) == Some(&1);
+        let part = if is_told_by_name { &chip.name } else { &clean(&chip.folder) };
+        chip.label = format!("{}_{part}", chip.label);
+    }
+    Ok(chips)
 }
 
 /// The properties of one sensor, as text.
@@ -119,9 +147,9 @@ fn split_name(file: &str) -> Option<(Sensor, &str)> {
     Some((Sensor { kind, number }, property))
 }
 
-/// The name of a chip that stays the same over restarts: that of its device, and its own one too
-/// where a device has several; `None` if it has neither.
-fn chip(host: &Host, folder: &str, name: &str, faults: &mut Faults) -> Option<String> {
+/// A chip's label after its device and what that is part of, or else after its own name; `None` if
+/// it has neither.
+fn device_label(host: &Host, folder: &str, name: &str, faults: &mut Faults) -> Option<String> {
     let device = match host.resolve(Tree::Sys, &format!("{folder}/device")) {
         Ok(device) => device,
         Err(error) => {
@@ -135,10 +163,7 @@ fn chip(host: &Host, folder: &str, name: &str, faults: &mut Faults) -> Option<St
         let name = path.and_then(|path| path.file_name());
         name.map(|name| clean(&name.to_string_lossy())).unwrap_or_default()
     };
-    let siblings = host.list_if_present(Tree::Sys, &format!("{folder}/device/hwmon"));
-    let is_one_of_several = faults.keep(siblings).is_some_and(|siblings| siblings.len() > 1);
-    let own = if is_one_of_several { name.to_owned() } else { String::new() };
-    let parts = [part(device.parent()), part(Some(&device)), own];
+    let parts = [part(device.parent()), part(Some(&device))];
     let joined: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     (!joined.is_empty()).then(|| joined.join("_"))
 }
@@ -305,21 +330,38 @@ mod tests {
     }
 
     #[test]
-    fn two_chips_of_one_name_are_not_mixed_up() {
-        let (_folder, host) = host_with(&[
+    fn chips_of_one_name_or_device_are_not_mixed_up() {
+        let (folder, host) = host_with(&[
             ("sys/class/hwmon/hwmon0/name", b"it87\n"),
             ("sys/class/hwmon/hwmon0/temp1_input", b"1000\n"),
             ("sys/class/hwmon/hwmon1/name", b"it87\n"),
             ("sys/class/hwmon/hwmon1/temp1_input", b"2000\n"),
+            ("sys/class/hwmon/hwmon2/name", b"fans\n"),
+            ("sys/class/hwmon/hwmon2/fan1_input", b"30\n"),
+            ("sys/class/hwmon/hwmon3/name", b"heat\n"),
+            ("sys/class/hwmon/hwmon3/temp1_input", b"4000\n"),
+            ("sys/class/hwmon/hwmon4/temp1_input", b"5000\n"),
+            ("sys/devices/platform/board/driver", b""),
         ]);
+        let sys = folder.path().join("sys");
+        for chip in ["hwmon2", "hwmon3", "hwmon4"] {
+            let link = sys.join("class/hwmon").join(chip).join("device");
+            std::os::unix::fs::symlink(sys.join("devices/platform/board"), link).unwrap();
+        }
         let mut out = Observation::at(0);
-        let error = HwmonProbe::default().observe(&host, &mut out).unwrap_err().to_string();
-        assert_eq!(error, "class/hwmon/hwmon1, line 1, it87: another chip has this name");
+        HwmonProbe::default().observe(&host, &mut out).unwrap();
         assert_eq!(
             page_of(&out),
             [
-                "node_hwmon_chip_names{chip=\"it87\",chip_name=\"it87\"} 1",
-                "node_hwmon_temp_celsius{chip=\"it87\",sensor=\"temp1\"} 1",
+                "node_hwmon_chip_names{chip=\"it87_hwmon0\",chip_name=\"it87\"} 1",
+                "node_hwmon_chip_names{chip=\"it87_hwmon1\",chip_name=\"it87\"} 1",
+                "node_hwmon_chip_names{chip=\"platform_board_fans\",chip_name=\"fans\"} 1",
+                "node_hwmon_chip_names{chip=\"platform_board_heat\",chip_name=\"heat\"} 1",
+                "node_hwmon_fan_rpm{chip=\"platform_board_fans\",sensor=\"fan1\"} 30",
+                "node_hwmon_temp_celsius{chip=\"it87_hwmon0\",sensor=\"temp1\"} 1",
+                "node_hwmon_temp_celsius{chip=\"it87_hwmon1\",sensor=\"temp1\"} 2",
+                "node_hwmon_temp_celsius{chip=\"platform_board_heat\",sensor=\"temp1\"} 4",
+                "node_hwmon_temp_celsius{chip=\"platform_board_hwmon4\",sensor=\"temp1\"} 5",
             ]
         );
     }

@@ -6,11 +6,17 @@
 //! others of the same probe are kept. What a kernel does not offer is no error.
 
 mod arp;
+mod bonding;
 mod choice;
 mod conntrack;
 mod cpu;
+mod cpu_frequency;
 mod cpu_info;
+mod cpu_vulnerabilities;
+mod device;
 mod disk;
+mod dmi;
+mod edac;
 mod entropy;
 mod fault;
 mod filefd;
@@ -23,23 +29,32 @@ mod mounts;
 mod netclass;
 mod netstat;
 mod network;
+mod nvme;
 mod os;
 mod portable;
+mod power_supply;
 mod pressure;
+mod rapl;
 mod sockstat;
 mod stat;
 mod thermal;
 mod time;
 mod uname;
 mod vmstat;
+mod watchdog;
 
 use upkeep_model::Observation;
 
 pub use self::arp::ArpProbe;
+pub use self::bonding::BondingProbe;
 pub use self::choice::{Settings, chosen, names};
 pub use self::conntrack::ConntrackProbe;
 pub use self::cpu::{CpuProbe, CpuSettings};
+pub use self::cpu_frequency::CpuFrequencyProbe;
+pub use self::cpu_vulnerabilities::CpuVulnerabilitiesProbe;
 pub use self::disk::DiskProbe;
+pub use self::dmi::DmiProbe;
+pub use self::edac::EdacProbe;
 pub use self::entropy::EntropyProbe;
 use self::fault::Faults;
 pub use self::fault::ProbeError;
@@ -52,15 +67,19 @@ pub use self::memory::MemoryProbe;
 pub use self::netclass::{NetClassProbe, NetClassSettings};
 pub use self::netstat::NetstatProbe;
 pub use self::network::NetworkProbe;
+pub use self::nvme::NvmeProbe;
 pub use self::os::OsProbe;
 pub use self::portable::PortableProbe;
+pub use self::power_supply::PowerSupplyProbe;
 pub use self::pressure::PressureProbe;
+pub use self::rapl::RaplProbe;
 pub use self::sockstat::SockstatProbe;
 pub use self::stat::StatProbe;
 pub use self::thermal::ThermalProbe;
 pub use self::time::TimeProbe;
 pub use self::uname::UnameProbe;
 pub use self::vmstat::VmstatProbe;
+pub use self::watchdog::WatchdogProbe;
 use crate::host::Host;
 
 /// One source of measurements.

@@ -7,6 +7,10 @@ use crate::host::{Host, HostError, Text, Tree};
 /// next best.
 const FILES: [&str; 2] = ["1/mountinfo", "self/mountinfo"];
 
+/// Options of a file system that refuses writes. The second one is of an ext4 that met an error:
+/// since Linux 6.12 it does so without the first.
+const READ_ONLY: [&str; 2] = ["ro", "emergency_ro"];
+
 /// One mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mount {
@@ -65,7 +69,7 @@ fn parse_line(line: &str) -> Option<Mount> {
     let mount_point = words.nth(1)?;
     words.find(|word| *word == "-")?;
     let (kind, device) = (words.next()?, words.next()?);
-    let read_only = words.next()?.split(',').any(|option| option == "ro");
+    let read_only = words.next()?.split(',').any(|option| READ_ONLY.contains(&option));
     Some(Mount {
         device: unescape(device),
         mount_point: unescape(mount_point),
@@ -123,6 +127,10 @@ mod tests {
         );
         check(
             "1 1 0:5 / /m rw - ext4 /dev/sda1 ro,data=ordered",
+            Some(("/dev/sda1", "/m", "ext4", true)),
+        );
+        check(
+            "1 1 0:5 / /m rw - ext4 /dev/sda1 rw,errors=remount-ro,emergency_ro",
             Some(("/dev/sda1", "/m", "ext4", true)),
         );
         check("29 1 259:2 / / rw,relatime ext4 /dev/dm-2", None);

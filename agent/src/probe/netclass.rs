@@ -3,7 +3,7 @@
 use upkeep_model::{MetricKind, Observation};
 
 use super::{Faults, Probe, ProbeError};
-use crate::host::{EntryKind, Host, HostError, Tree};
+use crate::host::{EntryKind, Host, Tree};
 
 const FOLDER: &str = "class/net";
 
@@ -149,11 +149,7 @@ impl Device<'_> {
         let path = format!("{FOLDER}/{}/{attribute}", self.name);
         match self.host.read_if_present(Tree::Sys, &path) {
             Ok(text) => text.map(|text| text.trim().to_owned()),
-            Err(HostError::Read { source, .. })
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                None
-            }
+            Err(error) if error.is_denied() => None,
             Err(error) => {
                 self.faults.note(error);
                 None

@@ -2,6 +2,7 @@
 
 use upkeep_model::Observation;
 
+use super::device::Device;
 use super::{Faults, Probe, ProbeError};
 use crate::host::{Host, Tree};
 
@@ -19,53 +20,33 @@ impl Probe for ThermalProbe {
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
         let mut faults = Faults::default();
         for entry in host.list_if_present(Tree::Sys, FOLDER)? {
-            let folder = format!("{FOLDER}/{}", entry.name);
-            let place = Place { host, folder: &folder };
+            let device = Device::new(host, format!("{FOLDER}/{}", entry.name));
             if let Some(zone) = entry.name.strip_prefix("thermal_zone") {
-                observe_zone(&place, zone, &mut faults, out);
-            } else if let Some(device) = entry.name.strip_prefix("cooling_device") {
-                observe_cooling(&place, device, &mut faults, out);
+                observe_zone(device, zone, &mut faults, out);
+            } else if let Some(name) = entry.name.strip_prefix("cooling_device") {
+                observe_cooling(device, name, &mut faults, out);
             }
         }
         faults.into_result()
     }
 }
 
-/// One device's folder.
-struct Place<'probe> {
-    host: &'probe Host,
-    folder: &'probe str,
-}
-
-impl Place<'_> {
-    fn text(&self, attribute: &str, faults: &mut Faults) -> Option<String> {
-        let path = format!("{}/{attribute}", self.folder);
-        let text = faults.keep(self.host.read_if_present(Tree::Sys, &path)).flatten()?;
-        Some(text.trim().to_owned())
-    }
-
-    fn number(&self, attribute: &str, faults: &mut Faults) -> Option<f64> {
-        let text = self.text(attribute, faults)?;
-        faults.number(self.folder, 1, attribute, Some(&text))
-    }
-}
-
-fn observe_zone(place: &Place<'_>, zone: &str, faults: &mut Faults, out: &mut Observation) {
-    let Some(kind) = place.text("type", faults) else { return };
-    let Some(thousandths) = place.number("temp", faults) else { return };
+fn observe_zone(mut device: Device<'_>, zone: &str, faults: &mut Faults, out: &mut Observation) {
+    let Some(kind) = device.text("type", faults) else { return };
+    let Some(thousandths) = device.number("temp", faults) else { return };
     let labels = [("zone", zone), ("type", kind.as_str())];
     let help = "The temperature of a zone in degrees Celsius.";
     out.gauge("node_thermal_zone_temp", help, &labels, thousandths / 1000.0);
 }
 
-fn observe_cooling(place: &Place<'_>, device: &str, faults: &mut Faults, out: &mut Observation) {
-    let Some(kind) = place.text("type", faults) else { return };
-    let labels = [("name", device), ("type", kind.as_str())];
-    if let Some(value) = place.number("cur_state", faults) {
+fn observe_cooling(mut device: Device<'_>, name: &str, faults: &mut Faults, out: &mut Observation) {
+    let Some(kind) = device.text("type", faults) else { return };
+    let labels = [("name", name), ("type", kind.as_str())];
+    if let Some(value) = device.number("cur_state", faults) {
         let help = "How hard a device cools now.";
         out.gauge("node_cooling_device_cur_state", help, &labels, value);
     }
-    if let Some(value) = place.number("max_state", faults) {
+    if let Some(value) = device.number("max_state", faults) {
         let help = "How hard a device can cool.";
         out.gauge("node_cooling_device_max_state", help, &labels, value);
     }
