@@ -89,6 +89,6 @@ mod tests {
         let (_folder, host) = host_with(&[]);
         let mut out = Observation::at(0);
         BondingProbe.observe(&host, &mut out).unwrap();
-        assert!(out.samples.is_empty());
+        assert_eq!(page_of(&out), [""; 0]);
     }
 }
