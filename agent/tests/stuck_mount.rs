@@ -31,14 +31,15 @@ fn the_agent_tells_of_the_others_and_ends() {
     run_with_own_mounts("agent_in_own_mounts");
 }
 
-/// Runs an ignored test of this file in a mount namespace of its own.
+/// Runs an ignored test of this file in a mount namespace of its own. It is the first process of a
+/// process namespace too, since the mount table that counts is that of the first process.
 fn run_with_own_mounts(test: &str) {
     if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
         eprintln!("SKIPPED: mounting takes root and /dev/fuse");
         return;
     }
     let status = Command::new("unshare")
-        .args(["--mount", "--propagation", "private"])
+        .args(["--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", test])
         .status();
