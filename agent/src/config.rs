@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
+use crate::helper::Verb;
 use crate::probe;
 
 /// Where the configuration lies unless an option says otherwise.
@@ -42,6 +43,8 @@ pub struct Config {
     pub probes: ProbesConfig,
     /// What other programs measure and leave in files.
     pub textfile: TextfileConfig,
+    /// What the helper answers.
+    pub helper: HelperConfig,
 }
 
 /// The folder of the agent's state.
@@ -154,6 +157,20 @@ pub struct TextfileConfig {
     /// The folders, or patterns of folders, whose `*.prom` files are read.
     #[serde(alias = "directory", deserialize_with = "one_or_more")]
     pub directories: Vec<PathBuf>,
+}
+
+/// What the helper with more privileges than the agent may answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct HelperConfig {
+    /// The verbs that are not switched off.
+    pub verbs: Vec<Verb>,
+}
+
+impl Default for HelperConfig {
+    fn default() -> Self {
+        Self { verbs: Verb::ALL.into() }
+    }
 }
 
 /// Reads the configuration. Without a file given, one that is not at the usual place is no fault:
@@ -283,6 +300,7 @@ mod tests {
         check("interval = \"1h\"\nupdates_interval = \"2m\"", &["updates_interval", "shorter"]);
         check("[probes]\nenable = [\"tiem\"]", &["agent.toml:2", "enable", "\"tiem\"", ", time"]);
         check("[textfile]\ndirectory = 5", &["agent.toml:2", "directory"]);
+        check("[helper]\nverbs = [\"dmi\", \"shell\"]", &["agent.toml:2", "verbs", "`shell`"]);
         check("[buffer]\nlimit_bytes = 5\nkeep_free_percent = 99", &[":2", ":3", "at most 90"]);
     }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod dial;
 pub mod enroll;
 pub mod exposition;
+pub mod helper;
 pub mod host;
 pub mod identity;
 pub mod inventory;

@@ -59,6 +59,9 @@ pub(super) enum Command {
     },
     /// Check the configuration.
     CheckConfig,
+    /// Answer one question of the agent on standard input, a socket; upkeep-agent-helper.socket
+    /// starts this.
+    Helper,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The agent's commands: reads the command line and the configuration, and wires the parts.
 
+mod answer;
 mod arguments;
 mod run;
 mod show;
@@ -73,6 +74,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             show::metrics(&host(arguments, &config)?, &probes_shown(&config, metrics))
         }
         Command::Updates { json } => show::updates(&host(arguments, &config)?, *json),
+        Command::Helper => answer::answer(&config, &host(arguments, &config)?),
         Command::CheckConfig => Ok(writeln!(io::stdout(), "The configuration is valid.")?),
     }
 }

@@ -7,6 +7,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::HostError;
 
 /// The folders in which programs are looked for; the caller's own search path is never used.
@@ -23,7 +25,7 @@ const MAX_OUTPUT_BYTES: usize = 16 << 20;
 const EXIT_POLL: Duration = Duration::from_millis(5);
 
 /// What a program said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Its exit status; `None` if a signal ended it.
     pub exit: Option<i32>,

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod os_release;
 mod replay;
+mod users;
 mod virtualization;
 
 use std::ops::Deref;
@@ -23,6 +24,7 @@ pub use self::error::HostError;
 pub use self::files::{FilesystemUsage, Stamp};
 pub use self::os_release::OsRelease;
 use self::replay::Recording;
+pub use self::users::User;
 
 /// The most that is read of a file, in bytes. The longest honest ones, the mount table and the
 /// package database of a crowded server, stay under a quarter of it.
@@ -303,6 +305,15 @@ impl Host {
             }
         }
         Ok(None)
+    }
+
+    /// A user of the host by name; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the list of users is there and cannot be read.
+    pub fn user(&self, name: &str) -> Result<Option<User>, HostError> {
+        let text = self.read_if_present(Tree::Root, users::FILE)?;
+        Ok(text.and_then(|text| users::find(&text, name)))
     }
 
     /// What lies between the host and the machine.
