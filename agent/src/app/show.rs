@@ -1,9 +1,9 @@
-//! `metrics` and `updates`: what the agent would deliver, printed once.
+//! `metrics` and `updates`: what the agent would deliver, printed once; and `refresh`.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, RebootReport, UpdateReport};
 
 use super::{VERSION, now_ms};
@@ -40,6 +40,23 @@ pub(super) fn updates(host: &Host, json: bool) -> Result<()> {
         write_report(&report, &mut out)?;
     }
     Ok(out.flush()?)
+}
+
+/// Refreshes the package lists and prints how each manager did.
+pub(super) fn refresh(host: &Host) -> Result<()> {
+    let refreshed = patch::refresh(host);
+    if refreshed.is_empty() {
+        bail!("no package manager was found whose lists can be refreshed");
+    }
+    let mut out = io::stdout().lock();
+    for (manager, outcome) in &refreshed {
+        let outcome = outcome.as_ref().map_or_else(String::as_str, |()| "refreshed");
+        writeln!(out, "{manager}: {outcome}")?;
+    }
+    if refreshed.iter().any(|(_, outcome)| outcome.is_err()) {
+        bail!("not every package list was refreshed");
+    }
+    Ok(())
 }
 
 fn write_report(report: &UpdateReport, out: &mut impl Write) -> io::Result<()> {

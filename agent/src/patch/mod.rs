@@ -2,7 +2,7 @@
 //!
 //! A manager that the host does not have is left out; one that cannot answer is reported as unknown
 //! with its reason. Nothing here takes a lock or refreshes a package list, so that no command of an
-//! administrator can fail for it.
+//! administrator can fail for it; only [`refresh`] does, which is off until it is switched on.
 
 mod apt;
 mod apt_plan;
@@ -14,6 +14,7 @@ mod metrics;
 mod microcode;
 mod reboot;
 mod support;
+mod refresh;
 mod version;
 
 use upkeep_model::{ManagerReport, UpdateReport};
@@ -21,6 +22,7 @@ use upkeep_model::{ManagerReport, UpdateReport};
 use crate::host::Host;
 
 pub use self::metrics::observe;
+pub use self::refresh::{Refreshed, refresh};
 
 /// Asks one package manager at a moment; `None` if the host does not have it.
 type Manager = fn(&Host, i64) -> Option<ManagerReport>;
