@@ -59,6 +59,9 @@ pub(super) enum Command {
     },
     /// Check the configuration.
     CheckConfig,
+    /// Refresh the package lists, as root. The agent never does so by itself;
+    /// upkeep-agent-refresh.timer, which is off until it is enabled, runs this daily.
+    Refresh,
     /// Answer one question of the agent on standard input, a socket; upkeep-agent-helper.socket
     /// starts this.
     Helper,
@@ -67,12 +70,15 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct EnrollArguments {
     /// The file that holds the token, or - for standard input. A token is never an argument, since
-    /// other users could see it.
+    /// other users could see it. The file is deleted once the host is enrolled.
     #[arg(long, env = "UPKEEP_ENROLL_TOKEN_FILE", value_name = "FILE")]
     pub(super) token_file: PathBuf,
     /// Enroll anew although this host is enrolled; it becomes another host to the collector.
     #[arg(long)]
     pub(super) force: bool,
+    /// Keep the token's file, for an image from which many hosts are made.
+    #[arg(long)]
+    pub(super) keep_token: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod arguments;
+mod enroll;
 mod run;
 mod show;
 mod status;
@@ -15,12 +16,10 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config};
-use crate::enroll::{self, Enrollment};
 use crate::host::{Host, HostPaths};
-use crate::identity::{Identity, IdentityFolder};
-use crate::{inventory, probe};
+use crate::probe;
 
-use arguments::{Arguments, Command, EnrollArguments, MetricsArguments};
+use arguments::{Arguments, Command, MetricsArguments};
 
 /// The folder of the buffer, in the state folder.
 const BUFFER_FOLDER: &str = "buffer";
@@ -68,12 +67,15 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     start_logging(if is_service { &config.log.0 } else { "warn" })?;
     match &arguments.command {
         Command::Run => run::run(&config, &probes(&config), host(arguments, &config)?),
-        Command::Enroll(enroll) => enroll_host(&config, &host(arguments, &config)?, enroll),
+        Command::Enroll(given) => {
+            enroll::enroll_host(&config, &host(arguments, &config)?, arguments, given)
+        }
         Command::Status { json } => status::show(&config.state_dir.0, *json),
         Command::Metrics(metrics) => {
             show::metrics(&host(arguments, &config)?, &probes_shown(&config, metrics))
         }
         Command::Updates { json } => show::updates(&host(arguments, &config)?, *json),
+        Command::Refresh => show::refresh(&host(arguments, &config)?),
         Command::Helper => answer::answer(&config, &host(arguments, &config)?),
         Command::CheckConfig => Ok(writeln!(io::stdout(), "The configuration is valid.")?),
     }
@@ -110,25 +112,6 @@ fn probes_shown(config: &Config, arguments: &MetricsArguments) -> probe::Setting
         settings.textfile_folders.clone_from(&arguments.textfile_directory);
     }
     settings
-}
-
-fn enroll_host(config: &Config, host: &Host, arguments: &EnrollArguments) -> Result<()> {
-    let token = enroll::read_token(&arguments.token_file)?;
-    let folder = IdentityFolder::new(&config.state_dir.0);
-    let hostname = inventory::facts(host).hostname;
-    let enrollment = Enrollment {
-        token: &token,
-        hostname: &hostname,
-        agent_version: VERSION,
-        force: arguments.force,
-        now_ms: now_ms(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let identity = runtime.block_on(enroll::enroll(&folder, enrollment))?;
-    let Identity { instance, host_id, address, .. } = identity;
-    // The host is enrolled, whether or not somebody still reads that.
-    let _ = writeln!(io::stdout(), "Enrolled as {instance} ({host_id}) with {address}.");
-    Ok(())
 }
 
 /// Logs to standard error, which the journal takes; it puts the time to each line itself.

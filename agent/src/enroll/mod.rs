@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::dial::{self, DialError};
 use crate::identity::{Credential, HostKey, Identity, IdentityError, IdentityFolder, Pending};
 
-pub use token::{TokenFileError, read_token};
+pub use token::{TokenFileError, read_token, remove_token};
 
 /// Why the host is not enrolled.
 #[derive(Debug, Error)]
