@@ -13,8 +13,8 @@ mod kernel;
 mod metrics;
 mod microcode;
 mod reboot;
-mod support;
 mod refresh;
+mod support;
 mod version;
 
 use upkeep_model::{ManagerReport, UpdateReport};
