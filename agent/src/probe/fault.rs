@@ -47,6 +47,18 @@ pub enum ProbeError {
     },
 }
 
+impl ProbeError {
+    /// How many things could not be read.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Several { first, more } => {
+                first.iter().map(Self::count).fold(*more, usize::saturating_add)
+            }
+            _ => 1,
+        }
+    }
+}
+
 /// Gathers faults while a probe goes on.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -154,7 +166,9 @@ mod tests {
         for line in 0..MAX_FAULTS {
             assert_eq!(faults.number("stat", line, "ctxt", None), None);
         }
-        let text = faults.into_result().unwrap_err().to_string();
+        let error = faults.into_result().unwrap_err();
+        assert_eq!(error.count(), MAX_FAULTS + 1, "also those that are not spelt out count");
+        let text = error.to_string();
         assert!(text.starts_with("stat, line 3, btime: \"x\" is not a number; "), "{text}");
         assert!(text.ends_with("; and 1 more"), "{text}");
         assert!(Faults::default().into_result().is_ok());

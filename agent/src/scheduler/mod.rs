@@ -121,6 +121,8 @@ pub struct Observer {
     series: usize,
     /// What was wrong with each probe at its last run, so that it is logged once.
     failures: HashMap<&'static str, String>,
+    /// How many things each probe could not read since the start.
+    unreadable: HashMap<&'static str, u64>,
     agent_version: String,
 }
 
@@ -133,6 +135,7 @@ impl Observer {
             table: SeriesTable::default(),
             series: 0,
             failures: HashMap::new(),
+            unreadable: HashMap::new(),
             agent_version: settings.agent_version.clone(),
         }
     }
@@ -144,7 +147,9 @@ impl Observer {
         }
         let mut observation = Observation::within(&self.table, at_ms);
         for outcome in self.runner.run(&mut observation) {
-            own::probe(&outcome, &mut observation);
+            let unreadable = self.unreadable.entry(outcome.name).or_default();
+            *unreadable = unreadable.saturating_add(outcome.unreadable as u64);
+            own::probe(&outcome, *unreadable, &mut observation);
             note_failure(&mut self.failures, outcome.name, outcome.failure);
         }
         own::version(&self.agent_version, &mut observation);
@@ -226,7 +231,7 @@ mod tests {
 
     use super::*;
     use crate::host::HostPaths;
-    use crate::probe::ProbeError;
+    use crate::probe::{LoadProbe, ProbeError, StatProbe};
 
     /// Gives as many new series each time.
     struct EverNew(usize, AtomicUsize);
@@ -261,5 +266,30 @@ mod tests {
             most = most.max(observer.table.len());
         }
         assert!(most > 2 * 503 && most < 2 * 503 + SPARE_SERIES + 503, "{most}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted_of_each_probe() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("stat"), "ctxt many\nbtime 1\nprocesses\n").unwrap();
+        std::fs::write(folder.path().join("loadavg"), "1 2 3 1/2 3\n").unwrap();
+        let paths = HostPaths { procfs: folder.path().into(), ..HostPaths::default() };
+        let probes: Vec<Box<dyn Probe>> = vec![Box::new(StatProbe), Box::new(LoadProbe)];
+        let settings = Settings {
+            interval: Duration::from_secs(10),
+            updates_interval: Duration::from_secs(10),
+            agent_version: "0".to_owned(),
+        };
+        let mut observer = Observer::new(&Host::new(paths), probes, &settings);
+        for tick in 1..=2 {
+            let observation = observer.observe(tick);
+            let counted = observation.iter().filter(|(series, _)| {
+                series.labels.metric_name() == Some("upkeep_agent_unreadable_values_total")
+            });
+            let counted: Vec<_> = counted
+                .map(|(series, value)| (series.labels.get("collector").unwrap().to_owned(), value))
+                .collect();
+            assert_eq!(counted, [("stat".to_owned(), 2.0 * tick as f64)]);
+        }
     }
 }

@@ -7,8 +7,9 @@ use upkeep_model::Observation;
 use super::worker::Outcome;
 use crate::buffer::Statistics;
 
-/// Adds how a probe did.
-pub(super) fn probe(outcome: &Outcome, out: &mut Observation) {
+/// Adds how a probe did. What it could not read is counted since the start, and told of those probes
+/// only that ever met something unreadable.
+pub(super) fn probe(outcome: &Outcome, unreadable: u64, out: &mut Observation) {
     out.gauge(
         "node_scrape_collector_duration_seconds",
         "Duration of a collector's scrape.",
@@ -21,6 +22,11 @@ pub(super) fn probe(outcome: &Outcome, out: &mut Observation) {
         &[("collector", outcome.name)],
         if outcome.failure.is_none() { 1.0 } else { 0.0 },
     );
+    if unreadable > 0 {
+        let help = "Values and files that could not be read and were left out of observations.";
+        let labels = [("collector", outcome.name)];
+        out.counter("upkeep_agent_unreadable_values_total", help, &labels, unreadable as f64);
+    }
 }
 
 /// Adds what the agent is.

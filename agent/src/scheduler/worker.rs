@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use upkeep_model::{Observation, SeriesTable};
 
 use crate::host::Host;
-use crate::probe::Probe;
+use crate::probe::{Probe, ProbeError};
 
 /// What became of one probe in one tick.
 #[derive(Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) took: Duration,
     /// What went wrong, in words for an operator.
     pub(super) failure: Option<String>,
+    /// How many things it could not read.
+    pub(super) unreadable: usize,
 }
 
 /// Runs probes with a deadline each.
@@ -109,7 +111,7 @@ impl ProbeRunner {
 }
 
 fn failed(name: &'static str, took: Duration, reason: &str) -> Outcome {
-    Outcome { name, took, failure: Some(reason.to_owned()) }
+    Outcome { name, took, failure: Some(reason.to_owned()), unreadable: 0 }
 }
 
 /// A probe at which a round came to its end.
@@ -189,14 +191,16 @@ impl Round {
     fn observe(&self, probe: &dyn Probe, host: &Host, own: &mut Observation) -> bool {
         let (name, begun) = (probe.name(), Instant::now());
         self.state().current = Some((name, begun));
-        let failure = probe.observe(host, own).err().map(|error| error.to_string());
+        let error = probe.observe(host, own).err();
+        let unreadable = error.as_ref().map_or(0, ProbeError::count);
+        let failure = error.map(|error| error.to_string());
         let mut state = self.state();
         state.current = None;
         if state.is_left_behind {
             return false;
         }
         state.observation.take(own);
-        state.outcomes.push(Outcome { name, took: begun.elapsed(), failure });
+        state.outcomes.push(Outcome { name, took: begun.elapsed(), failure, unreadable });
         true
     }
 
@@ -258,7 +262,6 @@ mod tests {
 
     use super::*;
     use crate::host::HostPaths;
-    use crate::probe::ProbeError;
 
     enum Behaviour {
         Works,
