@@ -65,6 +65,22 @@ pub enum HostError {
         /// The most that is taken, in bytes of each of its two streams.
         limit: usize,
     },
+    /// A library that is loaded where it is wanted is not there.
+    #[error("{name}: {fault}")]
+    NoLibrary {
+        /// The library's name.
+        name: &'static str,
+        /// What the loader said.
+        fault: String,
+    },
+    /// A library that was loaded refuses to work.
+    #[error("{name}: {fault}")]
+    Library {
+        /// The library's name.
+        name: &'static str,
+        /// What it said.
+        fault: String,
+    },
     /// A replay has no answer to what was asked.
     #[error("{what}: not in the recording {}", recording.display())]
     NotRecorded {
@@ -98,7 +114,7 @@ impl HostError {
                         | io::ErrorKind::Unsupported
                 ) || source.raw_os_error().is_some_and(names_absence)
             }
-            Self::NoProgram { .. } => true,
+            Self::NoProgram { .. } | Self::NoLibrary { .. } => true,
             _ => false,
         }
     }

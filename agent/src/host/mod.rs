@@ -7,6 +7,8 @@
 mod command;
 mod error;
 mod files;
+#[cfg(target_os = "linux")]
+mod graphics;
 mod os_release;
 mod replay;
 mod users;
@@ -22,6 +24,8 @@ use upkeep_model::Virtualization;
 pub use self::command::Output;
 pub use self::error::HostError;
 pub use self::files::{FilesystemUsage, Stamp};
+#[cfg(target_os = "linux")]
+pub use self::graphics::{Graphics, GraphicsCard};
 pub use self::os_release::OsRelease;
 use self::replay::Recording;
 pub use self::users::User;
@@ -33,6 +37,10 @@ const MAX_FILE_BYTES: u64 = 32 << 20;
 /// How many read buffers are kept for the next reader; there are never more readers at a time than
 /// probes that run at once.
 const KEPT_BUFFERS: usize = 4;
+
+/// A file that NVIDIA's driver makes as it is loaded.
+#[cfg(target_os = "linux")]
+const GRAPHICS_DRIVER: &str = "driver/nvidia/version";
 
 /// How long a program may take that only prints a constant of the system.
 const QUICK_DEADLINE: Duration = Duration::from_secs(5);
@@ -319,6 +327,19 @@ impl Host {
     /// What lies between the host and the machine.
     pub fn virtualization(&self) -> Virtualization {
         virtualization::detect(self)
+    }
+
+    /// The library that tells of graphics cards; `None` where its driver is not loaded, or on
+    /// another system than this one.
+    ///
+    /// # Errors
+    /// When the driver is there and the library is not, or does not work with it.
+    #[cfg(target_os = "linux")]
+    pub fn graphics(&self) -> Result<Option<Graphics>, HostError> {
+        if !self.is_this_system() || !self.exists(Tree::Proc, GRAPHICS_DRIVER) {
+            return Ok(None);
+        }
+        Graphics::open().map(Some)
     }
 
     /// The place of a mount as the host itself sees it, given as this process sees it.

@@ -6,13 +6,13 @@ use super::Probe;
 #[cfg(target_os = "linux")]
 use super::{
     ArpProbe, BondingProbe, ConntrackProbe, CpuFrequencyProbe, CpuProbe, CpuVulnerabilitiesProbe,
-    DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe, FilesystemProbe, HwmonProbe,
-    LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe, NvmeProbe,
-    OsProbe, PowerSupplyProbe, PressureProbe, RaplProbe, SockstatProbe, StatProbe, ThermalProbe,
-    TimeProbe, UnameProbe, VmstatProbe, WatchdogProbe,
+    DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe, FilesystemProbe, GraphicsProbe,
+    HwmonProbe, LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe,
+    NvmeProbe, OsProbe, PowerSupplyProbe, PressureProbe, RaplProbe, SockstatProbe, StatProbe,
+    ThermalProbe, TimeProbe, UnameProbe, VmstatProbe, WatchdogProbe,
 };
 #[cfg(not(target_os = "linux"))]
-use super::{PortableProbe, TimeProbe};
+use super::{PortableDiskProbe, PortableProbe, TimeProbe};
 
 /// What the configuration and the command line say about the probes.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +79,8 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(TimeProbe::default()),
         Box::new(UnameProbe),
         Box::new(OsProbe),
+        // Late, since the driver of a broken card may take for ever.
+        Box::new(GraphicsProbe::default()),
         // Late, since old kernels take their time to answer it.
         Box::new(CpuFrequencyProbe),
         // Last, since it may wait for a file system that does not answer.
@@ -96,7 +98,12 @@ fn optional(_settings: &Settings) -> Vec<Box<dyn Probe>> {
 /// The probes that are on by default.
 #[cfg(not(target_os = "linux"))]
 fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
-    vec![Box::new(PortableProbe::default()), Box::new(TimeProbe::default())]
+    vec![
+        Box::new(PortableProbe::default()),
+        Box::new(TimeProbe::default()),
+        // Last, since it may wait for a file system that does not answer.
+        Box::new(PortableDiskProbe),
+    ]
 }
 
 /// The probes that are off by default.

@@ -21,6 +21,8 @@ mod entropy;
 mod fault;
 mod filefd;
 mod filesystem;
+#[cfg(target_os = "linux")]
+mod graphics;
 mod hwmon;
 mod load;
 mod mdadm;
@@ -60,6 +62,8 @@ use self::fault::Faults;
 pub use self::fault::ProbeError;
 pub use self::filefd::FileFdProbe;
 pub use self::filesystem::{FilesystemProbe, FilesystemSettings};
+#[cfg(target_os = "linux")]
+pub use self::graphics::GraphicsProbe;
 pub use self::hwmon::HwmonProbe;
 pub use self::load::LoadProbe;
 pub use self::mdadm::MdadmProbe;
@@ -69,7 +73,7 @@ pub use self::netstat::NetstatProbe;
 pub use self::network::NetworkProbe;
 pub use self::nvme::NvmeProbe;
 pub use self::os::OsProbe;
-pub use self::portable::PortableProbe;
+pub use self::portable::{PortableDiskProbe, PortableProbe};
 pub use self::power_supply::PowerSupplyProbe;
 pub use self::pressure::PressureProbe;
 pub use self::rapl::RaplProbe;

@@ -3,16 +3,17 @@
 //! It is compiled and tested everywhere, so that it does not rot, and asked only where nothing
 //! better is: it tells less than the kernel of Linux does, and only of the system it runs on.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use sysinfo::{Disk, Disks, Networks, System};
+use sysinfo::{Component, Components, Disk, Disks, Networks, System};
 use upkeep_model::Observation;
 
 use super::{Probe, ProbeError};
 use crate::host::Host;
 
-/// Processors, memory, load, file systems and network of whatever system this is.
+/// Processors, memory, load, network and temperatures of whatever system this is.
 #[derive(Debug, Default)]
 pub struct PortableProbe {
     processors: Mutex<Option<Processors>>,
@@ -36,11 +37,36 @@ impl Probe for PortableProbe {
             let help = "When the host booted, in seconds since 1970.";
             out.gauge("node_boot_time_seconds", help, &[], number(boot));
         }
-        let disks = Disks::new_with_refreshed_list().map_err(told)?;
-        for disk in &disks {
-            observe_disk(disk, out);
-        }
         observe_networks(&Networks::new_with_refreshed_list().map_err(told)?, out);
+        // Systems without sensors say that they cannot tell.
+        for component in Components::new_with_refreshed_list().iter().flatten() {
+            observe_temperature(component, out);
+        }
+        Ok(())
+    }
+}
+
+/// File systems and disks of whatever system this is. They are a probe of their own, since a network
+/// file system whose server is away may take for ever to answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortableDiskProbe;
+
+impl Probe for PortableDiskProbe {
+    fn name(&self) -> &'static str {
+        "portable_disk"
+    }
+
+    fn observe(&self, _host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
+        let disks = Disks::new_with_refreshed_list().map_err(told)?;
+        let (mut places, mut devices) = (HashSet::new(), HashSet::new());
+        for disk in &disks {
+            if places.insert((disk.name(), disk.mount_point())) {
+                observe_filesystem(disk, out);
+            }
+            if devices.insert(disk.name()) {
+                observe_disk(disk, out);
+            }
+        }
         Ok(())
     }
 }
@@ -120,7 +146,28 @@ fn observe_load(out: &mut Observation) {
     out.gauge("node_load15", help, &[], load.fifteen);
 }
 
+/// What a disk was asked to do; a disk that holds several file systems is asked once.
 fn observe_disk(disk: &Disk, out: &mut Observation) {
+    let name = disk.name().to_string_lossy();
+    let usage = disk.usage();
+    let labels = [("device", name.strip_prefix("/dev/").unwrap_or(&name))];
+    let read = number(usage.total_read_bytes);
+    out.counter("node_disk_read_bytes_total", "Bytes read.", &labels, read);
+    let written = number(usage.total_written_bytes);
+    out.counter("node_disk_written_bytes_total", "Bytes written.", &labels, written);
+}
+
+/// A sensor is a chip of its own, since systems tell of no chips.
+fn observe_temperature(component: &Component, out: &mut Observation) {
+    let Some(celsius) = component.temperature().filter(|celsius| celsius.is_finite()) else {
+        return;
+    };
+    let labels = [("chip", component.label()), ("sensor", "temp1")];
+    let help = "What a sensor of the host's chips measures.";
+    out.gauge("node_hwmon_temp_celsius", help, &labels, f64::from(celsius));
+}
+
+fn observe_filesystem(disk: &Disk, out: &mut Observation) {
     let device = disk.name().to_string_lossy();
     let mount_point = disk.mount_point().to_string_lossy();
     let kind = disk.file_system().to_string_lossy();
@@ -176,28 +223,4 @@ fn number(value: u64) -> f64 {
 
 fn told(error: sysinfo::Error) -> ProbeError {
     ProbeError::System(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host::HostPaths;
-
-    #[test]
-    fn the_base_is_told_of_this_system() {
-        let probe = PortableProbe::default();
-        let host = Host::new(HostPaths::default());
-        let mut out = Observation::at(0);
-        probe.observe(&host, &mut out).unwrap();
-        probe.observe(&host, &mut Observation::at(0)).unwrap();
-        let value = |name: &str| {
-            let mut samples = out.iter();
-            let found = samples.find(|(series, _)| series.labels.metric_name() == Some(name));
-            found.map(|(_, value)| value)
-        };
-        assert!(value("node_memory_MemTotal_bytes").unwrap() > 0.0);
-        assert!(value("node_memory_MemFree_bytes") <= value("node_memory_MemTotal_bytes"));
-        assert!(value("node_load1").unwrap() >= 0.0);
-        assert_eq!(value("node_cpu_seconds_total"), Some(0.0));
-    }
 }
