@@ -163,7 +163,7 @@ fn cases() -> Vec<Case> {
         (&["nvme"], vec![Box::new(NvmeProbe)]),
         (&["powersupplyclass"], vec![Box::new(PowerSupplyProbe)]),
         (&["pressure"], vec![Box::new(PressureProbe)]),
-        (&["rapl"], vec![Box::new(RaplProbe)]),
+        (&["rapl"], vec![Box::new(RaplProbe::default())]),
         (&["sockstat"], vec![Box::new(SockstatProbe)]),
         (&["stat"], vec![Box::new(StatProbe)]),
         (&["thermal_zone"], vec![Box::new(ThermalProbe)]),

@@ -1,6 +1,6 @@
 //! `helper`: answers one question on the socket that is standard input.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::config::Config;
 use crate::host::Host;
@@ -12,6 +12,7 @@ pub(super) fn answer(config: &Config, host: &Host) -> Result<()> {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
+    use anyhow::Context;
     use tracing::{debug, warn};
 
     use crate::helper::{HelperError, Permissions, serve};

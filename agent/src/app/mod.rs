@@ -2,6 +2,11 @@
 
 mod answer;
 mod arguments;
+#[cfg(not(unix))]
+#[path = "as_itself.rs"]
+mod as_user;
+#[cfg(unix)]
+mod as_user;
 mod enroll;
 mod run;
 mod show;

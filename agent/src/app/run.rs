@@ -1,9 +1,9 @@
 //! `run`: starts the parts, waits for a signal, and ends them in reverse order.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -62,8 +62,7 @@ async fn serve(
     folder: IdentityFolder,
     settings: uplink::Settings,
 ) -> Result<()> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut stop_signal = stop_signal()?;
     let (link, link_seen) = watch::channel(Link::Starting);
 
     let stop_uplink = CancellationToken::new();
@@ -90,8 +89,7 @@ async fn serve(
     ));
 
     let failure = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = &mut stop_signal => None,
         () = ended.cancelled() => Some("a thread that observes the host ended by itself"),
         _ = &mut uplink => Some("the task that delivers ended by itself"),
     };
@@ -108,6 +106,36 @@ async fn serve(
         None => Ok(()),
         Some(what) => bail!(what),
     }
+}
+
+/// Ends when SIGTERM or SIGINT comes; what comes from now on is not missed.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<Pin<Box<impl Future<Output = ()>>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }))
+}
+
+/// Ends when the console asks for it, or is closed.
+#[cfg(windows)]
+fn stop_signal() -> std::io::Result<Pin<Box<impl Future<Output = ()>>>> {
+    use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
+
+    let (mut interrupt, mut close, mut shutdown) = (ctrl_c()?, ctrl_close()?, ctrl_shutdown()?);
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = close.recv() => {}
+            _ = shutdown.recv() => {}
+        }
+    }))
 }
 
 async fn await_end(what: &str, task: tokio::task::JoinHandle<()>) {

@@ -55,10 +55,8 @@ impl Room {
     /// Looks at the disk and gives the limit for records that take `used` bytes at the moment.
     pub(super) fn limit(&mut self, used: u64, folder: &Path) -> u64 {
         // A disk that cannot be looked at is taken for one with room; a full one shows by itself.
-        let is_short = rustix::fs::statvfs(folder).is_ok_and(|disk| {
-            let (size, free) = (disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize);
-            self.options.keep_free.is_short(size, free)
-        });
+        let is_short = size_and_free(folder)
+            .is_some_and(|(size, free)| self.options.keep_free.is_short(size, free));
         self.note(is_short, used);
         self.limit_bytes()
     }
@@ -70,6 +68,22 @@ impl Room {
             None => Some(used),
         };
     }
+}
+
+/// The size and the free space of the disk that a folder is on, in bytes.
+#[cfg(unix)]
+fn size_and_free(folder: &Path) -> Option<(u64, u64)> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some((disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize))
+}
+
+/// The size and the free space of the disk that a folder is on, in bytes.
+#[cfg(not(unix))]
+fn size_and_free(folder: &Path) -> Option<(u64, u64)> {
+    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
+    let holding = disks.iter().filter(|disk| folder.starts_with(disk.mount_point()));
+    let disk = holding.max_by_key(|disk| disk.mount_point().as_os_str().len())?;
+    Some((disk.total_space(), disk.available_space()))
 }
 
 #[cfg(test)]

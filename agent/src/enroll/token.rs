@@ -2,11 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use tracing::warn;
 use upkeep_wire::{Token, TokenError};
 
 /// More than the longest token has.
@@ -45,6 +43,7 @@ pub enum TokenFileError {
 const STANDARD_INPUT: &str = "-";
 
 /// The permissions of a file that let others than its owner read it.
+#[cfg(unix)]
 const READABLE_BY_OTHERS: u32 = 0o044;
 
 /// Reads a token from a file, or from standard input where the path is `-`. A file that others may
@@ -58,16 +57,30 @@ pub fn read_token(path: &Path) -> Result<Token, TokenFileError> {
         io::stdin().lock().take(MAX_TOKEN_BYTES).read_to_string(&mut text)
     } else {
         File::open(path).and_then(|file| {
-            let mode = file.metadata()?.mode();
-            if mode & READABLE_BY_OTHERS != 0 {
-                let path = path.display();
-                warn!("others can read {path} (mode {:04o}): a token belongs into a file of mode 0600", mode & 0o7777);
-            }
+            warn_if_open(path, &file)?;
             file.take(MAX_TOKEN_BYTES).read_to_string(&mut text)
         })
     };
     read.map_err(|source| TokenFileError::File { path: path.to_owned(), source })?;
     text.parse().map_err(|source| TokenFileError::Token { path: path.to_owned(), source })
+}
+
+#[cfg(unix)]
+fn warn_if_open(path: &Path, file: &File) -> io::Result<()> {
+    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata()?);
+    if mode & READABLE_BY_OTHERS != 0 {
+        let (path, mode) = (path.display(), mode & 0o7777);
+        tracing::warn!(
+            "others can read {path} (mode {mode:04o}): a token belongs into a file of mode 0600"
+        );
+    }
+    Ok(())
+}
+
+/// Such systems have other rights, which their folders pass on.
+#[cfg(not(unix))]
+fn warn_if_open(_path: &Path, _file: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Deletes the file of a token that is used up. What is no ordinary file is left alone: standard
@@ -99,6 +112,7 @@ mod tests {
         let error = read_token(&path).unwrap_err();
         assert!(error.to_string().contains("mistyped or cut"), "{error}");
     }
+
     #[test]
     fn only_ordinary_files_are_deleted() {
         let folder = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ mod energy;
 mod error;
 #[cfg(target_os = "linux")]
 mod exchange;
+#[cfg(target_os = "linux")]
 mod reply;
 mod restarts;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,7 @@ use crate::host::{Host, Tree};
 pub use self::dmi::DmiAnswer;
 pub use self::energy::{EnergyAnswer, EnergyZone};
 pub use self::error::HelperError;
+#[cfg(target_os = "linux")]
 use self::reply::{Reply, Request};
 pub use self::restarts::{RestartsAnswer, StaleProcess};
 #[cfg(target_os = "linux")]

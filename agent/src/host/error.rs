@@ -129,7 +129,7 @@ impl HostError {
 }
 
 /// Whether an error number is one by which drivers say that an attribute has no value.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn names_absence(number: i32) -> bool {
     use rustix::io::Errno;
     [Errno::NODEV, Errno::NXIO, Errno::OPNOTSUPP, Errno::NODATA, Errno::INVAL]
@@ -138,7 +138,7 @@ fn names_absence(number: i32) -> bool {
 }
 
 /// Whether an error number is one by which drivers say that an attribute has no value.
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn names_absence(_number: i32) -> bool {
     false
 }

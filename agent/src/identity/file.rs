@@ -1,12 +1,10 @@
 //! Small files that are replaced durably and belong to the agent's user alone.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use atomic_write_file::AtomicWriteFile;
-use rustix::fs::{Gid, Uid};
 
 use super::IdentityError;
 
@@ -15,8 +13,9 @@ pub(super) fn prepare_folder(path: &Path) -> Result<(), IdentityError> {
     if path.is_dir() {
         return Ok(());
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| failed("make", path, source))?;
+    let mut folder = DirBuilder::new();
+    close_to_others(folder.recursive(true));
+    folder.create(path).map_err(|source| failed("make", path, source))?;
     path.parent()
         .map_or(Ok(()), |parent| sync_folder(parent).map_err(|e| failed("sync", parent, e)))
 }
@@ -35,7 +34,6 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), IdentityError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let replace = || -> io::Result<()> {
         let mut draft = AtomicWriteFile::open(path)?;
-        draft.set_permissions(Permissions::from_mode(0o600))?;
         give_to_owner_of(folder, &draft)?;
         draft.write_all(text.as_bytes())?;
         draft.commit()?;
@@ -54,8 +52,24 @@ pub(super) fn remove(path: &Path) -> Result<(), IdentityError> {
     .map_err(|source| failed("remove", path, source))
 }
 
-/// An administrator enrolls as root, while the agent runs as the folder's owner.
+#[cfg(unix)]
+fn close_to_others(folder: &mut DirBuilder) {
+    std::os::unix::fs::DirBuilderExt::mode(folder, 0o700);
+}
+
+/// Such systems give a new folder the rights of the one it is made in.
+#[cfg(not(unix))]
+fn close_to_others(_folder: &mut DirBuilder) {}
+
+/// Closes a new file to others. An administrator enrolls as root, while the agent runs as the
+/// folder's owner.
+#[cfg(unix)]
 fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use rustix::fs::{Gid, Uid};
+
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -64,9 +78,22 @@ fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(user), Some(group))?)
 }
 
+/// Such systems give a new file the rights of its folder.
+#[cfg(not(unix))]
+fn give_to_owner_of(_folder: &Path, _file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
+}
+
+/// Such systems cannot open a folder; they log what changes in it by themselves.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> IdentityError {

@@ -73,7 +73,7 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(NvmeProbe),
         Box::new(PowerSupplyProbe),
         Box::new(WatchdogProbe),
-        Box::new(RaplProbe),
+        Box::new(RaplProbe::default()),
         Box::new(DmiProbe::default()),
         Box::new(HwmonProbe::default()),
         Box::new(TimeProbe::default()),

@@ -1,10 +1,13 @@
 //! What the firmware says about the machine: `/sys/class/dmi/id`.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use upkeep_model::Observation;
 
+use super::slow::SlowQuestion;
 use super::{Faults, Probe, ProbeError};
+use crate::helper::{self, DmiAnswer, HelperError};
 use crate::host::{Host, Tree};
 
 const FOLDER: &str = "class/dmi/id";
@@ -34,12 +37,34 @@ const LABELS: [(&str, &str); 20] = [
     ("system_vendor", "sys_vendor"),
 ];
 
-/// Makers, models and versions of the machine, its board, its chassis and its firmware.
+/// How often the helper is asked while it does not answer.
+const RHYTHM: Duration = Duration::from_secs(3600);
+
+/// How long its first answer is waited for, so that the labels are there from the first tick on.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Serials = Result<DmiAnswer, HelperError>;
+
+/// Makers, models and versions of the machine, its board, its chassis and its firmware. What only
+/// the administrator may read comes from the helper; where that does not answer it is left out, as
+/// node_exporter leaves it out.
 #[derive(Debug, Default)]
 pub struct DmiProbe {
-    /// What was read once, since it stays until the next start; `None` before that.
-    known: Mutex<Option<Vec<(&'static str, String)>>>,
+    state: Mutex<State>,
 }
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Unread,
+    /// All but the closed files was read.
+    Asking(Known, SlowQuestion<Serials>),
+    /// Everything was read that ever will be, since it stays until the next start.
+    Read(Known),
+}
+
+/// Labels and their values.
+type Known = Vec<(&'static str, String)>;
 
 impl Probe for DmiProbe {
     fn name(&self) -> &'static str {
@@ -47,38 +72,62 @@ impl Probe for DmiProbe {
     }
 
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = Faults::default();
-        if known.is_none() {
-            let read = read(host, &mut faults);
-            // What failed is tried again at the next tick.
-            if faults.is_empty() {
-                *known = Some(read);
-            } else {
-                observe_labels(&read, out);
+        if let State::Unread = *state {
+            let (known, is_closed) = read(host, &mut faults);
+            let asked = host.clone();
+            let question = is_closed.then(|| {
+                SlowQuestion::start("serial numbers", RHYTHM, move || helper::dmi(&asked))
+            });
+            *state = match question.flatten() {
+                // What failed is tried again at the next tick.
+                _ if !faults.is_empty() => {
+                    observe_labels(&known, out);
+                    State::Unread
+                }
+                Some(question) => State::Asking(known, question),
+                None => State::Read(known),
+            };
+        }
+        if let State::Asking(known, question) = &mut *state {
+            let answer = question.last(PATIENCE).take();
+            if let Some(Ok(answer)) = answer {
+                add_serials(&answer, known);
+                *state = State::Read(std::mem::take(known));
             }
         }
-        if let Some(known) = &*known {
+        if let State::Asking(known, _) | State::Read(known) = &*state {
             observe_labels(known, out);
         }
         faults.into_result()
     }
 }
 
-fn read(host: &Host, faults: &mut Faults) -> Vec<(&'static str, String)> {
-    let mut known = Vec::new();
+/// Reads what is open, and whether some files are closed.
+fn read(host: &Host, faults: &mut Faults) -> (Known, bool) {
+    let (mut known, mut is_closed) = (Known::new(), false);
     for (label, file) in LABELS {
         match host.read_if_present(Tree::Sys, &format!("{FOLDER}/{file}")) {
             Ok(Some(text)) => known.push((label, text.trim().to_owned())),
             Ok(None) => {}
-            Err(error) if error.is_denied() => {}
+            Err(error) if error.is_denied() => is_closed = true,
             Err(error) => faults.note(error),
         }
     }
-    known
+    (known, is_closed)
 }
 
-fn observe_labels(known: &[(&'static str, String)], out: &mut Observation) {
+fn add_serials(answer: &DmiAnswer, known: &mut Known) {
+    for (label, file) in LABELS {
+        let value = answer.fields.get(file).filter(|_| known.iter().all(|(has, _)| *has != label));
+        if let Some(value) = value {
+            known.push((label, value.clone()));
+        }
+    }
+}
+
+fn observe_labels(known: &Known, out: &mut Observation) {
     if known.is_empty() {
         return;
     }
@@ -127,6 +176,19 @@ mod tests {
             page_of(&out),
             ["node_dmi_info{bios_date=\"01/02/2026\",system_vendor=\"Maker Inc.\"} 1"]
         );
+    }
+
+    #[test]
+    fn serial_numbers_come_from_the_helper_where_files_are_closed() {
+        let (_folder, host) = host_with(&[
+            ("sys/class/dmi/id/product_serial", b"S1\n"),
+            ("sys/class/dmi/id/product_uuid", b"U1\n"),
+        ]);
+        let mut known =
+            vec![("product_name", "Box 1".to_owned()), ("product_uuid", "U0".to_owned())];
+        add_serials(&helper::dmi(&host).unwrap(), &mut known);
+        let expect = [("product_name", "Box 1"), ("product_uuid", "U0"), ("product_serial", "S1")];
+        assert_eq!(known, expect.map(|(label, value)| (label, value.to_owned())));
     }
 
     #[test]

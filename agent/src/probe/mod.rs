@@ -37,6 +37,7 @@ mod portable;
 mod power_supply;
 mod pressure;
 mod rapl;
+mod slow;
 mod sockstat;
 mod stat;
 mod thermal;

@@ -1,22 +1,37 @@
 //! The energy that processors and memory took: `/sys/class/powercap`.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use upkeep_model::Observation;
 
 use super::device::Device;
+use super::slow::SlowQuestion;
 use super::{Faults, Probe, ProbeError};
-use crate::host::{Host, Tree};
+use crate::helper::{self, EnergyAnswer, HelperError};
+use crate::host::{Host, HostError, Tree};
 
 const FOLDER: &str = "class/powercap";
 
 /// The kernel counts millionths of joules.
 const PER_JOULE: f64 = 1_000_000.0;
 
+/// How often the helper is asked, since each question starts a process.
+const RHYTHM: Duration = Duration::from_secs(60);
+
+/// How long the first answer of the helper is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Energy = Result<EnergyAnswer, HelperError>;
+
 /// Joules that each zone of the hardware's power meter has counted, as
-/// `node_rapl_<zone>_joules_total`. Since Linux 5.10 only the administrator may read them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RaplProbe;
+/// `node_rapl_<zone>_joules_total`. Since Linux 5.10 only the administrator may read them; without
+/// such rights the helper is asked once a minute, and in between its last answer stands.
+#[derive(Debug, Default)]
+pub struct RaplProbe {
+    helper: Mutex<Option<SlowQuestion<Energy>>>,
+}
 
 impl Probe for RaplProbe {
     fn name(&self) -> &'static str {
@@ -25,34 +40,76 @@ impl Probe for RaplProbe {
 
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
         let mut faults = Faults::default();
-        for zone in zones(host, &mut faults)? {
+        let zones = zones(host, &mut faults)?;
+        for zone in &zones {
             let path = format!("{FOLDER}/{}/energy_uj", zone.folder);
-            let text = match host.read_if_present(Tree::Sys, &path) {
-                Ok(text) => text,
-                Err(error) => {
-                    let is_denied = error.is_denied();
-                    faults.note(error);
-                    // What is closed for one zone is closed for all, and said once.
-                    if is_denied {
-                        break;
+            match host.read_if_present(Tree::Sys, &path) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    if let Some(energy) = faults.number(&path, 1, "energy", Some(text.trim())) {
+                        observe_zone(zone, energy, host, out);
                     }
-                    continue;
                 }
-            };
-            let Some(text) = text else { continue };
-            if let Some(energy) = faults.number(&path, 1, "energy", Some(text.trim())) {
-                observe_zone(&zone, energy / PER_JOULE, host, out);
+                // What is closed for one zone is closed for all.
+                Err(error) if error.is_denied() => {
+                    faults.check(self.ask_helper(&error, &zones, host, out));
+                    break;
+                }
+                Err(error) => faults.note(error),
             }
         }
         faults.into_result()
     }
 }
 
-fn observe_zone(zone: &Zone, joules: f64, host: &Host, out: &mut Observation) {
+impl RaplProbe {
+    /// Adds what the helper answered last.
+    fn ask_helper(
+        &self,
+        denied: &HostError,
+        zones: &[Zone],
+        host: &Host,
+        out: &mut Observation,
+    ) -> Result<(), ProbeError> {
+        let mut question = self.helper.lock().unwrap_or_else(PoisonError::into_inner);
+        if question.is_none() {
+            let host = host.clone();
+            *question = SlowQuestion::start("energy", RHYTHM, move || helper::energy(&host));
+        }
+        let Some(question) = &*question else { return Ok(()) };
+        match &*question.last(PATIENCE) {
+            None => Ok(()),
+            Some(Ok(answer)) => observe_answer(answer, zones, host, out),
+            Some(Err(error)) => Err(ProbeError::System(format!("{denied}; {error}"))),
+        }
+    }
+}
+
+fn observe_answer(
+    answer: &EnergyAnswer,
+    zones: &[Zone],
+    host: &Host,
+    out: &mut Observation,
+) -> Result<(), ProbeError> {
+    let mut faults = Faults::default();
+    for fault in &answer.faults {
+        faults.note(ProbeError::System(fault.clone()));
+    }
+    for zone in zones {
+        if let Some(told) = answer.zones.iter().find(|told| told.zone == zone.folder) {
+            #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+            observe_zone(zone, told.energy_uj as f64, host, out);
+        }
+    }
+    faults.into_result()
+}
+
+fn observe_zone(zone: &Zone, microjoules: f64, host: &Host, out: &mut Observation) {
     let metric = format!("node_rapl_{}_joules_total", metric_part(&zone.name));
     let path = host.path(Tree::Sys, &format!("{FOLDER}/{}", zone.folder));
     let labels = [("index", zone.index.as_str()), ("path", &path.to_string_lossy())];
-    out.counter(&metric, "Energy that a part of the hardware took, in joules.", &labels, joules);
+    let help = "Energy that a part of the hardware took, in joules.";
+    out.counter(&metric, help, &labels, microjoules / PER_JOULE);
 }
 
 /// A part of the hardware whose energy is counted.
@@ -121,7 +178,7 @@ mod tests {
             ("sys/class/powercap/dtpm/name", b"dtpm\n"),
         ]);
         let mut out = Observation::at(0);
-        let error = RaplProbe.observe(&host, &mut out).unwrap_err().to_string();
+        let error = RaplProbe::default().observe(&host, &mut out).unwrap_err().to_string();
         let place = host.path(Tree::Sys, FOLDER);
         let zone = |zone: &str| format!("{{index=\"0\",path=\"{}/{zone}\"}}", place.display());
         assert_eq!(
@@ -148,6 +205,24 @@ mod tests {
                 ("dram", "1")
             ]
         );
+    }
+
+    #[test]
+    fn an_answer_of_the_helper_is_told_by_zone() {
+        let (_folder, host) = host_with(&[
+            ("sys/class/powercap/intel-rapl:0/name", b"package-0\n"),
+            ("sys/class/powercap/intel-rapl:0/energy_uj", b"2500000\n"),
+            ("sys/class/powercap/intel-rapl:1/name", b"package-1\n"),
+            ("sys/class/powercap/intel-rapl:1/energy_uj", b"x\n"),
+        ]);
+        let answer = helper::energy(&host).unwrap();
+        let zones = zones(&host, &mut Faults::default()).unwrap();
+        let mut out = Observation::at(0);
+        let error = observe_answer(&answer, &zones, &host, &mut out).unwrap_err().to_string();
+        let path = host.path(Tree::Sys, "class/powercap/intel-rapl:0");
+        let labels = format!("{{index=\"0\",path=\"{}\"}}", path.display());
+        assert_eq!(page_of(&out), [format!("node_rapl_package_joules_total{labels} 2.5")]);
+        assert!(error.contains("intel-rapl:1/energy_uj: \"x\" is not a number"), "{error}");
     }
 
     #[test]
