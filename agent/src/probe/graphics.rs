@@ -99,7 +99,7 @@ pub struct GraphicsProbe {
 enum Library {
     #[default]
     NotLoaded,
-    Loaded(Graphics),
+    Loaded(Box<Graphics>),
     /// It was not there, or failed with this reason, so many ticks ago.
     Failed(Option<String>, u32),
 }
@@ -132,7 +132,8 @@ impl Probe for GraphicsProbe {
 /// Asks the cards, by a library that is loaded first where its driver is.
 fn ask(library: &mut Library, host: &Host) -> Result<Vec<GraphicsCard>, HostError> {
     if !matches!(library, Library::Loaded(_)) {
-        *library = host.graphics()?.map_or(Library::NotLoaded, Library::Loaded);
+        let loaded = host.graphics()?.map(Box::new);
+        *library = loaded.map_or(Library::NotLoaded, Library::Loaded);
     }
     match library {
         Library::Loaded(graphics) => graphics.cards(),
