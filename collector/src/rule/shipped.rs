@@ -211,12 +211,25 @@ fn patch_cases() -> Vec<Case> {
     let (security, other, untold) = (pending("true"), pending("false"), pending("unknown"));
     let known = "upkeep_updates_known{instance='web1',manager='apt'}";
     let checked = "upkeep_updates_checked_timestamp_seconds{web1}";
-    let lists = "apt_package_cache_timestamp_seconds{web1}";
-    let end = "node_os_support_end_timestamp_seconds{web1}";
+    let of_apt = |name: &str| format!("{name}{{instance='web1',manager='apt'}}");
+    let lists = of_apt("upkeep_updates_lists_refreshed_timestamp_seconds");
+    let works = of_apt("upkeep_updates_refresh_works");
+    let held =
+        |stay: &str| format!("upkeep_updates_held{{instance='web1',manager='apt',stay='{stay}'}}");
+    let (kept_back, phased) = (held("kept_back"), held("phased"));
+    let until = |support: &str| {
+        format!("upkeep_os_support_end_timestamp_seconds{{instance='web1',support='{support}'}}")
+    };
+    let (standard, extended) = (until("standard"), until("extended"));
+    let services = "upkeep_services_stale{web1}";
     let day = 86_400.0;
     vec![
         case("HostRebootRequired", yes, &[("node_reboot_required{web1}", flat(1.0))]),
         case("HostRebootRequired", no, &[("node_reboot_required{web1}", flat(0.0))]),
+        case("HostRebootOverdue", yes, &[("node_reboot_required{web1}", flat(1.0))]),
+        case("HostRebootOverdue", no, &[("node_reboot_required{web1}", flat(0.0))]),
+        case("HostServicesStale", yes, &[(services, flat(2.0))]),
+        case("HostServicesStale", no, &[(services, flat(0.0))]),
         case("HostSecurityUpdatesPending", yes, &[(&security, flat(2.0)), (&other, flat(0.0))]),
         case("HostSecurityUpdatesPending", no, &[(&security, flat(0.0)), (&other, flat(9.0))]),
         case("HostSecurityUpdatesOverdue", yes, &[(&security, flat(2.0)), (&other, flat(0.0))]),
@@ -224,17 +237,38 @@ fn patch_cases() -> Vec<Case> {
         case("HostUpdatesPending", yes, &[(&security, flat(0.0)), (&other, flat(9.0))]),
         case("HostUpdatesPending", yes, &[(&untold, flat(3.0))]),
         case("HostUpdatesPending", no, &[(&security, flat(2.0)), (&other, flat(0.0))]),
-        case("HostUpdatesHeld", yes, &[("apt_upgrades_held{web1}", flat(1.0))]),
-        case("HostUpdatesHeld", no, &[("apt_upgrades_held{web1}", flat(0.0))]),
+        case("HostUpdatesHeld", yes, &[(&kept_back, flat(1.0)), (&phased, flat(0.0))]),
+        case("HostUpdatesHeld", no, &[(&kept_back, flat(0.0)), (&phased, flat(3.0))]),
         case("HostUpdatesUnknown", yes, &[(known, flat(0.0))]),
         case("HostUpdatesUnknown", no, &[(known, flat(1.0))]),
         case("HostUpdatesNotLookedUp", yes, &[(checked, flat(now - 7.0 * 3600.0))]),
         case("HostUpdatesNotLookedUp", no, &[(checked, flat(now - 3600.0))]),
-        case("HostPackageListsStale", yes, &[(lists, flat(now - 8.0 * day))]),
-        case("HostPackageListsStale", no, &[(lists, flat(now - day))]),
-        case("HostOutOfSupport", yes, &[(end, flat(now + 10.0 * day))]),
-        case("HostOutOfSupport", yes, &[(end, flat(now - 10.0 * day))]),
-        case("HostOutOfSupport", no, &[(end, flat(now + 100.0 * day))]),
+        case("HostPackageListsStale", yes, &[(&lists, flat(now - 8.0 * day))]),
+        case("HostPackageListsStale", no, &[(&lists, flat(now - day))]),
+        case("HostPackageListsNotRefreshed", yes, &[(&works, flat(0.0))]),
+        case("HostPackageListsNotRefreshed", no, &[(&works, flat(1.0))]),
+        case("HostOutOfSupport", yes, &[(&standard, flat(now + 10.0 * day))]),
+        case("HostOutOfSupport", yes, &[(&standard, flat(now - 10.0 * day))]),
+        case("HostOutOfSupport", no, &[(&standard, flat(now + 100.0 * day))]),
+        case(
+            "HostOutOfSupport",
+            no,
+            &[(&standard, flat(now - 10.0 * day)), (&extended, flat(now + 100.0 * day))],
+        ),
+        case("HostSupportEnds", yes, &[(&standard, flat(now + 100.0 * day))]),
+        case("HostSupportEnds", no, &[(&standard, flat(now + 10.0 * day))]),
+        case("HostSupportEnds", no, &[(&standard, flat(now + 300.0 * day))]),
+        case(
+            "HostInExtendedSupport",
+            yes,
+            &[(&standard, flat(now - 10.0 * day)), (&extended, flat(now + 100.0 * day))],
+        ),
+        case("HostInExtendedSupport", no, &[(&standard, flat(now - 10.0 * day))]),
+        case(
+            "HostInExtendedSupport",
+            no,
+            &[(&standard, flat(now + 10.0 * day)), (&extended, flat(now + 100.0 * day))],
+        ),
     ]
 }
 
