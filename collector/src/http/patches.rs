@@ -170,6 +170,8 @@ struct SupportView<'a> {
     release: Option<&'a str>,
     standard_until: Option<String>,
     extended_until: Option<String>,
+    /// Whether the host has the longer support.
+    has_extended: Option<bool>,
     unknown_reason: Option<&'a str>,
 }
 
@@ -227,6 +229,7 @@ impl<'a> SupportView<'a> {
             release: support.map(|support| support.release.as_str()),
             standard_until: until(|support| support.standard_until_ms),
             extended_until: until(|support| support.extended_until_ms),
+            has_extended: support.map(|support| support.has_extended),
             unknown_reason,
         }
     }
