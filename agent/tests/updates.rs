@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use upkeep_agent::host::Host;
-use upkeep_agent::patch;
-use upkeep_model::{Knowledge, PackageUpdate, Refresh, Stay, UpdateReport};
+use upkeep_agent::host::{Host, HostPaths};
+use upkeep_agent::patch::Memory;
+use upkeep_agent::{helper, patch};
+use upkeep_model::{
+    Knowledge, PackageUpdate, RebootReport, Refresh, StaleService, Stay, UpdateReport,
+};
 
 const SIMULATE: [&str; 5] = ["apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"];
 
@@ -49,7 +52,8 @@ impl Recording {
         std::fs::write(self.folder.path().join("commands.jsonl"), &self.commands).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let now_ms = i64::try_from(now.as_millis()).unwrap();
-        patch::report(&Host::replay(self.folder.path()).unwrap(), now_ms)
+        let host = Host::replay(self.folder.path()).unwrap();
+        patch::report(&host, now_ms, &mut Memory::default())
     }
 }
 
@@ -273,6 +277,41 @@ fn held_pinned_and_phased_updates_are_told_apart() {
     assert_eq!(seen, expect);
 }
 
+/// Sets when a file's content last changed, in seconds since 1970.
+fn touch(path: &Path, seconds: u64) {
+    let file = std::fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+}
+
+#[test]
+fn apt_is_asked_again_only_when_something_changed() {
+    let recording = Recording::new()
+        .debian()
+        .file("etc/apt/sources.list.d/x.list", "deb x\n")
+        .file("var/lib/dpkg/status", "");
+    let mut memory = Memory::default();
+    let mut pending = |at_ms: i64, stdout: &str| {
+        let line = serde_json::json!({ "argv": SIMULATE, "exit": 0, "stdout": stdout });
+        std::fs::write(recording.folder.path().join("commands.jsonl"), line.to_string()).unwrap();
+        let host = Host::replay(recording.folder.path()).unwrap();
+        updates_of(&patch::report(&host, at_ms, &mut memory)).map(<[_]>::len).unwrap()
+    };
+    let one = format!("{SUMS}Inst a [1] (2 X:1/x [all])\n");
+    let source = recording.folder.path().join("root/etc/apt/sources.list.d/x.list");
+    let status = recording.folder.path().join("root/var/lib/dpkg/status");
+    for file in [&source, &status] {
+        touch(file, 1);
+    }
+    assert_eq!(pending(0, SUMS), 0);
+    assert_eq!(pending(1_000, &one), 0, "nothing has changed");
+    touch(&source, 2);
+    assert_eq!(pending(2_000, &one), 1);
+    assert_eq!(pending(3_000, SUMS), 1);
+    touch(&status, 3);
+    assert_eq!(pending(4_000, SUMS), 0);
+    assert_eq!(pending(25 * 3_600_000, &one), 1, "after a day it is asked in any case");
+}
+
 #[test]
 fn whether_lists_are_refreshed_is_told() {
     let check = |recording: Recording, expect: Knowledge<Refresh>| {
@@ -364,4 +403,65 @@ fn a_restart_is_due_for_a_reason() {
             .file("run/reboot-required", ""),
         Ok(&[("updated packages ask for a restart", &[])]),
     );
+}
+
+#[test]
+fn services_that_run_old_code_are_named() {
+    let maps = "7f00-7f01 r-xp 0 08:01 1 /usr/lib/libssl.so.3 (deleted)\n";
+    let recording = || {
+        Recording::new()
+            .debian()
+            .file("proc/1/maps", "7f00-7f01 r-xp 0 08:01 1 /usr/lib/systemd/systemd\n")
+            .file("proc/1/cgroup", "0::/init.scope\n")
+            .file("proc/70/cgroup", "0::/system.slice/ssh.service\n")
+    };
+    let report = recording()
+        .file("proc/70/maps", maps)
+        .command(&["needrestart", "-b"], 0, "NEEDRESTART-KSTA: 1\nNEEDRESTART-SVC: a.service\n", "")
+        .report();
+    let service = |name: &str, files: &[&str], processes: u32| StaleService {
+        name: name.to_owned(),
+        files: files.iter().map(|file| (*file).to_owned()).collect(),
+        processes,
+    };
+    let expect =
+        vec![service("a.service", &[], 0), service("ssh.service", &["/usr/lib/libssl.so.3"], 1)];
+    assert_eq!(report.services, Knowledge::Known(expect));
+    assert_eq!(report.reboot, Knowledge::Known(RebootReport::default()));
+    assert_eq!(recording().report().services, Knowledge::Known(Vec::new()));
+    assert!(Recording::new().debian().report().services.known().is_none());
+    let init = recording().file("proc/1/maps", maps).report();
+    let reason = "the init process runs code that was replaced: /usr/lib/libssl.so.3";
+    assert_eq!(init.reboot.known().unwrap().reasons[0].reason, reason);
+}
+
+/// A process whose program is replaced under it, on the very machine of the test.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_runs_a_replaced_program_is_seen() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = folder.path().join("old-service");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let mut process = std::process::Command::new(&program).arg("300").spawn().unwrap();
+    // The process maps its program a moment after it was started.
+    let maps = format!("/proc/{}/maps", process.id());
+    while !std::fs::read_to_string(&maps).unwrap().contains("old-service") {
+        std::thread::yield_now();
+    }
+    let host = Host::new(HostPaths::default());
+    let look = || helper::restarts(&host).map(|answer| answer.processes);
+    let before = look();
+    let fresh = folder.path().join("new");
+    std::fs::copy("/bin/sleep", &fresh).unwrap();
+    std::fs::rename(&fresh, &program).unwrap();
+    let after = look();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let (Ok(before), Ok(after)) = (before, after) else {
+        eprintln!("SKIPPED: only root or the helper may look into processes");
+        return;
+    };
+    assert!(before.iter().all(|one| one.pid != process.id()));
+    let seen = after.iter().find(|one| one.pid == process.id()).unwrap();
+    assert_eq!(seen.files, [program.to_string_lossy()]);
 }

@@ -8,6 +8,7 @@ mod as_user;
 #[cfg(unix)]
 mod as_user;
 mod enroll;
+mod report;
 mod run;
 mod show;
 mod status;

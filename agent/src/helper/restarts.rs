@@ -21,11 +21,38 @@ const MAX_FILES: usize = 64;
 
 /// Where files that are deleted on purpose lie, or that are none: what is mapped from there was not
 /// replaced by an update.
-const PASSING: [&str; 9] =
-    ["/dev/", "/memfd:", "/SYSV", "/tmp/", "/var/tmp/", "/run/", "/proc/", "/sys/", "/[aio]"];
+const PASSING: [&str; 11] = [
+    "/dev/",
+    "/memfd:",
+    "/SYSV",
+    "/tmp/",
+    "/var/tmp/",
+    "/run/",
+    "/proc/",
+    "/sys/",
+    "/[aio]",
+    "/anon_hugepage",
+    "/drm ",
+];
+
+/// How files are called that a program writes code into, and deletes while it runs it.
+const PASSING_NAME: &str = "/orcexec.";
 
 /// What the kernel writes behind the name of a file that is no more.
 const DELETED: &str = " (deleted)";
+
+/// How engines of containers name the control groups of what runs in one.
+const CONTAINERS: [&str; 9] = [
+    "/docker/",
+    "/docker-",
+    "/kubepods",
+    "/libpod-",
+    "/crio-",
+    "/cri-containerd-",
+    "/lxc/",
+    "/lxc.payload",
+    "/machine.slice/systemd-nspawn@",
+];
 
 /// The processes of all users that run deleted code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +61,9 @@ pub struct RestartsAnswer {
     pub processes: Vec<StaleProcess>,
     /// How many more there are than an answer lists.
     pub more: u64,
+    /// How many processes were looked into.
+    #[serde(default)]
+    pub looked_into: u64,
     /// How many processes could not be looked into.
     pub unreadable: u64,
     /// What `needrestart -b` says, where it is installed.
@@ -55,17 +85,24 @@ pub struct StaleProcess {
     pub files: Vec<String>,
 }
 
-/// Looks into every process.
+/// Looks into every process of the host. What runs in a container has another root, in which the host
+/// replaces nothing.
 pub(super) fn read(host: &Host) -> Result<RestartsAnswer, HelperError> {
     let mut answer = RestartsAnswer::default();
     let entries = host.list(Tree::Proc, "")?;
     let mut pids: Vec<u32> = entries.iter().filter_map(|entry| entry.name.parse().ok()).collect();
     pids.sort_unstable();
+    // If this is a container itself, its processes are what is looked for.
+    let inside = host.read(Tree::Proc, "1/cgroup").is_ok_and(|text| is_of_container(&text));
     for pid in pids {
-        match stale_process(host, pid) {
+        let look = stale_process(host, pid, inside);
+        if !matches!(look, Look::Gone | Look::Unreadable) {
+            answer.looked_into += 1;
+        }
+        match look {
             Look::Stale(_) if answer.processes.len() >= MAX_PROCESSES => answer.more += 1,
             Look::Stale(process) => answer.processes.push(process),
-            Look::Current => {}
+            Look::Current | Look::Gone => {}
             Look::Unreadable => answer.unreadable += 1,
         }
     }
@@ -80,23 +117,28 @@ pub(super) fn read(host: &Host) -> Result<RestartsAnswer, HelperError> {
 
 enum Look {
     Current,
+    /// It ended meanwhile, or a recording does not have it.
+    Gone,
     Stale(StaleProcess),
     Unreadable,
 }
 
-fn stale_process(host: &Host, pid: u32) -> Look {
+fn stale_process(host: &Host, pid: u32, inside: bool) -> Look {
     let files = match host.read_if_present(Tree::Proc, &format!("{pid}/maps")) {
         Ok(Some(maps)) => deleted_code(&maps),
-        Ok(None) => return Look::Current,
-        // A process may end while it is looked at.
-        Err(_) if !host.exists(Tree::Proc, &pid.to_string()) => return Look::Current,
+        Ok(None) => return Look::Gone,
+        Err(_) if !host.exists(Tree::Proc, &pid.to_string()) => return Look::Gone,
         Err(_) => return Look::Unreadable,
     };
     if files.is_empty() {
         return Look::Current;
     }
-    let cgroup = host.read(Tree::Proc, &format!("{pid}/cgroup"));
-    let unit = cgroup.ok().and_then(|text| unit_of(&text).map(str::to_owned));
+    let cgroup = host.read(Tree::Proc, &format!("{pid}/cgroup")).ok();
+    let has_mark = !inside && cgroup.as_ref().is_some_and(|text| is_of_container(text));
+    if has_mark || is_nested(host, pid) {
+        return Look::Current;
+    }
+    let unit = cgroup.and_then(|text| unit_of(&text).map(str::to_owned));
     Look::Stale(StaleProcess { pid, unit, program: program(host, pid), files })
 }
 
@@ -125,8 +167,21 @@ fn deleted_file(line: &str) -> Option<&str> {
     let permissions = start.split_ascii_whitespace().nth(1)?;
     let path = start.get(start.find('/')?..)?;
     let is_code = permissions.as_bytes().get(2) == Some(&b'x');
-    let passes = PASSING.iter().any(|place| path.starts_with(place));
+    let passes = PASSING.iter().any(|place| path.starts_with(place)) || path.contains(PASSING_NAME);
     (is_code && !passes).then_some(path)
+}
+
+/// Whether a process has a number of its own in a namespace beneath ours, as those in containers
+/// have whatever engine started them.
+fn is_nested(host: &Host, pid: u32) -> bool {
+    let Ok(status) = host.read(Tree::Proc, &format!("{pid}/status")) else { return false };
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_ascii_whitespace().count() > 1)
+}
+
+/// Whether a process' control group is that of a container.
+fn is_of_container(cgroup: &str) -> bool {
+    CONTAINERS.iter().any(|part| cgroup.contains(part))
 }
 
 /// The unit in a process' control group, as systemd itself tells it: the first part of the path
@@ -159,11 +214,45 @@ mod tests {
         check(&format!("{at} r-xp 0 08:01 1 {spaces} (deleted)"), &[spaces]);
         let both = format!("{at} r-xp 0 8:1 2 /b (deleted)\n{at} r-xp 0 8:1 1 /a (deleted)\n");
         check(&both.repeat(2), &["/a", "/b"]);
-        for passing in ["/dev/zero", "/memfd:x", "/SYSV0000", "/tmp/ffi1", "/run/user/1/orc"] {
+        let home = "/home/anna/orcexec.6bKbsd";
+        for passing in ["/dev/zero", "/memfd:x", "/SYSV0000", "/tmp/ffi1", "/run/user/1/orc", home]
+        {
             check(&format!("{at} rwxp 00000000 00:01 1 {passing} (deleted)"), &[]);
         }
         check(&format!("{at} r-xp 00000000 00:00 0 [vdso]"), &[]);
         check("(deleted)\n (deleted)\n/ (deleted)\n", &[]);
+    }
+
+    #[test]
+    fn what_runs_in_a_container_is_not_the_hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = |pid: u32, cgroup: &str| {
+            let at = folder.path().join(format!("root/proc/{pid}"));
+            std::fs::create_dir_all(&at).unwrap();
+            let maps = "7f00-7f01 r-xp 0 8:1 1 /usr/lib/libc.so.6 (deleted)\n";
+            std::fs::write(at.join("maps"), maps).unwrap();
+            std::fs::write(at.join("cgroup"), cgroup).unwrap();
+            std::fs::write(at.join("comm"), "x\n").unwrap();
+        };
+        let check = |first: &str, expect: &[u32]| {
+            process(1, first);
+            std::fs::create_dir_all(folder.path().join("root/proc/99")).unwrap();
+            let answer = read(&Host::replay(folder.path()).unwrap()).unwrap();
+            let seen: Vec<u32> = answer.processes.iter().map(|process| process.pid).collect();
+            assert_eq!((seen.as_slice(), answer.looked_into), (expect, 7));
+        };
+        process(2, "0::/system.slice/ssh.service\n");
+        process(3, "0::/system.slice/docker-0123.scope\n");
+        process(4, "0::/lxc/101/ns/system.slice/ssh.service\n");
+        process(5, "0::/machine.slice/systemd-nspawn@x.service/payload/system.slice/a.service\n");
+        process(6, "0::/machine.slice/machine-qemu.scope\n");
+        process(7, "0::/x/payload/system.slice/a.service\n");
+        std::fs::write(folder.path().join("root/proc/6/status"), "Name:\tqemu\nNSpid:\t6\n")
+            .unwrap();
+        std::fs::write(folder.path().join("root/proc/7/status"), "Name:\ta\nNSpid:\t7\t1\n")
+            .unwrap();
+        check("0::/init.scope\n", &[1, 2, 6]);
+        check("0::/docker/0123\n", &[1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

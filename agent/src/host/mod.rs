@@ -152,6 +152,12 @@ impl Host {
             && self.inner.paths.procfs == ours.procfs
     }
 
+    /// The moment at which a recording was made, in milliseconds since 1970: what is now to whoever
+    /// looks at it. `None` for hosts that are there, and where a recording does not tell.
+    pub fn recorded_at_ms(&self) -> Option<i64> {
+        self.inner.recording.as_ref()?.recorded_at().map(jiff::Timestamp::as_millisecond)
+    }
+
     /// Where a file of the host lies in the file system of this process.
     pub fn path(&self, tree: Tree, relative: &str) -> PathBuf {
         let paths = &self.inner.paths;

@@ -3,12 +3,14 @@
 //! A recording is a folder. `root/` holds files as they were on the host, `proc/`, `sys/` and
 //! `run/udev/data/` included. `commands.jsonl` has one command a line, with the keys `argv`, `exit`,
 //! `stdout` and `stderr`. `filesystems.jsonl` has the size of one file system a line: `mount_point`
-//! and the fields of [`FilesystemUsage`]. Each of the three may be missing. Empty lines are skipped.
+//! and the fields of [`FilesystemUsage`]. `recorded_at` has the time at which it was made. Each of
+//! the four may be missing. Empty lines are skipped.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -20,6 +22,7 @@ pub(super) struct Recording {
     folder: PathBuf,
     commands: HashMap<Vec<String>, Output>,
     filesystems: HashMap<String, FilesystemUsage>,
+    recorded_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +45,7 @@ struct RecordedFilesystem {
 
 const COMMANDS: &str = "commands.jsonl";
 const FILESYSTEMS: &str = "filesystems.jsonl";
+const RECORDED_AT: &str = "recorded_at";
 
 impl Recording {
     /// Reads a recording.
@@ -54,7 +58,13 @@ impl Recording {
         let filesystems = lines(&folder.join(FILESYSTEMS), |line: RecordedFilesystem| {
             (line.mount_point, line.usage)
         })?;
-        Ok(Self { folder: folder.to_owned(), commands, filesystems })
+        let recorded_at = recorded_at(&folder.join(RECORDED_AT))?;
+        Ok(Self { folder: folder.to_owned(), commands, filesystems, recorded_at })
+    }
+
+    /// When the recording was made, where it tells.
+    pub(super) fn recorded_at(&self) -> Option<Timestamp> {
+        self.recorded_at
     }
 
     /// The recorded answer of a command.
@@ -78,6 +88,20 @@ impl Recording {
             recording: self.folder.join(FILESYSTEMS),
         })
     }
+}
+
+fn recorded_at(path: &Path) -> Result<Option<Timestamp>, HostError> {
+    let mut bytes = Vec::new();
+    match files::read(path, MAX_FILE_BYTES, &mut bytes) {
+        Err(error) if error.is_absent() => return Ok(None),
+        answer => answer?,
+    }
+    let time = String::from_utf8_lossy(&bytes).trim().parse();
+    time.map(Some).map_err(|error: jiff::Error| HostError::Recording {
+        path: path.to_owned(),
+        line: 1,
+        fault: error.to_string(),
+    })
 }
 
 /// Reads a file of JSON lines into a map; a key that comes twice is a fault.

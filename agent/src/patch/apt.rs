@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use upkeep_model::{InstalledPackage, Knowledge, ManagerReport, PackageUpdate, Stay};
 
+use super::Memory;
 use super::apt_plan::{Plan, Staying};
 use super::apt_policy::{self, Offer, SourcePolicy};
 use super::apt_refresh;
 use super::dpkg_state::DpkgState;
-use crate::host::{Host, HostError, Output, Tree};
+use crate::host::{Host, HostError, Output, Stamp, Tree};
 use crate::package::dpkg;
 
 const NAME: &str = "apt";
@@ -22,6 +23,24 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// Where administrators prefer versions of packages to others.
 const PREFERENCES: [&str; 2] = ["etc/apt/preferences", "etc/apt/preferences.d"];
 
+/// What apt's answer depends on, files and folders.
+const DECISIVE_FILES: [&str; 7] = [
+    dpkg::STATUS,
+    "var/lib/dpkg/updates",
+    apt_refresh::LISTS,
+    "var/lib/apt/extended_states",
+    "etc/apt/sources.list",
+    "etc/apt/preferences",
+    "etc/apt/apt.conf",
+];
+
+/// Folders whose files apt's answer depends on.
+const DECISIVE_FOLDERS: [&str; 3] =
+    ["etc/apt/sources.list.d", "etc/apt/preferences.d", "etc/apt/apt.conf.d"];
+
+/// How long an answer holds at most while nothing has changed that is looked at.
+const ANSWER_HOLDS_MS: i64 = 24 * 3600 * 1000;
+
 /// What apt says of a source list, a preference or a package list that it may not read. It goes on
 /// without it, and what it finds then is not what the administrator's command would do.
 const UNREADABLE: &str = "W: Unable to read ";
@@ -29,8 +48,16 @@ const UNREADABLE: &str = "W: Unable to read ";
 /// The longest reason that is shown.
 const REASON_CHARACTERS: usize = 300;
 
+/// An answer of apt, and the state of the host that it is of.
+#[derive(Debug)]
+pub(super) struct Seen {
+    at_ms: i64,
+    stamps: Vec<Option<Stamp>>,
+    updates: Vec<PackageUpdate>,
+}
+
 /// Asks apt; `None` if the host does not have it.
-pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
+pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<ManagerReport> {
     if !host.has_program("apt-get") {
         return None;
     }
@@ -39,12 +66,44 @@ pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
         manager: NAME.to_owned(),
         lists_refreshed_at_ms: refresh.refreshed_at_ms,
         refresh: refresh.knowledge,
-        updates: match updates(host) {
+        updates: match remembered(host, now_ms, &mut memory.apt) {
             Ok(updates) => Knowledge::Known(updates),
             Err(reason) => Knowledge::Unknown(reason),
         },
         ..ManagerReport::default()
     })
+}
+
+/// The updates; apt is asked again only if something has changed since. It takes seconds of a
+/// processor where it may not keep its cache, and most hosts change once a day.
+fn remembered(
+    host: &Host,
+    now_ms: i64,
+    seen: &mut Option<Seen>,
+) -> Result<Vec<PackageUpdate>, String> {
+    let stamps = stamps(host);
+    let holds = |seen: &&Seen| {
+        seen.stamps == stamps && (0..ANSWER_HOLDS_MS).contains(&(now_ms - seen.at_ms))
+    };
+    if let Some(seen) = seen.as_ref().filter(holds) {
+        return Ok(seen.updates.clone());
+    }
+    *seen = None;
+    let updates = updates(host)?;
+    *seen = Some(Seen { at_ms: now_ms, stamps, updates: updates.clone() });
+    Ok(updates)
+}
+
+/// The state of everything that apt's answer depends on.
+fn stamps(host: &Host) -> Vec<Option<Stamp>> {
+    let stamp = |path: &str| host.stamp(Tree::Root, path).ok();
+    let mut stamps: Vec<Option<Stamp>> = DECISIVE_FILES.iter().map(|path| stamp(path)).collect();
+    for folder in DECISIVE_FOLDERS {
+        let entries = host.list(Tree::Root, folder).unwrap_or_default();
+        stamps.push(stamp(folder));
+        stamps.extend(entries.iter().map(|entry| stamp(&format!("{folder}/{}", entry.name))));
+    }
+    stamps
 }
 
 fn updates(host: &Host) -> Result<Vec<PackageUpdate>, String> {

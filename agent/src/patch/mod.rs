@@ -12,31 +12,49 @@ mod dpkg_state;
 mod kernel;
 mod metrics;
 mod microcode;
+mod needrestart;
 mod reboot;
 mod refresh;
+mod services;
 mod support;
 mod version;
 
-use upkeep_model::{ManagerReport, UpdateReport};
+use upkeep_model::{Knowledge, ManagerReport, UpdateReport};
 
+use self::needrestart::Needrestart;
+use crate::helper;
 use crate::host::Host;
 
 pub use self::metrics::observe;
 pub use self::refresh::{Refreshed, refresh};
 
 /// Asks one package manager at a moment; `None` if the host does not have it.
-type Manager = fn(&Host, i64) -> Option<ManagerReport>;
+type Manager = fn(&Host, i64, &mut Memory) -> Option<ManagerReport>;
+
+/// What is kept from one look to the next, so that nothing is asked again while nothing has changed.
+#[derive(Debug, Default)]
+pub struct Memory {
+    apt: Option<apt::Seen>,
+}
 
 /// Every package manager that is known.
 const MANAGERS: [Manager; 1] = [apt::report];
 
-/// Asks every package manager of the host. This starts programs and may take a minute; it blocks.
-pub fn report(host: &Host, now_ms: i64) -> UpdateReport {
+/// Asks every package manager of the host, and looks at what runs. This starts programs and may take
+/// minutes; it blocks. A memory is of one host only.
+pub fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> UpdateReport {
+    let restarts = helper::restarts(host);
+    let said = restarts.as_ref().ok().and_then(|answer| answer.needrestart.as_ref());
+    let needrestart = said.map(|output| Needrestart::parse(&output.stdout)).unwrap_or_default();
+    let (services, certain) = match &restarts {
+        Ok(answer) => (services::report(answer, &needrestart), services::restart_reasons(answer)),
+        Err(error) => (Knowledge::Unknown(error.to_string()), Vec::new()),
+    };
     UpdateReport {
         checked_at_ms: now_ms,
-        managers: MANAGERS.iter().filter_map(|manager| manager(host, now_ms)).collect(),
-        reboot: reboot::report(host),
+        managers: MANAGERS.iter().filter_map(|ask| ask(host, now_ms, memory)).collect(),
+        reboot: reboot::report(host, &needrestart, certain),
+        services,
         support: support::report(host),
-        ..UpdateReport::default()
     }
 }

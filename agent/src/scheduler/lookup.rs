@@ -44,13 +44,14 @@ pub(super) struct Lookup {
 impl Lookup {
     pub(super) fn run(self, stop: &Receiver<()>) {
         let mut sent: Option<HostFacts> = None;
+        let mut memory = patch::Memory::default();
         let (mut facts_due, mut updates_due) = (Instant::now(), Instant::now());
         loop {
             if Instant::now() >= facts_due {
                 facts_due = Instant::now() + self.send_facts(&mut sent);
             }
             if Instant::now() >= updates_due {
-                updates_due = Instant::now() + self.send_updates();
+                updates_due = Instant::now() + self.send_updates(&mut memory);
             }
             let wait = facts_due.min(updates_due).saturating_duration_since(Instant::now());
             match stop.recv_timeout(wait) {
@@ -74,9 +75,9 @@ impl Lookup {
         }
     }
 
-    fn send_updates(&self) -> Duration {
+    fn send_updates(&self, memory: &mut patch::Memory) -> Duration {
         let at_ms = now_ms();
-        let report = patch::report(&self.host, at_ms);
+        let report = patch::report(&self.host, at_ms, memory);
         self.last_report.set(report.clone());
         if self.send(EventKind::Updates(report), at_ms) {
             self.updates_interval
