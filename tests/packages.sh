@@ -297,6 +297,11 @@ services_are_off() {
         equal "$(inside systemctl show --value --property=ActiveState,ConditionResult "$name" | sort | xargs)" 'inactive no'
     done
     equal "$(inside systemctl list-units --failed --no-legend --plain 'upkeep-*')" ''
+    equal "$(inside systemctl is-enabled upkeep-agent-helper.socket)" enabled
+    equal "$(inside systemctl is-active upkeep-agent-helper.socket)" active
+    equal "$(inside stat -c '%U %G %a' /run/upkeep-agent/helper.sock)" 'root upkeep-agent 660'
+    equal "$(inside systemctl is-enabled upkeep-agent-refresh.timer)" disabled
+    equal "$(inside systemctl is-active upkeep-agent-refresh.timer)" inactive
 }
 
 collector_is_ready() { ask /-/ready >/dev/null 2>&1; }
@@ -321,9 +326,19 @@ start_collector() {
 
 enroll_agent() {
     local strange
+    # A token that others may read is warned of, and deleted once it is used up.
+    install -m 0644 /dev/null "$deb_tree/root/token"
+    inside upkeep-collector token create --address localhost:8443 >"$deb_tree/root/token"
+    inside upkeep-agent enroll --token-file /root/token 2>&1 | tee "$work/enrolled"
+    grep '^Enrolled as lab ' "$work/enrolled"
+    grep 'others can read /root/token (mode 0644)' "$work/enrolled"
+    test ! -e "$deb_tree/root/token"
+    # One that was not used stays, and a closed one is no reason to warn.
     install -m 0600 /dev/null "$deb_tree/root/token"
     inside upkeep-collector token create --address localhost:8443 >"$deb_tree/root/token"
-    inside upkeep-agent enroll --token-file /root/token
+    if inside upkeep-agent enroll --token-file /root/token >"$work/enrolled" 2>&1; then return 1; fi
+    grep 'enrolled already as lab' "$work/enrolled"
+    if grep 'others can read' "$work/enrolled"; then return 1; fi
     rm "$deb_tree/root/token"
     for name in upkeep-agent upkeep-collector; do
         strange=$(inside find "/var/lib/$name" -perm /077 -o ! -user "$name")
@@ -338,7 +353,15 @@ value_of() {
 
 has_value() { [ "$(value_of "$1")" = "$2" ]; }
 
+# File systems whose sizes nothing else on the machine has.
+mount_file_systems() {
+    mkdir -p "$deb_tree/srv/closed"
+    inside mount -t tmpfs -o size=24m tmpfs /home
+    inside mount -t tmpfs -o size=12m,ro tmpfs /srv/closed
+}
+
 start_agent() {
+    mount_file_systems
     start_service upkeep-agent run
     until_true 60 has_value 'up{instance="lab",job="node"}' 1
 }
@@ -348,7 +371,7 @@ patches() { ask /api/v1/hosts/lab/patches | jq "$@"; }
 patches_are_known() { patches --exit-status '.data.summary.status == "known"' >/dev/null 2>&1; }
 
 probes_deliver() {
-    local size
+    local size folder
     until_true 30 patches_are_known || { patches . && return 1; }
     equal "$(patches --raw-output '.data.updates[] | "\(.package) \(.installed) \(.offered) \(.security)"' | sort | xargs)" \
         'upkeep-lab-fix 1.0 2.0 true upkeep-lab-plain 1.0 2.0 false'
@@ -356,6 +379,13 @@ probes_deliver() {
     size=$(inside stat --file-system --format '%b %S' / | awk '{ printf "%.0f", $1 * $2 }')
     equal "$(value_of 'node_filesystem_size_bytes{instance="lab",mountpoint="/"}' | awk '{ printf "%.0f", $1 }')" "$size"
     equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/"}')" 0
+    # Not what the sandbox makes of them: a file system of its own at /home, and one that may only be read.
+    for folder in /home /srv/closed; do
+        size=$(inside df --block-size=1 --output=size "$folder" | tail -n 1 | xargs)
+        equal "$(value_of "node_filesystem_size_bytes{instance=\"lab\",mountpoint=\"$folder\"}" | awk '{ printf "%.0f", $1 }')" "$size"
+    done
+    equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/home"}')" 0
+    equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/srv/closed"}')" 1
     equal "$(value_of 'count(node_scrape_collector_success{instance="lab"} == 0)')" ''
 }
 
@@ -374,6 +404,74 @@ sandbox_hides_nothing() {
 }
 
 names_of() { grep -v '^#' "$1" | sed 's/ [^ ]*$//' | sort; }
+
+# Asks the helper as a user; the whole line is given. Perl is part of every Debian.
+ask_helper() {
+    # shellcheck disable=SC2016 # Read by perl.
+    inside runuser -u "$1" -- perl -MIO::Socket::UNIX -e '
+        my $socket = IO::Socket::UNIX->new(Peer => "/run/upkeep-agent/helper.sock") or die "cannot connect: $!\n";
+        print $socket "$ARGV[0]\n"; $socket->flush; print while <$socket>;
+    ' "$2" 2>&1 || true
+}
+
+helper_says() { ask_helper upkeep-agent "{\"version\":1,\"verb\":\"$1\"}"; }
+
+helper_answers() {
+    local field
+    # Another user's program, deleted while it runs: an ordinary user may not know.
+    cp "$deb_tree/bin/sleep" "$deb_tree/usr/local/bin/lab-stale"
+    inside systemd-run --quiet --unit=lab-stale --property=User=nobody /usr/local/bin/lab-stale 1000
+    until_true 10 inside systemctl is-active --quiet lab-stale.service
+    rm "$deb_tree/usr/local/bin/lab-stale"
+    helper_says restarts | tee /dev/stderr | jq --exit-status '.answer.restarts | .unreadable == 0 and (.processes[] |
+        select(.unit == "lab-stale.service") | .files == ["/usr/local/bin/lab-stale"])'
+    inside systemctl stop lab-stale.service
+
+    # What only root may read, as root reads it.
+    field=$(inside cat /sys/class/dmi/id/product_uuid 2>/dev/null || true)
+    helper_says dmi | tee /dev/stderr | jq --exit-status --arg uuid "$field" \
+        '.answer.dmi | .faults == [] and (.fields.product_uuid // "") == $uuid'
+    helper_says energy | tee /dev/stderr | jq --exit-status '.answer.energy.faults == []'
+
+    # No disk is seen from here: a program stands in for smartctl, and says what it was given.
+    helper_says smart | jq --exit-status '.absent | contains("smartctl")'
+    printf '%s\n' '#!/bin/sh' \
+        'case $1 in --scan-open) echo "{\"devices\":[{\"name\":\"/dev/sda\",\"type\":\"sat\",\"protocol\":\"ATA\"}]}" ;; *) echo "$@"; env; exit 4 ;; esac' \
+        >"$deb_tree/usr/sbin/smartctl"
+    chmod 0755 "$deb_tree/usr/sbin/smartctl"
+    equal "$(helper_says smart | jq --raw-output '.answer.smart.devices[0] | "\(.exit) \(.stdout)"' | grep -vE '^(PWD|OLDPWD|_|SHLVL)=' | sort | xargs)" \
+        '4 --json --all --nocheck=standby --device=sat /dev/sda LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin'
+    rm "$deb_tree/usr/sbin/smartctl"
+}
+
+helper_refuses() {
+    ask_helper nobody '{"version":1,"verb":"dmi"}' | grep 'cannot connect: Permission denied'
+    # Whoever gets through the socket's permissions is still asked who he is.
+    inside chmod 0666 /run/upkeep-agent/helper.sock
+    ask_helper nobody '{"version":1,"verb":"dmi"}' | jq --exit-status '.refused | endswith("may not ask")'
+    inside chmod 0660 /run/upkeep-agent/helper.sock
+    helper_says shell | jq --exit-status '.refused | contains("unknown variant `shell`")'
+    ask_helper upkeep-agent '{"version":1,"verb":"smart","device":"/dev/sda"}' | jq --exit-status '.refused | contains("unknown field")'
+    mkdir "$deb_tree/etc/upkeep/conf.d"
+    printf '[helper]\nverbs = ["dmi"]\n' >"$deb_tree/etc/upkeep/conf.d/lab.toml"
+    helper_says energy | jq --exit-status '.refused == "energy is switched off in the configuration"'
+    helper_says dmi | jq --exit-status '.answer.dmi'
+    rm -r "$deb_tree/etc/upkeep/conf.d"
+    inside systemctl stop upkeep-agent-helper.socket
+    helper_says dmi | grep 'cannot connect: No such file or directory'
+    inside systemctl start upkeep-agent-helper.socket
+    equal "$(inside systemctl list-units --no-legend --plain --state=failed 'upkeep-*')" ''
+}
+
+# From the repository of a folder, as the machine has no other.
+lists_are_refreshed() {
+    touch --date=@1000000000 "$deb_tree"/var/cache/apt/pkgcache.bin
+    inside systemctl start upkeep-agent-refresh.service
+    test "$(stat -c %Y "$deb_tree"/var/cache/apt/pkgcache.bin)" -gt 1000000000
+    inside systemctl enable --quiet --now upkeep-agent-refresh.timer
+    equal "$(inside systemctl is-active upkeep-agent-refresh.timer)" active
+    inside systemctl disable --quiet --now upkeep-agent-refresh.timer
+}
 
 sandbox_holds() {
     local name process
@@ -468,6 +566,8 @@ deb_tree=$work/deb rpm_tree=$work/rpm boots=no
 
 step 'packages are built' build_packages
 step 'agent: exposure of at most 1.6' exposure upkeep-agent 16
+step 'helper: exposure of at most 2.2' exposure upkeep-agent-helper@ 22
+step 'refresh: exposure of at most 2.8' exposure upkeep-agent-refresh 28
 step 'collector: exposure of at most 1.3' exposure upkeep-collector 13
 step 'two clean systems are unpacked' unpack_base
 start_machine
@@ -484,6 +584,9 @@ step 'filesystems and pending updates come out of the sandbox' probes_deliver
 if booted; then
     step 'sandbox holds' sandbox_holds
     step 'sandbox hides nothing from the probes' sandbox_hides_nothing
+    step 'helper answers the agent out of its sandbox' helper_answers
+    step 'helper refuses others, other questions, and what is switched off' helper_refuses
+    step 'package lists are refreshed where that is wanted' lists_are_refreshed
 fi
 step 'changed configuration and running services survive an upgrade' configuration_survives_upgrade
 step 'state and configuration survive removal' remove_debs

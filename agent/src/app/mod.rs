@@ -76,7 +76,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Enroll(given) => {
             enroll::enroll_host(&config, &host(arguments, &config)?, arguments, given)
         }
-        Command::Status { json } => status::show(&config.state_dir.0, *json),
+        Command::Status { json } => status::show(&config, *json),
         Command::Metrics(metrics) => {
             show::metrics(&host(arguments, &config)?, &probes_shown(&config, metrics))
         }

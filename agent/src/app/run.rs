@@ -85,6 +85,7 @@ async fn serve(
         config.state_dir.0.clone(),
         buffer,
         link_seen,
+        scheduler.failures(),
         stop_status.clone(),
     ));
 

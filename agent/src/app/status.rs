@@ -3,6 +3,8 @@
 //! The buffer belongs to the running agent alone, so `status` reads `status.json` in its place. The
 //! file is for looking at only: it is replaced at once and never synced.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,10 @@ use tracing::warn;
 
 use super::{BUFFER_FOLDER, VERSION, now_ms};
 use crate::buffer::{SharedBuffer, Statistics, is_open};
+use crate::config::Config;
+use crate::helper::{Standing, Verb, standing};
 use crate::identity::IdentityFolder;
+use crate::scheduler::Failures;
 use crate::uplink::Link;
 
 /// The file's name in the state folder.
@@ -36,6 +41,9 @@ struct Report {
     /// Why there is no connection.
     reason: Option<String>,
     buffer: BufferReport,
+    /// The probes that failed at their last run, with the reason.
+    #[serde(default)]
+    failing_probes: BTreeMap<String, String>,
 }
 
 /// What waits to be delivered.
@@ -51,12 +59,13 @@ struct BufferReport {
     refused_observations: u64,
 }
 
-/// Replaces the file whenever something was appended or the connection changed, until cancelled;
-/// then removes it.
+/// Replaces the file whenever something was appended, the connection changed or a probe failed or
+/// works again, until cancelled; then removes it.
 pub(super) async fn keep(
     state_dir: PathBuf,
     buffer: SharedBuffer,
     mut link: watch::Receiver<Link>,
+    mut failures: watch::Receiver<Failures>,
     stop: CancellationToken,
 ) {
     let path = state_dir.join(FILE);
@@ -65,8 +74,10 @@ pub(super) async fn keep(
     let follow = async {
         loop {
             let (buffer, path) = (buffer.clone(), path.clone());
-            let report = link.borrow_and_update().clone();
-            let write = move || write(&path, &report_of(&report, buffer.lock().statistics()));
+            let link_now = link.borrow_and_update().clone();
+            let failing = failures.borrow_and_update().clone();
+            let write =
+                move || write(&path, &report_of(&link_now, buffer.lock().statistics(), &failing));
             let written = tokio::task::spawn_blocking(write).await;
             if let Ok(Err(error)) = &written
                 && !failed
@@ -78,6 +89,7 @@ pub(super) async fn keep(
             tokio::select! {
                 _ = appends.changed() => {}
                 _ = link.changed() => {}
+                _ = failures.changed() => {}
             }
         }
     };
@@ -87,11 +99,13 @@ pub(super) async fn keep(
 }
 
 /// Prints who the host is and how its agent does.
-pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
+pub(super) fn show(config: &Config, json: bool) -> Result<()> {
+    let state_dir = &config.state_dir.0;
     let folder = IdentityFolder::new(state_dir);
     let identity = folder.identity()?;
     let (_, not_after_ms) = folder.credential()?.validity_ms();
     let report = read(state_dir);
+    let helper = standing(&config.helper.verbs);
     let mut out = std::io::stdout().lock();
     if json {
         let value = serde_json::json!({
@@ -102,6 +116,7 @@ pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
             "certificate_valid_until_ms": not_after_ms,
             "agent": report.as_ref().ok(),
             "agent_unknown_because": report.as_ref().err(),
+            "helper": helper,
         });
         return Ok(writeln!(out, "{value:#}")?);
     }
@@ -113,10 +128,11 @@ pub(super) fn show(state_dir: &Path, json: bool) -> Result<()> {
         Ok(report) => write!(out, "{}", running(&report, now_ms()))?,
         Err(reason) => writeln!(out, "agent        {reason}; what is buffered is unknown")?,
     }
+    writeln!(out, "helper       {}", helper_line(&helper))?;
     Ok(())
 }
 
-fn report_of(link: &Link, statistics: Statistics) -> Report {
+fn report_of(link: &Link, statistics: Statistics, failing: &Failures) -> Report {
     let (connected, since_ms, reason) = match link {
         Link::Starting => (false, None, None),
         Link::Up { since_ms } => (true, Some(*since_ms), None),
@@ -139,6 +155,10 @@ fn report_of(link: &Link, statistics: Statistics) -> Report {
             dropped_events: statistics.dropped_events,
             refused_observations: statistics.refused,
         },
+        failing_probes: failing
+            .iter()
+            .map(|(&name, reason)| (name.to_owned(), reason.clone()))
+            .collect(),
     }
 }
 
@@ -182,14 +202,43 @@ fn running(report: &Report, now_ms: i64) -> String {
         "agent        {} runs as process {} (as of {age} ago)\n\
          connection   {connection}\n\
          buffer       {} samples and {} events wait{oldest}\n\
-         room         {} of {} bytes are taken; {lost} records were dropped since the start\n",
+         room         {} of {} bytes are taken; {lost} records were dropped since the start\n\
+         probes       {}",
         report.version,
         report.process,
         buffer.samples,
         buffer.events,
         buffer.bytes,
         buffer.limit_bytes,
+        probes(&report.failing_probes),
     )
+}
+
+/// How the probes do, with a line for each that fails.
+fn probes(failing: &BTreeMap<String, String>) -> String {
+    if failing.is_empty() {
+        return "all work\n".to_owned();
+    }
+    let mut text = format!("{} of them fail\n", failing.len());
+    for (name, reason) in failing {
+        // Writing to a string does not fail.
+        let _written = writeln!(text, "  {name}: {reason}");
+    }
+    text
+}
+
+fn helper_line(helper: &Standing) -> String {
+    let names =
+        |verbs: &[Verb]| verbs.iter().map(|verb| verb.name()).collect::<Vec<_>>().join(", ");
+    let answers = match (&helper.unknown_because, helper.answers.is_empty()) {
+        (Some(reason), _) => return reason.clone(),
+        (None, true) => "answers nothing".to_owned(),
+        (None, false) => format!("answers {}", names(&helper.answers)),
+    };
+    if helper.switched_off.is_empty() {
+        return answers;
+    }
+    format!("{answers}; switched off in the configuration: {}", names(&helper.switched_off))
 }
 
 fn certificate(not_after_ms: i64, now_ms: i64) -> String {
@@ -226,10 +275,12 @@ mod tests {
         let buffer = Buffer::open(&folder, Options::default(), 0).unwrap();
         let link = Link::Down { since_ms: 0, reason: "no route".into() };
         let statistics = Statistics { samples: 7, oldest_ms: Some(1_000), ..Statistics::default() };
-        let report = report_of(&link, statistics);
+        let failing = Failures::from([("hwmon", "temp1_input: no value".to_owned())]);
+        let report = report_of(&link, statistics, &failing);
         write(&path, &report).unwrap();
         let shown = running(&read(state.path()).unwrap(), report.written_at_ms);
-        for part in ["1970-01-01 00:00:00 UTC: no route", "7 samples", "(as of 0s ago)"] {
+        let fails = "probes       1 of them fail\n  hwmon: temp1_input: no value\n";
+        for part in ["1970-01-01 00:00:00 UTC: no route", "7 samples", "(as of 0s ago)", fails] {
             assert!(shown.contains(part), "{part} is not in {shown}");
         }
         drop(buffer);
@@ -242,5 +293,31 @@ mod tests {
     fn an_expired_certificate_is_shown_as_such() {
         assert_eq!(certificate(60_000, 0), "valid until 1970-01-01 00:01:00 UTC (1m left)");
         assert!(certificate(0, 60_000).starts_with("EXPIRED"));
+    }
+
+    #[test]
+    fn what_the_helper_does_not_answer_is_shown() {
+        let check = |answers: &[Verb], off: &[Verb], reason: Option<&str>, expect: &str| {
+            let standing = Standing {
+                answers: answers.into(),
+                switched_off: off.into(),
+                unknown_because: reason.map(str::to_owned),
+            };
+            assert_eq!(helper_line(&standing), expect);
+        };
+        check(&[Verb::Smart, Verb::Dmi], &[], None, "answers smart, dmi");
+        check(
+            &[Verb::Dmi],
+            &[Verb::Energy],
+            None,
+            "answers dmi; switched off in the configuration: energy",
+        );
+        check(
+            &[],
+            &Verb::ALL,
+            None,
+            "answers nothing; switched off in the configuration: smart, dmi, energy, restarts",
+        );
+        check(&[Verb::Dmi], &[], Some("the helper is switched off"), "the helper is switched off");
     }
 }

@@ -19,6 +19,7 @@ mod restarts;
 #[cfg(target_os = "linux")]
 mod server;
 mod smart;
+mod standing;
 mod verb;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use self::restarts::{RestartsAnswer, StaleProcess};
 #[cfg(target_os = "linux")]
 pub use self::server::{Permissions, serve};
 pub use self::smart::{SmartAnswer, SmartOutput};
+pub use self::standing::{Standing, standing};
 pub use self::verb::{Answer, Verb};
 
 /// Where the helper listens.

@@ -10,12 +10,13 @@ mod lookup;
 mod own;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use upkeep_model::{Observation, SeriesTable};
@@ -47,8 +48,12 @@ pub struct Settings {
     pub agent_version: String,
 }
 
+/// The probes that failed at their last run, with the reason in words for an operator.
+pub type Failures = BTreeMap<&'static str, String>;
+
 /// The running threads.
 pub struct Scheduler {
+    failures: watch::Receiver<Failures>,
     stops: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -65,7 +70,9 @@ impl Scheduler {
         settings: &Settings,
         ended: &CancellationToken,
     ) -> io::Result<Self> {
-        let mut scheduler = Self { stops: Vec::new(), threads: Vec::new() };
+        let (failures, failures_seen) = watch::channel(Failures::new());
+        let mut scheduler =
+            Self { failures: failures_seen, stops: Vec::new(), threads: Vec::new() };
         let last_report = LastReport::default();
         let lookup = Lookup {
             host: host.clone(),
@@ -78,11 +85,17 @@ impl Scheduler {
             buffer: buffer.clone(),
             interval: settings.interval,
             last_report,
+            failures,
             skipped: 0,
         };
         scheduler.spawn("lookup", ended, move |stop| lookup.run(&stop))?;
         scheduler.spawn("ticks", ended, move |stop| ticker.run(&stop))?;
         Ok(scheduler)
+    }
+
+    /// Which probes fail, as of the last tick.
+    pub fn failures(&self) -> watch::Receiver<Failures> {
+        self.failures.clone()
     }
 
     /// Stops the threads and waits for their end. A tick that has begun is completed.
@@ -120,9 +133,9 @@ pub struct Observer {
     /// How many series there were last.
     series: usize,
     /// What was wrong with each probe at its last run, so that it is logged once.
-    failures: HashMap<&'static str, String>,
     /// How many things each probe could not read since the start.
     unreadable: HashMap<&'static str, u64>,
+    failures: Failures,
     agent_version: String,
 }
 
@@ -134,8 +147,8 @@ impl Observer {
             runner: ProbeRunner::new(host.clone(), probes, deadline),
             table: SeriesTable::default(),
             series: 0,
-            failures: HashMap::new(),
             unreadable: HashMap::new(),
+            failures: Failures::new(),
             agent_version: settings.agent_version.clone(),
         }
     }
@@ -159,11 +172,7 @@ impl Observer {
 }
 
 /// Logs the beginning, the change and the end of a failure.
-fn note_failure(
-    failures: &mut HashMap<&'static str, String>,
-    name: &'static str,
-    failure: Option<String>,
-) {
+fn note_failure(failures: &mut Failures, name: &'static str, failure: Option<String>) {
     match failure {
         Some(reason) if failures.get(name) != Some(&reason) => {
             warn!(probe = name, "the probe failed: {reason}");
@@ -180,6 +189,7 @@ struct Ticker {
     buffer: SharedBuffer,
     interval: Duration,
     last_report: LastReport,
+    failures: watch::Sender<Failures>,
     skipped: u64,
 }
 
@@ -213,6 +223,7 @@ impl Ticker {
     fn tick(&mut self, at_ms: i64) {
         let statistics = self.buffer.lock().statistics();
         let mut observation = self.observer.observe(at_ms);
+        self.tell_failures();
         own::delivery(&statistics, self.skipped, self.interval, &mut observation);
         if let Some(report) = self.last_report.get() {
             patch::observe(&report, &mut observation);
@@ -222,6 +233,18 @@ impl Ticker {
             Ok(()) => debug!(timestamp_ms = at_ms, series, "observation is durable"),
             Err(error) => warn!(timestamp_ms = at_ms, "an observation was lost: {error}"),
         }
+    }
+
+    /// Wakes those who follow the failures only when there is something new.
+    fn tell_failures(&self) {
+        let now = &self.observer.failures;
+        self.failures.send_if_modified(|told| {
+            let is_new = told != now;
+            if is_new {
+                told.clone_from(now);
+            }
+            is_new
+        });
     }
 }
 
