@@ -1,7 +1,7 @@
 # Every target also sets up what it needs. CARGO_TARGET_DIR is respected.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test package bench audit
+.PHONY: help demo test package bench audit systems
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -34,3 +34,6 @@ bench: ## Measure cost and speed, and print the figures
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build
 	@packaging/audit
+
+systems: ## Check that the agent compiles for Windows, macOS and FreeBSD
+	@packaging/check-systems
