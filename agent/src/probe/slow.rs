@@ -69,8 +69,13 @@ mod tests {
         let question =
             SlowQuestion::start("test", Duration::ZERO, move || answers.recv().ok()).unwrap();
         assert_eq!(*question.last(Duration::from_millis(20)), None);
-        answer.send(1).unwrap();
+        let late = answer.clone();
+        let sender = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            late.send(1)
+        });
         assert_eq!(*question.last(MINUTE), Some(Some(1)));
+        sender.join().unwrap().unwrap();
         answer.send(2).unwrap();
         while *question.last(Duration::ZERO) != Some(Some(2)) {
             thread::yield_now();
