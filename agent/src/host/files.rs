@@ -1,15 +1,15 @@
 //! Files, folders and file systems of this process' own view.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirEntry, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use super::{Entry, EntryKind, HostError};
+use super::{Entry, EntryKind, HostError, Tree};
 
 /// How many links are followed on the way to one file, as the kernel has it.
 const MAX_LINKS: usize = 40;
@@ -77,15 +77,58 @@ pub(super) fn beneath(root: &Path, relative: &str) -> PathBuf {
     root.join(inside)
 }
 
-/// Appends a file's content to a buffer.
-pub(super) fn read(path: &Path, limit: u64, buffer: &mut Vec<u8>) -> Result<(), HostError> {
+/// Appends a file's content to a buffer. Gives the file, too.
+pub(super) fn read(path: &Path, limit: u64, buffer: &mut Vec<u8>) -> Result<File, HostError> {
     let failed = |source| HostError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let length = file.take(limit + 1).read_to_end(buffer).map_err(failed)?;
+    let mut file = File::open(path).map_err(failed)?;
+    let length = file.by_ref().take(limit + 1).read_to_end(buffer).map_err(failed)?;
     if length as u64 > limit {
         return Err(HostError::TooLong { path: path.to_owned(), limit });
     }
-    Ok(())
+    Ok(file)
+}
+
+/// Appends what one read of a file gives, from a place on, to the room that a buffer has.
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, from: u64, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    Ok(rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), from)?)
+}
+
+/// Appends what one read of a file gives, from a place on, to the room that a buffer has.
+#[cfg(not(unix))]
+pub(super) fn read_at(_file: &File, _from: u64, _buffer: &mut Vec<u8>) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether a file is in procfs or sysfs, whichever the tree stands for, and not in a copy of it.
+#[cfg(target_os = "linux")]
+pub(super) fn is_of_kernel(file: &File, tree: Tree) -> bool {
+    /// As `linux/magic.h` has it.
+    const SYSFS_MAGIC: rustix::fs::FsWord = 0x6265_6572;
+    let expect = match tree {
+        Tree::Proc => rustix::fs::PROC_SUPER_MAGIC,
+        Tree::Sys => SYSFS_MAGIC,
+        Tree::Root | Tree::UdevData => return false,
+    };
+    rustix::fs::fstatfs(file).is_ok_and(|status| status.f_type == expect)
+}
+
+/// Whether a file is in procfs or sysfs, which only Linux has.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_of_kernel(_file: &File, _tree: Tree) -> bool {
+    false
+}
+
+/// How many files this process may have open; `None` where there is no such limit.
+#[cfg(unix)]
+pub(super) fn open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// How many files this process may have open; `None` where there is no such limit.
+#[cfg(not(unix))]
+pub(super) fn open_files_limit() -> Option<u64> {
+    None
 }
 
 /// Gives the lines of a file, one after another.
@@ -112,12 +155,16 @@ pub(super) fn each_line(
     }
 }
 
-/// The entries of a folder, sorted by name.
-pub(super) fn list(path: &Path) -> Result<Vec<Entry>, HostError> {
+/// The entries of a folder, sorted by name; `each` sees the name and the number of every one.
+pub(super) fn list(
+    path: &Path,
+    mut each: impl FnMut(&OsStr, u64),
+) -> Result<Vec<Entry>, HostError> {
     let failed = |source| HostError::Read { path: path.to_owned(), source };
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        each(&entry.file_name(), number(&entry));
         let kind = match entry.file_type().map_err(failed)? {
             kind if kind.is_symlink() => EntryKind::Link,
             kind if kind.is_dir() => EntryKind::Folder,
@@ -127,6 +174,18 @@ pub(super) fn list(path: &Path) -> Result<Vec<Entry>, HostError> {
     }
     entries.sort();
     Ok(entries)
+}
+
+/// The number that an entry of a folder has in its file system.
+#[cfg(unix)]
+fn number(entry: &DirEntry) -> u64 {
+    std::os::unix::fs::DirEntryExt::ino(entry)
+}
+
+/// The number that an entry of a folder has in its file system.
+#[cfg(not(unix))]
+fn number(_entry: &DirEntry) -> u64 {
+    0
 }
 
 /// Where a symbolic link points to.

@@ -9,11 +9,13 @@ mod error;
 mod files;
 #[cfg(target_os = "linux")]
 mod graphics;
+mod kept;
 mod os_release;
 mod replay;
 mod users;
 mod virtualization;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,7 @@ pub use self::error::HostError;
 pub use self::files::{FilesystemUsage, Stamp};
 #[cfg(target_os = "linux")]
 pub use self::graphics::{Graphics, GraphicsCard};
+use self::kept::{KeptFiles, Reading};
 pub use self::os_release::OsRelease;
 use self::replay::Recording;
 pub use self::users::User;
@@ -115,6 +118,7 @@ pub struct Host {
 struct Inner {
     paths: HostPaths,
     recording: Option<Recording>,
+    files: KeptFiles,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -140,7 +144,8 @@ impl Host {
     }
 
     fn of(paths: HostPaths, recording: Option<Recording>) -> Self {
-        Self { inner: Arc::new(Inner { paths, recording, buffers: Mutex::default() }) }
+        let (files, buffers) = (KeptFiles::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { paths, recording, files, buffers }) }
     }
 
     /// Whether what is asked is answered about the very system that this process runs on, so that
@@ -177,16 +182,29 @@ impl Host {
     /// # Errors
     /// When the file cannot be read; [`HostError::is_absent`] tells whether it is missing.
     pub fn read(&self, tree: Tree, relative: &str) -> Result<Text, HostError> {
-        let path = self.path(tree, relative);
         let mut buffer = self.buffers().pop().unwrap_or_default();
         buffer.clear();
-        match files::read(&path, MAX_FILE_BYTES, &mut buffer) {
+        match self.read_into(tree, relative, &mut buffer) {
             Ok(()) => Ok(Text::new(self, buffer)),
             Err(error) => {
                 self.keep(buffer);
                 Err(error)
             }
         }
+    }
+
+    fn read_into(&self, tree: Tree, relative: &str, buffer: &mut Vec<u8>) -> Result<(), HostError> {
+        let files = &self.inner.files;
+        let opening = match files.read(tree, relative, MAX_FILE_BYTES, buffer) {
+            Reading::Done(Ok(())) => return Ok(()),
+            Reading::Done(Err(source)) => {
+                return Err(HostError::Read { path: self.path(tree, relative), source });
+            }
+            Reading::Open(opening) => opening,
+        };
+        let file = files::read(&self.path(tree, relative), MAX_FILE_BYTES, buffer)?;
+        files.keep(&opening, tree, relative, file);
+        Ok(())
     }
 
     /// Reads a text file that need not be there: `None` if it is absent.
@@ -230,7 +248,14 @@ impl Host {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn list(&self, tree: Tree, relative: &str) -> Result<Vec<Entry>, HostError> {
-        files::list(&self.path(tree, relative))
+        let path = self.path(tree, relative);
+        if !KeptFiles::watches(tree, relative) {
+            return files::list(&path, |_, _| ());
+        }
+        let mut look = DefaultHasher::new();
+        let entries = files::list(&path, |name, number| (name, number).hash(&mut look))?;
+        self.inner.files.looked(look.finish());
+        Ok(entries)
     }
 
     /// The entries of a folder that need not be there: none if it is absent.
