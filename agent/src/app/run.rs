@@ -24,6 +24,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// do not start one each time.
 const THREADS_KEPT: Duration = Duration::from_secs(120);
 
+/// So many threads wait for the disk: one for delivery and one for all else, which is short.
+const DISK_THREADS: usize = 2;
+
 /// Observes and delivers until SIGTERM or SIGINT.
 pub(super) fn run(config: &Config, probes: &probe::Settings, host: Host) -> Result<()> {
     let folder = IdentityFolder::new(&config.state_dir.0);
@@ -47,6 +50,7 @@ pub(super) fn run(config: &Config, probes: &probe::Settings, host: Host) -> Resu
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREADS_KEPT)
+        .max_blocking_threads(DISK_THREADS)
         .build()?;
     let outcome = runtime.block_on(serve(config, probes, host, buffer, folder, settings));
     // A thread that hangs in the kernel must not keep the process.

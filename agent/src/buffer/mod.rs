@@ -80,7 +80,7 @@ use upkeep_model::{Event, Lane, Observation};
 pub use queue::Buffer;
 pub use recipe::is_open;
 pub use room::KeepFree;
-pub use shared::SharedBuffer;
+pub use shared::{Heads, SharedBuffer};
 pub use state::LaneState;
 
 /// What the records may take unless configured otherwise. At 300 bytes a record every ten seconds

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
+use upkeep_model::{Epoch, Lane};
 
 use super::{Buffer, BufferError, Draft};
 
@@ -10,13 +11,41 @@ use super::{Buffer, BufferError, Draft};
 #[derive(Clone)]
 pub struct SharedBuffer {
     buffer: Arc<Mutex<Buffer>>,
-    appended: watch::Sender<u64>,
+    heads: watch::Sender<Heads>,
+}
+
+/// How far the buffer was filled by the last append, so that nobody need look into it for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// The life of the buffer that the numbers are of.
+    pub epoch: Epoch,
+    samples: u64,
+    events: u64,
+}
+
+impl Heads {
+    fn of_buffer(buffer: &Buffer) -> Self {
+        Self {
+            epoch: buffer.epoch(),
+            samples: buffer.lane(Lane::Samples).next_sequence,
+            events: buffer.lane(Lane::Events).next_sequence,
+        }
+    }
+
+    /// The sequence number that the next record of a lane will get.
+    pub fn of(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Samples => self.samples,
+            Lane::Events => self.events,
+        }
+    }
 }
 
 impl SharedBuffer {
     /// Shares a buffer.
     pub fn new(buffer: Buffer) -> Self {
-        Self { buffer: Arc::new(Mutex::new(buffer)), appended: watch::Sender::new(0) }
+        let heads = watch::Sender::new(Heads::of_buffer(&buffer));
+        Self { buffer: Arc::new(Mutex::new(buffer)), heads }
     }
 
     /// The buffer, for as long as the guard lives. Blocks while another thread has it.
@@ -34,13 +63,15 @@ impl SharedBuffer {
     /// # Errors
     /// As [`Buffer::append`].
     pub fn append(&self, drafts: &[Draft]) -> Result<(), BufferError> {
-        self.lock().append(drafts)?;
-        self.appended.send_modify(|count| *count += 1);
+        let mut buffer = self.lock();
+        buffer.append(drafts)?;
+        // Told while the lock is held, so that no older news comes after newer.
+        self.heads.send_replace(Heads::of_buffer(&buffer));
         Ok(())
     }
 
     /// Sees a change with every append.
-    pub fn appends(&self) -> watch::Receiver<u64> {
-        self.appended.subscribe()
+    pub fn appends(&self) -> watch::Receiver<Heads> {
+        self.heads.subscribe()
     }
 }

@@ -16,7 +16,7 @@ use upkeep_wire::v1::delivery_client::DeliveryClient;
 use super::lane::{LaneProgress, Next, Wanted};
 use super::shipment::{self, Shipment, Told};
 use super::{ANSWER_PATIENCE, Settings, UplinkError, blocking, now_ms};
-use crate::buffer::{Buffer, BufferError, LaneState, SharedBuffer};
+use crate::buffer::{Buffer, BufferError, Heads, LaneState, SharedBuffer};
 
 /// Messages that wait for the transport: enough to keep it busy, and few enough that records are
 /// read from the buffer only when they are about to be sent.
@@ -39,7 +39,7 @@ pub(super) enum Ended {
 pub(super) struct Session {
     client: DeliveryClient<Channel>,
     buffer: SharedBuffer,
-    appends: watch::Receiver<u64>,
+    appends: watch::Receiver<Heads>,
     outgoing: mpsc::Sender<v1::AgentMessage>,
     incoming: Streaming<v1::CollectorMessage>,
     epoch: Epoch,
@@ -199,7 +199,9 @@ impl Session {
 
     async fn send_batch(&mut self, lane: Lane) -> Result<Flow, UplinkError> {
         let progress = *self.lane_mut(lane);
-        if progress.room() == 0 {
+        let heads = *self.appends.borrow();
+        let has_all = heads.epoch == self.epoch && progress.sent() + 1 >= heads.of(lane);
+        if has_all || progress.room() == 0 {
             return Ok(Flow::Nothing);
         }
         let told = self.told;
