@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
 use crate::helper::Verb;
-use crate::probe;
+use crate::probe::{self, Sysctl};
 
 /// Where the configuration lies unless an option says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/upkeep/agent.toml";
@@ -148,6 +148,30 @@ pub struct ProbesConfig {
     /// Those that do not run.
     #[serde(deserialize_with = "probe_names")]
     pub disable: Vec<String>,
+    /// What the probe `stat` shows.
+    pub stat: StatConfig,
+    /// What the probe `sysctl` shows.
+    pub sysctl: SysctlConfig,
+}
+
+/// What the probe `stat` shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct StatConfig {
+    /// Whether deferred work is shown by its kind.
+    pub softirq: bool,
+}
+
+/// What the probe `sysctl` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SysctlConfig {
+    /// Kernel settings whose numbers are shown.
+    #[serde(deserialize_with = "kernel_settings")]
+    pub include: Vec<Sysctl>,
+    /// Kernel settings whose words are shown.
+    #[serde(deserialize_with = "kernel_settings")]
+    pub include_info: Vec<Sysctl>,
 }
 
 /// Where other programs leave files of metrics.
@@ -156,7 +180,7 @@ pub struct ProbesConfig {
 pub struct TextfileConfig {
     /// The folders, or patterns of folders, whose `*.prom` files are read.
     #[serde(alias = "directory", deserialize_with = "one_or_more")]
-    pub directories: Vec<PathBuf>,
+    pub directories: Vec<String>,
 }
 
 /// What the helper with more privileges than the agent may answer.
@@ -247,12 +271,17 @@ fn probe_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     }
 }
 
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+fn kernel_settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Sysctl>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Folders {
-        One(PathBuf),
-        More(Vec<PathBuf>),
+        One(String),
+        More(Vec<String>),
     }
     Ok(match Folders::deserialize(deserializer)? {
         Folders::One(folder) => vec![folder],
@@ -280,9 +309,14 @@ mod tests {
         let config =
             read("[probes]\ndisable = [\"time\"]\n[textfile]\ndirectory = \"/a\"\n").unwrap();
         assert_eq!(config.probes.disable, ["time"]);
-        assert_eq!(config.textfile.directories, [Path::new("/a")]);
+        assert_eq!(config.textfile.directories, ["/a"]);
         let config = read("[textfile]\ndirectories = [\"/a\", \"/b\"]\n").unwrap();
-        assert_eq!(config.textfile.directories, [Path::new("/a"), Path::new("/b")]);
+        assert_eq!(config.textfile.directories, ["/a", "/b"]);
+        let text =
+            "[probes.stat]\nsoftirq = true\n[probes.sysctl]\ninclude = [\"fs.file-nr:a,b,c\"]\n";
+        let config = read(text).unwrap();
+        assert!(config.probes.stat.softirq);
+        assert_eq!(config.probes.sysctl.include, ["fs.file-nr:a,b,c".parse().unwrap()]);
     }
 
     #[test]
@@ -299,6 +333,7 @@ mod tests {
         check("updates_interval = \"2s\"", &["at least 1m"]);
         check("interval = \"1h\"\nupdates_interval = \"2m\"", &["updates_interval", "shorter"]);
         check("[probes]\nenable = [\"tiem\"]", &["agent.toml:2", "enable", "\"tiem\"", ", time"]);
+        check("[probes.sysctl]\ninclude = [\"a/../b\"]", &["agent.toml:2", "a/../b"]);
         check("[textfile]\ndirectory = 5", &["agent.toml:2", "directory"]);
         check("[helper]\nverbs = [\"dmi\", \"shell\"]", &["agent.toml:2", "verbs", "`shell`"]);
         check("[buffer]\nlimit_bytes = 5\nkeep_free_percent = 99", &[":2", ":3", "at most 90"]);

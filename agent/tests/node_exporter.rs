@@ -12,8 +12,8 @@ use upkeep_agent::probe::{
     ArpProbe, BondingProbe, ConntrackProbe, CpuFrequencyProbe, CpuProbe, CpuSettings,
     CpuVulnerabilitiesProbe, DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe, HwmonProbe,
     LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetClassSettings, NetworkProbe, NvmeProbe,
-    PowerSupplyProbe, PressureProbe, Probe, RaplProbe, SockstatProbe, StatProbe, ThermalProbe,
-    VmstatProbe, WatchdogProbe,
+    PowerSupplyProbe, PressureProbe, Probe, ProcessesProbe, RaplProbe, SockstatProbe, StatProbe,
+    TextfileProbe, ThermalProbe, VmstatProbe, WatchdogProbe,
 };
 use upkeep_model::Observation;
 
@@ -21,7 +21,7 @@ use upkeep_model::Observation;
 struct Captured {
     host: Host,
     expected: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Captured {
@@ -47,7 +47,7 @@ impl Captured {
             udev_data: root.join("udev/data"),
             rootfs: root,
         });
-        Some(Self { host, expected: data.join("expected"), _folder: folder })
+        Some(Self { host, expected: data.join("expected"), folder })
     }
 
     /// The series and types that node_exporter gives, of one collector or more; `None` where it is
@@ -94,12 +94,13 @@ impl Captured {
     }
 }
 
-/// A line with its empty labels, which mean nothing to Prometheus, taken away.
+/// A line with its labels sorted, and without empty ones, which mean nothing to Prometheus.
 fn normal(line: &str) -> String {
     let Some((name, rest)) = line.split_once('{') else { return line.to_owned() };
     let (labels, value) = rest.rsplit_once('}').unwrap();
-    let kept: Vec<&str> =
+    let mut kept: Vec<&str> =
         split_labels(labels).into_iter().filter(|label| !label.ends_with("=\"\"")).collect();
+    kept.sort_unstable();
     if kept.is_empty() {
         format!("{name}{value}")
     } else {
@@ -163,9 +164,10 @@ fn cases() -> Vec<Case> {
         (&["nvme"], vec![Box::new(NvmeProbe)]),
         (&["powersupplyclass"], vec![Box::new(PowerSupplyProbe)]),
         (&["pressure"], vec![Box::new(PressureProbe)]),
+        (&["processes"], vec![Box::new(ProcessesProbe)]),
         (&["rapl"], vec![Box::new(RaplProbe::default())]),
         (&["sockstat"], vec![Box::new(SockstatProbe)]),
-        (&["stat"], vec![Box::new(StatProbe)]),
+        (&["stat"], vec![Box::new(StatProbe::default())]),
         (&["thermal_zone"], vec![Box::new(ThermalProbe)]),
         (&["vmstat"], vec![Box::new(VmstatProbe)]),
         (&["watchdog"], vec![Box::new(WatchdogProbe)]),
@@ -186,4 +188,51 @@ fn what_node_exporter_says_comes_out_and_nothing_else() {
             "{collectors:?}: missing {missing:#?}, surplus {surplus:#?}"
         );
     }
+}
+
+/// The series of a page; times at which files were written are all 1, as in the expected pages.
+fn series_of(page: &str) -> BTreeSet<String> {
+    let lines = page.lines().filter(|line| !line.starts_with('#')).map(normal);
+    lines
+        .map(|line| match line.rsplit_once(' ') {
+            Some((series, _)) if series.starts_with("node_textfile_mtime_seconds") => {
+                format!("{series} 1")
+            }
+            _ => line,
+        })
+        .collect()
+}
+
+#[test]
+fn files_of_metrics_are_read_as_node_exporter_reads_them() {
+    let Some(captured) = Captured::unpack() else { return };
+    let above = format!("{}/", captured.folder.path().display());
+    let mut cases = 0;
+    let mut check = |pattern: &str, expected: &str, fails: bool| {
+        let probe = TextfileProbe::new(vec![format!("{above}fixtures/textfile/{pattern}")], vec![]);
+        let mut out = Observation::at(0);
+        let told = probe.observe(&captured.host, &mut out);
+        assert_eq!(told.is_err(), fails, "{pattern}: {told:?}");
+        let mut page = Vec::new();
+        exposition::write(&out, &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap().replace(&above, "");
+        assert_eq!(series_of(&page), series_of(expected), "{pattern}");
+        cases += 1;
+    };
+    let folder = captured.folder.path().join("fixtures/textfile");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(case) = name.strip_suffix(".out") else { continue };
+        let expected = std::fs::read_to_string(folder.join(&name)).unwrap();
+        let fails = expected.lines().any(|line| line == "node_textfile_scrape_error 1");
+        let pattern = if case.starts_with("glob_") { "*_extra_dimension" } else { case };
+        check(pattern, &expected, fails);
+    }
+    let page = std::fs::read_to_string(captured.expected.join("textfile.prom")).unwrap();
+    let written = ["1", "2"].map(|number| {
+        let file = format!("fixtures/textfile/two_metric_files/metrics{number}.prom");
+        format!("node_textfile_mtime_seconds{{file=\"{file}\"}} 1\n")
+    });
+    check("two_metric_files/", &(page + &written.concat()), false);
+    assert!(cases > 10, "only {cases} cases");
 }

@@ -55,7 +55,7 @@ fn memory_and_load_are_those_of_the_kernel() {
     let own = || {
         let mut page = page(&MemoryProbe, &[]);
         page.append(&mut self::page(&LoadProbe, &[]));
-        page.append(&mut self::page(&StatProbe, &[]));
+        page.append(&mut self::page(&StatProbe::default(), &[]));
         page
     };
     let (before, told, after) = (own(), page(&PortableProbe::default(), &[]), own());

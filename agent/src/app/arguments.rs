@@ -89,5 +89,5 @@ pub(super) struct MetricsArguments {
     /// A folder whose *.prom files are read, or a pattern of folders; may be given more than once.
     /// It takes the place of those that the configuration names.
     #[arg(long = "textfile.directory", value_name = "DIR")]
-    pub(super) textfile_directory: Vec<PathBuf>,
+    pub(super) textfile_directory: Vec<String>,
 }

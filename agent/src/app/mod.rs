@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config};
 use crate::host::{Host, HostPaths};
-use crate::probe;
+use crate::{patch, probe};
 
 use arguments::{Arguments, Command, MetricsArguments};
 
@@ -108,6 +108,10 @@ fn probes(config: &Config) -> probe::Settings {
         enable: config.probes.enable.clone(),
         disable: config.probes.disable.clone(),
         textfile_folders: config.textfile.directories.clone(),
+        own_metrics: patch::METRICS.to_vec(),
+        stat_softirq: config.probes.stat.softirq,
+        sysctl_numbers: config.probes.sysctl.include.clone(),
+        sysctl_words: config.probes.sysctl.include_info.clone(),
     }
 }
 

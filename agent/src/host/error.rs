@@ -81,6 +81,14 @@ pub enum HostError {
         /// What it said.
         fault: String,
     },
+    /// The kernel did not answer.
+    #[error("{call}: {source}")]
+    Call {
+        /// The system call.
+        call: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// A replay has no answer to what was asked.
     #[error("{what}: not in the recording {}", recording.display())]
     NotRecorded {

@@ -155,6 +155,11 @@ pub(super) fn each_line(
     }
 }
 
+/// Whether a file can be read and is just that text.
+pub(super) fn is_content(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|content| content == text)
+}
+
 /// The entries of a folder, sorted by name; `each` sees the name and the number of every one.
 pub(super) fn list(
     path: &Path,

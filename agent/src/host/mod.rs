@@ -4,6 +4,7 @@
 //! root (a container that looks at the machine around it), a captured tree of files, or a
 //! recording that was sent in with a report of a problem (`docs/replay.md`).
 
+mod clock;
 mod command;
 mod error;
 mod files;
@@ -23,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use upkeep_model::Virtualization;
 
+pub use self::clock::ClockState;
 pub use self::command::Output;
 pub use self::error::HostError;
 pub use self::files::{FilesystemUsage, Stamp};
@@ -36,6 +38,9 @@ pub use self::users::User;
 /// The most that is read of a file, in bytes. The longest honest ones, the mount table and the
 /// package database of a crowded server, stay under a quarter of it.
 const MAX_FILE_BYTES: u64 = 32 << 20;
+
+/// What differs with each boot of each machine, in the kernel's process file system.
+const BOOT_ID: &str = "sys/kernel/random/boot_id";
 
 /// How many read buffers are kept for the next reader; there are never more readers at a time than
 /// probes that run at once.
@@ -86,6 +91,9 @@ pub enum Tree {
     Sys,
     /// What udev knows about devices.
     UdevData,
+    /// What this process sees under a path, for files that the configuration names. A recording
+    /// has them in its root.
+    Own,
 }
 
 /// One entry of a folder.
@@ -167,7 +175,8 @@ impl Host {
     pub fn path(&self, tree: Tree, relative: &str) -> PathBuf {
         let paths = &self.inner.paths;
         let base = match tree {
-            Tree::Root => return files::beneath(&paths.rootfs, relative),
+            Tree::Own if self.inner.recording.is_none() => return PathBuf::from(relative),
+            Tree::Root | Tree::Own => return files::beneath(&paths.rootfs, relative),
             Tree::Proc => &paths.procfs,
             Tree::Sys => &paths.sysfs,
             Tree::UdevData => &paths.udev_data,
@@ -331,6 +340,23 @@ impl Host {
         }
         let output = self.run(&["getconf", "PAGESIZE"], QUICK_DEADLINE).ok()?;
         output.stdout.trim().parse().ok()
+    }
+
+    /// The state of the kernel's clock; `None` where the files are not those of the kernel that
+    /// this process runs on.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, or a sandbox does not let it be asked.
+    pub fn clock_state(&self) -> Result<Option<ClockState>, HostError> {
+        let is_ours = self.inner.recording.is_none()
+            && match self.read_if_present(Tree::Proc, BOOT_ID)? {
+                Some(boot) => files::is_content(&Path::new("/proc").join(BOOT_ID), &boot),
+                None => false,
+            };
+        if !is_ours {
+            return Ok(None);
+        }
+        clock::state().map(Some).map_err(|source| HostError::Call { call: "adjtimex", source })
     }
 
     /// What the distribution says about itself; `None` if it says nothing.

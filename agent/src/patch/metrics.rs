@@ -25,6 +25,17 @@ use upkeep_model::{
     Knowledge, ManagerReport, Observation, PackageUpdate, Refresh, Stay, Support, UpdateReport,
 };
 
+/// The metrics that a report gives.
+pub const METRICS: [&str; 7] = [
+    "apt_upgrades_pending",
+    "apt_upgrades_held",
+    "apt_package_cache_timestamp_seconds",
+    "node_reboot_required",
+    "upkeep_updates_pending",
+    "upkeep_updates_known",
+    "upkeep_updates_checked_timestamp_seconds",
+];
+
 /// Adds the metrics of a report to an observation.
 pub fn observe(report: &UpdateReport, out: &mut Observation) {
     for manager in &report.managers {

@@ -25,7 +25,7 @@ use self::needrestart::Needrestart;
 use crate::helper;
 use crate::host::Host;
 
-pub use self::metrics::observe;
+pub use self::metrics::{METRICS, observe};
 pub use self::refresh::{Refreshed, refresh};
 
 /// Asks one package manager at a moment; `None` if the host does not have it.

@@ -1,18 +1,19 @@
 //! Which probes run: node_exporter's choice, changed by the configuration and the command line.
 
-use std::path::PathBuf;
-
-use super::Probe;
 #[cfg(target_os = "linux")]
 use super::{
-    ArpProbe, BondingProbe, ConntrackProbe, CpuFrequencyProbe, CpuProbe, CpuVulnerabilitiesProbe,
-    DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe, FilesystemProbe, GraphicsProbe,
-    HwmonProbe, LoadProbe, MdadmProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe,
-    NvmeProbe, OsProbe, PowerSupplyProbe, PressureProbe, RaplProbe, SockstatProbe, StatProbe,
-    ThermalProbe, TimeProbe, UnameProbe, VmstatProbe, WatchdogProbe,
+    ArpProbe, BondingProbe, ConntrackProbe, CpuFrequencyProbe, CpuProbe, CpuSettings,
+    CpuVulnerabilitiesProbe, DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe,
+    FilesystemProbe, GraphicsProbe, HwmonProbe, InterruptsProbe, LoadProbe, MdadmProbe,
+    MemoryNumaProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe, NvmeProbe, OsProbe,
+    PowerSupplyProbe, PressureProbe, ProcessesProbe, RaplProbe, SchedstatProbe, SockstatProbe,
+    SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, TcpstatProbe, TextfileProbe, ThermalProbe,
+    TimeProbe, TimexProbe, UdpQueuesProbe, UnameProbe, VmstatProbe, WatchdogProbe, XfsProbe,
+    ZfsProbe,
 };
 #[cfg(not(target_os = "linux"))]
-use super::{PortableDiskProbe, PortableProbe, TimeProbe};
+use super::{PortableDiskProbe, PortableProbe, TextfileProbe, TimeProbe};
+use super::{Probe, Sysctl};
 
 /// What the configuration and the command line say about the probes.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +25,15 @@ pub struct Settings {
     /// The names of those that do not run.
     pub disable: Vec<String>,
     /// The folders of files of metrics that other programs wrote.
-    pub textfile_folders: Vec<PathBuf>,
+    pub textfile_folders: Vec<String>,
+    /// Metrics that the agent measures beside the probes.
+    pub own_metrics: Vec<&'static str>,
+    /// Whether the probe `stat` shows deferred work by its kind.
+    pub stat_softirq: bool,
+    /// The kernel settings whose numbers the probe `sysctl` shows.
+    pub sysctl_numbers: Vec<Sysctl>,
+    /// The kernel settings whose words the probe `sysctl` shows.
+    pub sysctl_words: Vec<Sysctl>,
 }
 
 /// The probes that run under these settings, in the order in which they are asked.
@@ -49,14 +58,16 @@ pub fn names() -> Vec<&'static str> {
 
 /// The probes that are on by default, as in node_exporter.
 #[cfg(target_os = "linux")]
-fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
+fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
+    let (folders, own) = (settings.textfile_folders.clone(), settings.own_metrics.clone());
     vec![
-        Box::new(CpuProbe::default()),
+        Box::new(CpuProbe::new(CpuSettings { info: settings.all, ..CpuSettings::default() })),
         Box::new(MemoryProbe),
         Box::new(LoadProbe),
         Box::new(PressureProbe),
-        Box::new(StatProbe),
+        Box::new(StatProbe { softirq: settings.stat_softirq || settings.all }),
         Box::new(VmstatProbe),
+        Box::new(SchedstatProbe),
         Box::new(DiskProbe),
         Box::new(MdadmProbe),
         Box::new(NetworkProbe),
@@ -64,6 +75,8 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(BondingProbe),
         Box::new(SockstatProbe),
         Box::new(NetstatProbe),
+        Box::new(SoftnetProbe),
+        Box::new(UdpQueuesProbe),
         Box::new(ArpProbe::default()),
         Box::new(ConntrackProbe),
         Box::new(FileFdProbe),
@@ -77,8 +90,12 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(DmiProbe::default()),
         Box::new(HwmonProbe::default()),
         Box::new(TimeProbe::default()),
+        Box::new(TimexProbe),
         Box::new(UnameProbe),
         Box::new(OsProbe),
+        Box::new(TextfileProbe::new(folders, own)),
+        Box::new(XfsProbe),
+        Box::new(ZfsProbe),
         // Late, since the driver of a broken card may take for ever.
         Box::new(GraphicsProbe::default()),
         // Late, since old kernels take their time to answer it.
@@ -91,16 +108,27 @@ fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
 /// The probes that are off by default, as in node_exporter: they cost more than the others, or give
 /// many series.
 #[cfg(target_os = "linux")]
-fn optional(_settings: &Settings) -> Vec<Box<dyn Probe>> {
-    vec![Box::new(CpuVulnerabilitiesProbe)]
+fn optional(settings: &Settings) -> Vec<Box<dyn Probe>> {
+    let (numbers, words) = (settings.sysctl_numbers.clone(), settings.sysctl_words.clone());
+    vec![
+        Box::new(CpuVulnerabilitiesProbe),
+        Box::new(InterruptsProbe),
+        Box::new(SoftirqsProbe),
+        Box::new(MemoryNumaProbe),
+        Box::new(ProcessesProbe),
+        Box::new(TcpstatProbe),
+        Box::new(SysctlProbe::new(numbers, words)),
+    ]
 }
 
 /// The probes that are on by default.
 #[cfg(not(target_os = "linux"))]
-fn usual(_settings: &Settings) -> Vec<Box<dyn Probe>> {
+fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
+    let (folders, own) = (settings.textfile_folders.clone(), settings.own_metrics.clone());
     vec![
         Box::new(PortableProbe::default()),
         Box::new(TimeProbe::default()),
+        Box::new(TextfileProbe::new(folders, own)),
         // Last, since it may wait for a file system that does not answer.
         Box::new(PortableDiskProbe),
     ]

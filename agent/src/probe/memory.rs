@@ -62,7 +62,7 @@ fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&str, Unit, f64))
 
 /// Appends a field's name with parentheses turned into underscores: `Active(anon)` is
 /// `Active_anon`.
-fn push_field(name: &mut String, field: &str) {
+pub(super) fn push_field(name: &mut String, field: &str) {
     for part in field.split(['(', ')']).filter(|part| !part.is_empty()) {
         if !name.ends_with('_') {
             name.push('_');

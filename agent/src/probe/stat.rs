@@ -54,9 +54,26 @@ const COUNTERS: [Counter; 6] = [
     },
 ];
 
+/// The kinds of work that interrupts defer, in the order of the line's numbers after their sum.
+const DEFERRED: [&str; 10] = [
+    "hi",
+    "timer",
+    "net_tx",
+    "net_rx",
+    "block",
+    "block_iopoll",
+    "tasklet",
+    "sched",
+    "hrtimer",
+    "rcu",
+];
+
 /// Boot time and the kernel's counters of work done.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct StatProbe;
+pub struct StatProbe {
+    /// Whether to show the work that interrupts deferred by its kind, too.
+    pub softirq: bool,
+}
 
 impl Probe for StatProbe {
     fn name(&self) -> &'static str {
@@ -70,6 +87,12 @@ impl Probe for StatProbe {
             MetricKind::Counter => out.counter(counter.metric, counter.help, &[], value),
             _ => out.gauge(counter.metric, counter.help, &[], value),
         });
+        if self.softirq {
+            parse_deferred(&text, &mut faults, |vector, value| {
+                let help = "How often work was done that interrupts had deferred.";
+                out.counter("node_softirqs_total", help, &[("vector", vector)], value);
+            });
+        }
         faults.into_result()
     }
 }
@@ -81,6 +104,18 @@ fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&Counter, f64)) {
         let Some(counter) = COUNTERS.iter().find(|counter| counter.key == key) else { continue };
         if let Some(value) = faults.number(FILE, at + 1, key, words.next()) {
             take(counter, value);
+        }
+    }
+}
+
+/// Reads the line `softirq`: a sum, and a number for each kind.
+fn parse_deferred(text: &str, faults: &mut Faults, mut take: impl FnMut(&str, f64)) {
+    let line = text.lines().enumerate().find(|(_, line)| line.starts_with("softirq "));
+    let Some((at, line)) = line else { return };
+    let words = line.split_ascii_whitespace().skip(2).map(Some).chain(std::iter::repeat(None));
+    for (vector, word) in DEFERRED.into_iter().zip(words) {
+        if let Some(value) = faults.number(FILE, at + 1, vector, word) {
+            take(vector, value);
         }
     }
 }
@@ -102,6 +137,19 @@ mod tests {
         assert_eq!(
             faults.into_result().unwrap_err().to_string(),
             "stat, line 3, ctxt: \"x\" is not a number; stat, line 5, procs_running: missing"
+        );
+    }
+
+    #[test]
+    fn deferred_work_is_read_by_kind() {
+        let (mut faults, mut seen) = (Faults::default(), Vec::new());
+        let text = "ctxt 1\nsoftirq 60 1 2 x 4 5 6 7 8 9\n";
+        parse_deferred(text, &mut faults, |vector, value| seen.push(format!("{vector} {value}")));
+        let expect = "hi 1,timer 2,net_rx 4,block 5,block_iopoll 6,tasklet 7,sched 8,hrtimer 9";
+        assert_eq!(seen.join(","), expect);
+        assert_eq!(
+            faults.into_result().unwrap_err().to_string(),
+            "stat, line 2, net_tx: \"x\" is not a number; stat, line 2, rcu: missing"
         );
     }
 }

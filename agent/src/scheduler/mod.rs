@@ -297,7 +297,7 @@ mod tests {
         std::fs::write(folder.path().join("stat"), "ctxt many\nbtime 1\nprocesses\n").unwrap();
         std::fs::write(folder.path().join("loadavg"), "1 2 3 1/2 3\n").unwrap();
         let paths = HostPaths { procfs: folder.path().into(), ..HostPaths::default() };
-        let probes: Vec<Box<dyn Probe>> = vec![Box::new(StatProbe), Box::new(LoadProbe)];
+        let probes: Vec<Box<dyn Probe>> = vec![Box::new(StatProbe::default()), Box::new(LoadProbe)];
         let settings = Settings {
             interval: Duration::from_secs(10),
             updates_interval: Duration::from_secs(10),

@@ -1,4 +1,6 @@
-//! One observation as Prometheus text, version 0.0.4.
+//! Prometheus text, version 0.0.4: one observation as text, and what other programs wrote as such.
+
+mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,6 +8,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use upkeep_model::{METRIC_NAME, MetricKind, Observation, Series};
+
+pub use self::parse::{Family, FamilyKind, ParseError, ParsedSample, parse};
 
 /// Writes an observation: families sorted by name, each with its help and type once, its series in
 /// the order in which the probes gave them. Timestamps are left out, as is usual for a page that is
