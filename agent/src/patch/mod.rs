@@ -4,20 +4,35 @@
 //! with its reason. Nothing here takes a lock or refreshes a package list, so that no command of an
 //! administrator can fail for it; only [`refresh`] does, which is off until it is switched on.
 
+mod advisory;
+mod answer;
+mod apk;
 mod apt;
 mod apt_plan;
 mod apt_policy;
 mod apt_refresh;
+mod dnf;
+mod dnf5;
+mod dnf_metadata;
+mod dnf_report;
 mod dpkg_state;
+mod freshness;
 mod kernel;
 mod metrics;
 mod microcode;
 mod needrestart;
+mod pacman;
 mod reboot;
 mod refresh;
+mod repository;
+mod rpm;
+mod rpm_table;
 mod services;
 mod support;
 mod version;
+mod zypper;
+mod zypper_patch;
+mod zypper_table;
 
 use upkeep_model::{Knowledge, ManagerReport, UpdateReport};
 
@@ -38,7 +53,14 @@ pub struct Memory {
 }
 
 /// Every package manager that is known.
-const MANAGERS: [Manager; 1] = [apt::report];
+const MANAGERS: [Manager; 6] = [
+    apt::report,
+    |host, now_ms, _| dnf5::report(host, now_ms),
+    |host, now_ms, _| dnf::report(host, now_ms),
+    |host, now_ms, _| zypper::report(host, now_ms),
+    |host, now_ms, _| pacman::report(host, now_ms),
+    |host, now_ms, _| apk::report(host, now_ms),
+];
 
 /// Asks every package manager of the host, and looks at what runs. This starts programs and may take
 /// minutes; it blocks. A memory is of one host only.
