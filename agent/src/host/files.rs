@@ -108,7 +108,7 @@ pub(super) fn is_of_kernel(file: &File, tree: Tree) -> bool {
     let expect = match tree {
         Tree::Proc => rustix::fs::PROC_SUPER_MAGIC,
         Tree::Sys => SYSFS_MAGIC,
-        Tree::Root | Tree::UdevData => return false,
+        Tree::Root | Tree::UdevData | Tree::Own => return false,
     };
     rustix::fs::fstatfs(file).is_ok_and(|status| status.f_type == expect)
 }

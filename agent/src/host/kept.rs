@@ -154,7 +154,7 @@ impl State {
         match tree {
             Tree::Proc => Some(&mut self.proc),
             Tree::Sys => Some(&mut self.sys),
-            Tree::Root | Tree::UdevData => None,
+            Tree::Root | Tree::UdevData | Tree::Own => None,
         }
     }
 
@@ -191,7 +191,7 @@ impl State {
                 self.renamed.is_some() && self.renamed == opening.0
             }
             Tree::Sys => true,
-            Tree::Root | Tree::UdevData => false,
+            Tree::Root | Tree::UdevData | Tree::Own => false,
         }
     }
 
