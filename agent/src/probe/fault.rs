@@ -28,6 +28,14 @@ pub enum ProbeError {
         /// What is wrong with it.
         fault: String,
     },
+    /// One value of what a program answered could not be read and was left out.
+    #[error("{item}: {fault}")]
+    Answer {
+        /// The program, whom it was asked about, and the way to the value.
+        item: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// A file system did not answer in time and is left out until it does.
     #[error("{mount_point}: the file system does not answer")]
     Stuck {
@@ -74,6 +82,11 @@ impl Faults {
             error if self.first.len() < MAX_FAULTS => self.first.push(error),
             _ => self.more += 1,
         }
+    }
+
+    /// Notes faults that nobody spells out.
+    pub(super) fn note_more(&mut self, more: usize) {
+        self.more = self.more.saturating_add(more);
     }
 
     /// Notes a value that could not be read.
