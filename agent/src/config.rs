@@ -18,6 +18,11 @@ const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 /// The shortest time between looks at pending updates, which start programs.
 const SHORTEST_UPDATES_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The shortest and longest time between readings of disks: asking one takes it some time from its
+/// work, and what is older than a day says little.
+const SMART_INTERVALS: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(24 * 3600));
+
 /// The smallest buffer that holds a day's events and some minutes of samples.
 const SMALLEST_BUFFER_BYTES: u64 = 1024 * 1024;
 
@@ -43,6 +48,8 @@ pub struct Config {
     pub probes: ProbesConfig,
     /// What other programs measure and leave in files.
     pub textfile: TextfileConfig,
+    /// The health of disks.
+    pub smart: SmartConfig,
     /// What the helper answers.
     pub helper: HelperConfig,
 }
@@ -197,6 +204,21 @@ impl Default for HelperConfig {
     }
 }
 
+/// The health of disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SmartConfig {
+    /// How often the disks are asked.
+    #[serde(deserialize_with = "smart_interval")]
+    pub interval: Duration,
+}
+
+impl Default for SmartConfig {
+    fn default() -> Self {
+        Self { interval: probe::smart::Settings::default().interval }
+    }
+}
+
 /// Reads the configuration. Without a file given, one that is not at the usual place is no fault:
 /// the defaults then hold.
 ///
@@ -239,6 +261,15 @@ fn updates_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durati
         Ok(period)
     } else {
         Err(serde::de::Error::custom("must be at least 1m"))
+    }
+}
+
+fn smart_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let (period, (shortest, longest)) = (period(deserializer)?, SMART_INTERVALS);
+    if (shortest..=longest).contains(&period) {
+        Ok(period)
+    } else {
+        Err(serde::de::Error::custom("must be between 1m and 1d"))
     }
 }
 
@@ -334,6 +365,7 @@ mod tests {
         check("interval = \"1h\"\nupdates_interval = \"2m\"", &["updates_interval", "shorter"]);
         check("[probes]\nenable = [\"tiem\"]", &["agent.toml:2", "enable", "\"tiem\"", ", time"]);
         check("[probes.sysctl]\ninclude = [\"a/../b\"]", &["agent.toml:2", "a/../b"]);
+        check("[smart]\ninterval = \"5s\"", &["agent.toml:2", "between 1m and 1d"]);
         check("[textfile]\ndirectory = 5", &["agent.toml:2", "directory"]);
         check("[helper]\nverbs = [\"dmi\", \"shell\"]", &["agent.toml:2", "verbs", "`shell`"]);
         check("[buffer]\nlimit_bytes = 5\nkeep_free_percent = 99", &[":2", ":3", "at most 90"]);

@@ -1,5 +1,5 @@
 //! Holds what the agent says about disks against what smartctl said of more than a hundred real ones.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ fn exit_of(disk: &Value) -> i32 {
 /// The series that the probe gives, by their name with labels.
 fn series(host: &Host) -> BTreeMap<String, f64> {
     let mut out = Observation::at(1_800_000_000_000);
-    let probe = SmartProbe::new(10 * MINUTE, MINUTE);
+    let probe = SmartProbe::new(smart::Settings { interval: 10 * MINUTE, patience: MINUTE });
     probe.observe(host, &mut out).unwrap();
     let mut page = Vec::new();
     exposition::write(&out, &mut page).unwrap();

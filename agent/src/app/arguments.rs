@@ -51,6 +51,12 @@ pub(super) enum Command {
     },
     /// Print one observation in Prometheus' text format.
     Metrics(MetricsArguments),
+    /// Print how the disks are, and what speaks against them.
+    Disks {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the pending updates, and whether a restart is due.
     Updates {
         /// Print JSON.

@@ -23,7 +23,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config};
 use crate::host::{Host, HostPaths};
-use crate::{patch, probe};
+use crate::patch;
+use crate::probe::{self, smart};
 
 use arguments::{Arguments, Command, MetricsArguments};
 
@@ -80,6 +81,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Metrics(metrics) => {
             show::metrics(&host(arguments, &config)?, &probes_shown(&config, metrics))
         }
+        Command::Disks { json } => show::disks(&host(arguments, &config)?, *json),
         Command::Updates { json } => show::updates(&host(arguments, &config)?, *json),
         Command::Refresh => show::refresh(&host(arguments, &config)?),
         Command::Helper => answer::answer(&config, &host(arguments, &config)?),
@@ -112,12 +114,14 @@ fn probes(config: &Config) -> probe::Settings {
         stat_softirq: config.probes.stat.softirq,
         sysctl_numbers: config.probes.sysctl.include.clone(),
         sysctl_words: config.probes.sysctl.include_info.clone(),
+        disks: smart::Settings { interval: config.smart.interval, ..smart::Settings::default() },
     }
 }
 
 /// What `metrics` is told beyond it.
 fn probes_shown(config: &Config, arguments: &MetricsArguments) -> probe::Settings {
     let mut settings = probe::Settings { all: arguments.all, ..probes(config) };
+    settings.disks.patience = show::DISKS_PATIENCE;
     if !arguments.textfile_directory.is_empty() {
         settings.textfile_folders.clone_from(&arguments.textfile_directory);
     }

@@ -6,14 +6,14 @@ use super::{
     CpuVulnerabilitiesProbe, DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe,
     FilesystemProbe, GraphicsProbe, HwmonProbe, InterruptsProbe, LoadProbe, MdadmProbe,
     MemoryNumaProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe, NvmeProbe, OsProbe,
-    PowerSupplyProbe, PressureProbe, ProcessesProbe, RaplProbe, SchedstatProbe, SockstatProbe,
-    SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, TcpstatProbe, TextfileProbe, ThermalProbe,
-    TimeProbe, TimexProbe, UdpQueuesProbe, UnameProbe, VmstatProbe, WatchdogProbe, XfsProbe,
-    ZfsProbe,
+    PowerSupplyProbe, PressureProbe, ProcessesProbe, RaplProbe, SchedstatProbe, SmartProbe,
+    SockstatProbe, SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, TcpstatProbe,
+    TextfileProbe, ThermalProbe, TimeProbe, TimexProbe, UdpQueuesProbe, UnameProbe, VmstatProbe,
+    WatchdogProbe, XfsProbe, ZfsProbe,
 };
 #[cfg(not(target_os = "linux"))]
 use super::{PortableDiskProbe, PortableProbe, TextfileProbe, TimeProbe};
-use super::{Probe, Sysctl};
+use super::{Probe, Sysctl, smart};
 
 /// What the configuration and the command line say about the probes.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub sysctl_numbers: Vec<Sysctl>,
     /// The kernel settings whose words the probe `sysctl` shows.
     pub sysctl_words: Vec<Sysctl>,
+    /// When disks are asked for their health.
+    pub disks: smart::Settings,
 }
 
 /// The probes that run under these settings, in the order in which they are asked.
@@ -96,6 +98,7 @@ fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(TextfileProbe::new(folders, own)),
         Box::new(XfsProbe),
         Box::new(ZfsProbe),
+        Box::new(SmartProbe::new(settings.disks)),
         // Late, since the driver of a broken card may take for ever.
         Box::new(GraphicsProbe::default()),
         // Late, since old kernels take their time to answer it.

@@ -272,6 +272,49 @@ fn patch_cases() -> Vec<Case> {
     ]
 }
 
+fn disk_cases() -> Vec<Case> {
+    let (yes, no) = (true, false);
+    let health =
+        |state: &str| format!("upkeep_disk_health{{instance='web1',device='sda',state='{state}'}}");
+    let (failing, pre_failing) = (health("failing"), health("pre_failing"));
+    let unknown = health("unknown");
+    let asleep = "upkeep_disk_asleep{instance='web1',device='sda'}";
+    let finding =
+        "upkeep_disk_finding{instance='web1',device='sda',finding='pending_sectors',state='x'}";
+    let attribute = |id: u8, name: &str, kind: &str| {
+        format!(
+            "smartctl_device_attribute{{instance='web1',device='sda',attribute_id='{id}',\
+             attribute_name='{name}',attribute_value_type='{kind}'}}"
+        )
+    };
+    let pending = attribute(197, "Current_Pending_Sector", "raw");
+    let media = "smartctl_device_media_errors{instance='web1',device='nvme0'}";
+    let grown = "smartctl_scsi_grown_defect_list{instance='web1',device='sda'}";
+    let readable = "upkeep_disks_readable{instance='web1',reason='no smartctl'}";
+    vec![
+        case("HostDiskFailing", yes, &[(&failing, flat(1.0)), (&unknown, flat(0.0))]),
+        case("HostDiskFailing", no, &[(&failing, flat(0.0)), (&pre_failing, flat(1.0))]),
+        case("HostDiskPreFailing", yes, &[(&pre_failing, flat(1.0)), (finding, flat(8.0))]),
+        case("HostDiskPreFailing", no, &[(&pre_failing, flat(0.0)), (&failing, flat(1.0))]),
+        case("HostDiskDefectsGrow", yes, &[(&pending, Step(0.0, 8.0))]),
+        case("HostDiskDefectsGrow", yes, &[(media, Step(0.0, 1.0))]),
+        case("HostDiskDefectsGrow", yes, &[(grown, Step(3.0, 4.0))]),
+        case("HostDiskDefectsGrow", no, &[(&pending, flat(8.0)), (media, flat(1.0))]),
+        case("HostDiskDefectsGrow", no, &[(&pending, Step(8.0, 0.0))]),
+        case("HostDiskDefectsGrow", no, &[(&attribute(197, "Not_In_Use", "raw"), Step(0.0, 8.0))]),
+        case(
+            "HostDiskDefectsGrow",
+            no,
+            &[(&attribute(5, "Reallocated_Sector_Ct", "value"), Step(90.0, 95.0))],
+        ),
+        case("HostDiskHealthUnknown", yes, &[(&unknown, flat(1.0)), (asleep, flat(0.0))]),
+        case("HostDiskHealthUnknown", no, &[(&unknown, flat(1.0)), (asleep, flat(1.0))]),
+        case("HostDiskHealthUnknown", no, &[(&unknown, flat(0.0)), (asleep, flat(0.0))]),
+        case("HostDisksUnreadable", yes, &[(readable, flat(0.0))]),
+        case("HostDisksUnreadable", no, &[(readable, flat(1.0))]),
+    ]
+}
+
 fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
 }
@@ -340,7 +383,14 @@ fn raised(groups: &[Group], alert: &str, memory: &Arc<Memory>) -> usize {
 fn every_shipped_rule_fires_when_it_must_and_only_then() {
     let groups = load(&[packaging().join("rules")]).unwrap_or_else(|faults| panic!("{faults}"));
     let (mut fired, mut rested) = (BTreeSet::new(), BTreeSet::new());
-    let cases = [filesystem_cases(), load_cases(), state_cases(), agent_cases(), patch_cases()];
+    let cases = [
+        filesystem_cases(),
+        load_cases(),
+        state_cases(),
+        agent_cases(),
+        patch_cases(),
+        disk_cases(),
+    ];
     for (alert, fires, series) in cases.into_iter().flatten() {
         let count = raised(&groups, alert, &remember(&series));
         let shown: Vec<_> = series.iter().map(|(name, _)| name).collect();

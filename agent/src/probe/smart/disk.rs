@@ -90,6 +90,8 @@ pub(super) struct Size {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Attribute {
     pub(super) id: u8,
+    /// The same as text, for labels.
+    pub(super) id_text: String,
     pub(super) name: String,
     pub(super) flags_short: String,
     pub(super) flags_long: String,

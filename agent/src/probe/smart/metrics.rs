@@ -3,8 +3,6 @@
 //! That exporter writes 0 for some of what a disk does not tell: its size, its block sizes, its
 //! own verdict. Here such a series is absent, so that nothing is taken for measured that is not.
 
-use std::collections::HashSet;
-
 use upkeep_model::Observation;
 
 use super::disk::{Attribute, Disk, Identity, Nvme, Program, Scsi, ScsiErrors};
@@ -52,17 +50,16 @@ pub(super) fn observe_program(program: &Program, out: &mut Observation) {
     out.gauge("smartctl_version", "smartctl version", &labels, 1.0);
 }
 
-fn observe_identity(device: &str, identity: &Identity, out: &mut Observation) {
-    let or_unknown =
-        |text: &'_ str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
+fn observe_identity<'identity>(device: &str, identity: &'identity Identity, out: &mut Observation) {
+    let or_unknown = |text: &'identity str| if text.is_empty() { UNKNOWN } else { text };
     let labels = [
         ("device", device),
         ("interface", &identity.interface),
         ("protocol", &identity.protocol),
-        ("model_family", &or_unknown(&identity.family)),
-        ("model_name", &or_unknown(&identity.model)),
+        ("model_family", or_unknown(&identity.family)),
+        ("model_name", or_unknown(&identity.model)),
         ("serial_number", &identity.serial),
-        ("ata_additional_product_id", &or_unknown(&identity.additional_product)),
+        ("ata_additional_product_id", or_unknown(&identity.additional_product)),
         ("firmware_version", &identity.firmware),
         ("ata_version", &identity.ata_version),
         ("sata_version", &identity.sata_version),
@@ -159,10 +156,7 @@ fn observe_logs(disk: &Disk, out: &mut Observation) {
 }
 
 fn observe_attributes(device: &str, attributes: &[Attribute], out: &mut Observation) {
-    // An attribute's number comes once in the table of a sound disk.
-    let mut seen = HashSet::new();
-    for attribute in attributes.iter().filter(|attribute| seen.insert(attribute.id)) {
-        let id = attribute.id.to_string();
+    for attribute in attributes {
         for (kind, value) in [
             ("value", attribute.value),
             ("worst", attribute.worst),
@@ -176,7 +170,7 @@ fn observe_attributes(device: &str, attributes: &[Attribute], out: &mut Observat
                 ("attribute_flags_short", &attribute.flags_short),
                 ("attribute_flags_long", &attribute.flags_long),
                 ("attribute_value_type", kind),
-                ("attribute_id", &id),
+                ("attribute_id", &attribute.id_text),
             ];
             out.gauge("smartctl_device_attribute", "Device attributes", &labels, value);
         }
@@ -184,11 +178,7 @@ fn observe_attributes(device: &str, attributes: &[Attribute], out: &mut Observat
 }
 
 fn observe_statistics(disk: &Disk, out: &mut Observation) {
-    let mut seen = HashSet::new();
     for statistic in &disk.statistics {
-        if !seen.insert((&statistic.table, &statistic.name)) {
-            continue;
-        }
         let labels = [
             ("device", disk.label.as_str()),
             ("statistic_table", &statistic.table),
@@ -202,30 +192,34 @@ fn observe_statistics(disk: &Disk, out: &mut Observation) {
 
 fn observe_nvme(device: &str, nvme: &Nvme, out: &mut Observation) {
     for (name, help, value) in [
-        ("percentage_used", "Device write percentage used", nvme.percentage_used),
+        ("smartctl_device_percentage_used", "Device write percentage used", nvme.percentage_used),
         (
-            "available_spare",
+            "smartctl_device_available_spare",
             "Normalized percentage (0 to 100%) of the remaining spare capacity available",
             nvme.available_spare,
         ),
         (
-            "available_spare_threshold",
+            "smartctl_device_available_spare_threshold",
             "Percentage of spare capacity below which the device warns",
             nvme.spare_threshold,
         ),
         (
-            "critical_warning",
+            "smartctl_device_critical_warning",
             "Critical warnings for the state of the controller, one a bit",
             nvme.critical_warning,
         ),
-        ("media_errors", "Occurrences of an unrecovered data integrity error", nvme.media_errors),
         (
-            "num_err_log_entries",
+            "smartctl_device_media_errors",
+            "Occurrences of an unrecovered data integrity error",
+            nvme.media_errors,
+        ),
+        (
+            "smartctl_device_num_err_log_entries",
             "Error information log entries over the life of the controller",
             nvme.error_log_entries,
         ),
     ] {
-        counter(device, &format!("smartctl_device_{name}"), help, value, out);
+        counter(device, name, help, value, out);
     }
     observe_bytes(device, nvme.bytes_read, nvme.bytes_written, out);
 }

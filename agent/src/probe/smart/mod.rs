@@ -33,20 +33,31 @@ pub use self::verdict::{Finding, Health, Verdict};
 use super::{Faults, Probe, ProbeError};
 use crate::host::Host;
 
-/// How often disks are asked unless it is configured.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+/// When disks are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The time between readings.
+    pub interval: Duration,
+    /// How long an observation waits for the very first answer.
+    pub patience: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(600), patience: Duration::ZERO }
+    }
+}
 
 /// The health of disks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SmartProbe {
     readings: Readings,
 }
 
 impl SmartProbe {
-    /// A probe that asks the disks every `interval`. While nothing is known at all, a look waits up
-    /// to `patience` for the first answer.
-    pub fn new(interval: Duration, patience: Duration) -> Self {
-        Self { readings: Readings::new(interval, patience) }
+    /// A probe with its own rhythm.
+    pub fn new(settings: Settings) -> Self {
+        Self { readings: Readings::new(settings) }
     }
 }
 
@@ -57,7 +68,10 @@ impl Probe for SmartProbe {
 
     fn observe(&self, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
         let known = self.readings.at(host, out.timestamp_ms);
-        let Some(known) = known else { return Ok(()) };
+        let Some(known) = known else {
+            readable(0.0, "they have not answered yet", out);
+            return Ok(());
+        };
         match &known.unread {
             None => readable(1.0, "", out),
             Some(Unread::Unavailable(reason)) => readable(0.0, reason, out),

@@ -1,5 +1,7 @@
 //! Reads what `smartctl --json` prints about one disk.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::disk::{
@@ -220,7 +222,8 @@ fn speeds(fields: &mut Fields<'_, '_>) -> Vec<(&'static str, f64)> {
 }
 
 fn attributes(fields: &mut Fields<'_, '_>) -> Vec<Attribute> {
-    fields.rows("/ata_smart_attributes/table", |row| {
+    const TABLE: &str = "/ata_smart_attributes/table";
+    let mut attributes = fields.rows(TABLE, |row| {
         let id = row.number("/id")?;
         if id.fract() != 0.0 || !(1.0..=255.0).contains(&id) {
             row.note("/id", "is not from 1 to 255");
@@ -228,6 +231,7 @@ fn attributes(fields: &mut Fields<'_, '_>) -> Vec<Attribute> {
         }
         Some(Attribute {
             id: id as u8,
+            id_text: id.to_string(),
             name: row.text("/name"),
             flags_short: row.text("/flags/string"),
             flags_long: flags(row, &ATTRIBUTE_FLAGS),
@@ -243,7 +247,14 @@ fn attributes(fields: &mut Fields<'_, '_>) -> Vec<Attribute> {
                 _ => Failed::Never,
             },
         })
-    })
+    });
+    let rows = attributes.len();
+    let mut seen = HashSet::new();
+    attributes.retain(|attribute| seen.insert(attribute.id));
+    if attributes.len() < rows {
+        fields.note(TABLE, "has an attribute twice");
+    }
+    attributes
 }
 
 /// The names of the flags that are set, in the order given.
@@ -289,7 +300,14 @@ fn statistics(fields: &mut Fields<'_, '_>) -> Vec<Statistic> {
             value: row.number("/value")?,
         })
     });
-    pages.into_iter().flatten().chain(counters).collect()
+    let mut statistics: Vec<Statistic> = pages.into_iter().flatten().chain(counters).collect();
+    let rows = statistics.len();
+    let mut seen = HashSet::new();
+    statistics.retain(|one| seen.insert((one.table.clone(), one.name.clone())));
+    if statistics.len() < rows {
+        fields.note("/ata_device_statistics", "has a value twice");
+    }
+    statistics
 }
 
 /// What the last self-test that ended says, if it is not that all is well. Logs have the last test

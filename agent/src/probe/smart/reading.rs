@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use tracing::{info, warn};
 
+use super::Settings;
 use super::disk::Disk;
 use super::field::Notes;
 use super::parse::parse;
@@ -90,10 +91,9 @@ pub(super) struct Known {
 }
 
 /// What is known of the disks, brought up to date by a thread that lives as long as one reading.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Readings {
-    interval: Duration,
-    patience: Duration,
+    settings: Settings,
     shared: Arc<Shared>,
 }
 
@@ -118,19 +118,19 @@ impl Shared {
 }
 
 impl Readings {
-    pub(super) fn new(interval: Duration, patience: Duration) -> Self {
-        Self { interval, patience, shared: Arc::default() }
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, shared: Arc::default() }
     }
 
     /// What is known at a time; a reading is begun if one is due. `None` before the first answer.
     pub(super) fn at(&self, host: &Host, now_ms: i64) -> Option<Arc<Known>> {
-        let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX);
+        let interval_ms = i64::try_from(self.settings.interval.as_millis()).unwrap_or(i64::MAX);
         let mut state = self.shared.state();
         if !state.is_reading && is_due(state.begun_at_ms, now_ms, interval_ms) {
             state.begun_at_ms = Some(now_ms);
             state.is_reading = self.begin(host, now_ms, interval_ms);
         }
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.settings.patience;
         while state.known.is_none() && state.is_reading {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -250,5 +250,78 @@ fn log_changes(before: Option<&Known>, now: &Known) {
             Health::Failing | Health::PreFailing => warn!(device, "the disk is {name}: {words}"),
             _ => info!(device, "the disk is {name}: {words}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::helper::SmartOutput;
+
+    const INTERVAL_MS: i64 = 600_000;
+
+    /// An answer about `/dev/sda`, which is well or asleep.
+    fn answer(is_asleep: bool) -> SmartAnswer {
+        let said = json!([{"string": "Device is in STANDBY mode, exit(2)"}]);
+        let document = if is_asleep {
+            json!({"device": {"name": "/dev/sda"}, "smartctl": {"messages": said}})
+        } else {
+            json!({"device": {"name": "/dev/sda", "protocol": "ATA"},
+                "smart_status": {"passed": true}, "power_cycle_count": 7})
+        };
+        let output = SmartOutput {
+            device: "/dev/sda".to_owned(),
+            kind: "sat".to_owned(),
+            exit: Some(if is_asleep { 2 } else { 0 }),
+            stdout: document.to_string(),
+            ..SmartOutput::default()
+        };
+        SmartAnswer { devices: vec![output], ..SmartAnswer::default() }
+    }
+
+    /// What is told of the only disk: its verdict, when it was read, whether it sleeps.
+    fn told(known: &Known) -> Vec<(Health, i64, bool)> {
+        let told = known.disks.iter();
+        told.map(|known| (known.verdict.health, known.read_at_ms, known.is_asleep)).collect()
+    }
+
+    #[test]
+    fn a_disk_that_sleeps_keeps_its_values_with_their_age() {
+        let asleep = follow(None, Ok(answer(true)), 0, INTERVAL_MS);
+        assert_eq!(told(&asleep), [(Health::Unknown, 0, true)]);
+        let awake = follow(Some(&asleep), Ok(answer(false)), 10, INTERVAL_MS);
+        assert_eq!(told(&awake), [(Health::Fine, 10, false)]);
+        let again = follow(Some(&awake), Ok(answer(true)), 20, INTERVAL_MS);
+        assert_eq!(told(&again), [(Health::Fine, 10, true)]);
+        assert_eq!(again.disks[0].disk.power_cycles, Some(7.0));
+        // One that is gone, or that comes twice, is told of no more than is there.
+        let gone = follow(Some(&again), Ok(SmartAnswer::default()), 30, INTERVAL_MS);
+        assert!(gone.disks.is_empty() && gone.notes == Notes::default());
+        let mut twice = answer(false);
+        twice.devices.extend(answer(false).devices);
+        let twice = follow(None, Ok(twice), 30, INTERVAL_MS);
+        assert!(twice.disks.len() == 1 && twice.notes != Notes::default());
+    }
+
+    #[test]
+    fn what_was_read_is_not_repeated_for_ever() {
+        let failed = || Err(Unread::Failed("no answer".to_owned()));
+        let known = follow(None, Ok(answer(false)), 0, INTERVAL_MS);
+        let soon = follow(Some(&known), failed(), 2 * INTERVAL_MS, INTERVAL_MS);
+        assert_eq!(told(&soon), [(Health::Fine, 0, false)]);
+        assert!(soon.unread.is_some());
+        let late = follow(Some(&soon), failed(), 3 * INTERVAL_MS, INTERVAL_MS);
+        assert_eq!((told(&late), late.unread), (Vec::new(), failed().err()));
+    }
+
+    #[test]
+    fn readings_have_a_rhythm_of_their_own() {
+        let check = |begun, now, expect| assert_eq!(is_due(begun, now, INTERVAL_MS), expect);
+        check(None, 0, true);
+        check(Some(0), INTERVAL_MS - 1, false);
+        check(Some(0), INTERVAL_MS, true);
+        check(Some(INTERVAL_MS), 0, true);
     }
 }

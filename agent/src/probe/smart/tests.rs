@@ -316,6 +316,7 @@ fn what_cannot_be_read_is_left_out_and_named() {
         "ata_smart_attributes": {"table": [
             {"id": 300, "name": "Odd"},
             {"id": 5, "name": "Reallocated_Sector_Ct", "raw": {"value": "9", "string": 9}},
+            {"id": 5, "name": "Reallocated_Sector_Ct", "raw": {"value": "9", "string": 9}},
         ]},
     });
     let mut notes = Notes::default();
@@ -327,7 +328,7 @@ fn what_cannot_be_read_is_left_out_and_named() {
     let mut faults = crate::probe::Faults::default();
     notes.tell(&mut faults);
     let error = faults.into_result().unwrap_err();
-    assert_eq!(error.count(), 7, "{error}");
+    assert_eq!(error.count(), 10, "{error}");
     let first = "smartctl /dev/sda/device/protocol: is not text";
     assert!(error.to_string().starts_with(first), "{error}");
 }
