@@ -94,7 +94,9 @@ fn recorded_at(path: &Path) -> Result<Option<Timestamp>, HostError> {
     let mut bytes = Vec::new();
     match files::read(path, MAX_FILE_BYTES, &mut bytes) {
         Err(error) if error.is_absent() => return Ok(None),
-        answer => answer?,
+        answer => {
+            answer?;
+        }
     }
     let time = String::from_utf8_lossy(&bytes).trim().parse();
     time.map(Some).map_err(|error: jiff::Error| HostError::Recording {
