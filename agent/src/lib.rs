@@ -15,4 +15,5 @@ pub mod package;
 pub mod patch;
 pub mod probe;
 pub mod scheduler;
+pub mod systemd;
 pub mod uplink;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::bus::BusError;
+
 /// Something of the host could not be read, listed or run.
 #[derive(Debug, Error)]
 pub enum HostError {
@@ -89,6 +91,9 @@ pub enum HostError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The system's message bus did not answer.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// A replay has no answer to what was asked.
     #[error("{what}: not in the recording {}", recording.display())]
     NotRecorded {
@@ -123,6 +128,7 @@ impl HostError {
                 ) || source.raw_os_error().is_some_and(names_absence)
             }
             Self::NoProgram { .. } | Self::NoLibrary { .. } => true,
+            Self::Bus(BusError::Io(source)) => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
     }

@@ -42,6 +42,8 @@ pub struct Stamp {
     pub modified: SystemTime,
     /// How long it is, in bytes.
     pub bytes: u64,
+    /// Whether it is a file, or a link to one, as opposed to a folder, a pipe or a device.
+    pub is_file: bool,
     /// The file's number, which is another after a file was put in its place.
     inode: u64,
 }
@@ -215,7 +217,12 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, HostError> {
     let failed = |source| HostError::Read { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(failed)?;
     let modified = metadata.modified().map_err(failed)?;
-    Ok(Stamp { modified, bytes: metadata.len(), inode: inode(&metadata) })
+    Ok(Stamp {
+        modified,
+        bytes: metadata.len(),
+        is_file: metadata.is_file(),
+        inode: inode(&metadata),
+    })
 }
 
 #[cfg(unix)]

@@ -4,6 +4,7 @@
 //! root (a container that looks at the machine around it), a captured tree of files, or a
 //! recording that was sent in with a report of a problem (`docs/replay.md`).
 
+pub mod bus;
 mod clock;
 mod command;
 mod error;
@@ -49,6 +50,9 @@ const KEPT_BUFFERS: usize = 4;
 /// A file that NVIDIA's driver makes as it is loaded.
 #[cfg(target_os = "linux")]
 const GRAPHICS_DRIVER: &str = "driver/nvidia/version";
+
+/// Where the system's message bus listens, relative to the root.
+const BUS_SOCKET: &str = "run/dbus/system_bus_socket";
 
 /// How long a program may take that only prints a constant of the system.
 const QUICK_DEADLINE: Duration = Duration::from_secs(5);
@@ -128,6 +132,7 @@ struct Inner {
     recording: Option<Recording>,
     files: KeptFiles,
     buffers: Mutex<Vec<Vec<u8>>>,
+    bus: Mutex<Option<bus::Connection>>,
 }
 
 impl Host {
@@ -152,8 +157,8 @@ impl Host {
     }
 
     fn of(paths: HostPaths, recording: Option<Recording>) -> Self {
-        let (files, buffers) = (KeptFiles::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { paths, recording, files, buffers }) }
+        let (files, buffers, bus) = Default::default();
+        Self { inner: Arc::new(Inner { paths, recording, files, buffers, bus }) }
     }
 
     /// Whether what is asked is answered about the very system that this process runs on, so that
@@ -438,6 +443,23 @@ impl Host {
             return Err(HostError::OtherRoot { program, root: self.inner.paths.rootfs.clone() });
         }
         command::run(arguments, deadline)
+    }
+
+    /// Calls methods over the system's message bus, all at once, and gives their answers in the
+    /// same order. The connection is kept for the next calls.
+    ///
+    /// # Errors
+    /// When there is no bus, it does not answer in time, or this is a recording, which has none.
+    /// That a single call is refused is no error here.
+    pub fn call_bus(
+        &self,
+        calls: &[bus::Call<'_>],
+    ) -> Result<Vec<Result<bus::Reply, bus::Refusal>>, HostError> {
+        if let Some(recording) = &self.inner.recording {
+            return Err(recording.lacks("the system bus"));
+        }
+        let mut kept = self.inner.bus.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(bus::call_all(&mut kept, &self.path(Tree::Root, BUS_SOCKET), calls)?)
     }
 
     /// Whether the host has a program of this name in one of the system's folders.

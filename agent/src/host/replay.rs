@@ -76,6 +76,11 @@ impl Recording {
         })
     }
 
+    /// The answer about something that recordings do not hold.
+    pub(super) fn lacks(&self, what: &str) -> HostError {
+        HostError::NotRecorded { what: what.to_owned(), recording: self.folder.clone() }
+    }
+
     /// Whether any command of this program was recorded.
     pub(super) fn has_program(&self, name: &str) -> bool {
         self.commands.keys().any(|argv| argv.first().is_some_and(|program| program == name))

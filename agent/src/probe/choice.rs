@@ -7,9 +7,9 @@ use super::{
     FilesystemProbe, GraphicsProbe, HwmonProbe, InterruptsProbe, LoadProbe, MdadmProbe,
     MemoryNumaProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe, NvmeProbe, OsProbe,
     PowerSupplyProbe, PressureProbe, ProcessesProbe, RaplProbe, SchedstatProbe, SmartProbe,
-    SockstatProbe, SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, TcpstatProbe,
-    TextfileProbe, ThermalProbe, TimeProbe, TimexProbe, UdpQueuesProbe, UnameProbe, VmstatProbe,
-    WatchdogProbe, XfsProbe, ZfsProbe,
+    SockstatProbe, SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, SystemdDetail,
+    SystemdProbe, TcpstatProbe, TextfileProbe, ThermalProbe, TimeProbe, TimexProbe, UdpQueuesProbe,
+    UnameProbe, VmstatProbe, WatchdogProbe, XfsProbe, ZfsProbe,
 };
 #[cfg(not(target_os = "linux"))]
 use super::{PortableDiskProbe, PortableProbe, TextfileProbe, TimeProbe};
@@ -103,9 +103,21 @@ fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(GraphicsProbe::default()),
         // Late, since old kernels take their time to answer it.
         Box::new(CpuFrequencyProbe),
+        Box::new(SystemdProbe::new(systemd_detail(settings))),
         // Last, since it may wait for a file system that does not answer.
         Box::new(FilesystemProbe::default()),
     ]
+}
+
+/// systemd's sums and failures are always told; every unit, as node_exporter's collector has it,
+/// only where that is asked for.
+#[cfg(target_os = "linux")]
+fn systemd_detail(settings: &Settings) -> SystemdDetail {
+    if settings.all || settings.enable.iter().any(|name| name == "systemd") {
+        SystemdDetail::Units
+    } else {
+        SystemdDetail::Events
+    }
 }
 
 /// The probes that are off by default, as in node_exporter: they cost more than the others, or give
