@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
 use crate::helper::Verb;
+use crate::inventory;
 use crate::probe::{self, Sysctl};
 
 /// Where the configuration lies unless an option says otherwise.
@@ -46,6 +47,8 @@ pub struct Config {
     pub path: PathConfig,
     /// Which probes run.
     pub probes: ProbesConfig,
+    /// What is watched for changes.
+    pub changes: ChangesConfig,
     /// What other programs measure and leave in files.
     pub textfile: TextfileConfig,
     /// The health of disks.
@@ -181,6 +184,26 @@ pub struct SysctlConfig {
     pub include_info: Vec<Sysctl>,
 }
 
+/// What is watched for changes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ChangesConfig {
+    /// How often it is looked for changes.
+    #[serde(deserialize_with = "interval")]
+    pub interval: Duration,
+    /// The files that configure the host, as patterns of absolute paths. Only whether they changed
+    /// is told, never what they contain.
+    #[serde(deserialize_with = "file_patterns")]
+    pub files: Vec<String>,
+}
+
+impl Default for ChangesConfig {
+    fn default() -> Self {
+        let files = inventory::DEFAULT_FILES.map(str::to_owned).to_vec();
+        Self { interval: Duration::from_secs(60), files }
+    }
+}
+
 /// Where other programs leave files of metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -307,6 +330,19 @@ fn kernel_settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Sys
     texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
 
+fn file_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let patterns = Vec::<String>::deserialize(deserializer)?;
+    for pattern in &patterns {
+        if !pattern.starts_with('/') {
+            return Err(serde::de::Error::custom(format!("{pattern:?} is not an absolute path")));
+        }
+        glob::Pattern::new(pattern).map_err(|error| {
+            serde::de::Error::custom(format!("{pattern:?} is not a pattern: {error}"))
+        })?;
+    }
+    Ok(patterns)
+}
+
 fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -366,6 +402,8 @@ mod tests {
         check("[probes]\nenable = [\"tiem\"]", &["agent.toml:2", "enable", "\"tiem\"", ", time"]);
         check("[probes.sysctl]\ninclude = [\"a/../b\"]", &["agent.toml:2", "a/../b"]);
         check("[smart]\ninterval = \"5s\"", &["agent.toml:2", "between 1m and 1d"]);
+        check("[changes]\nfiles = [\"etc/x\"]", &["agent.toml:2", "files", "absolute"]);
+        check("[changes]\nfiles = [\"/etc/[x\"]", &["/etc/[x", "pattern"]);
         check("[textfile]\ndirectory = 5", &["agent.toml:2", "directory"]);
         check("[helper]\nverbs = [\"dmi\", \"shell\"]", &["agent.toml:2", "verbs", "`shell`"]);
         check("[buffer]\nlimit_bytes = 5\nkeep_free_percent = 99", &[":2", ":3", "at most 90"]);

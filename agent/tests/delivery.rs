@@ -54,9 +54,10 @@ impl TestAgent {
             agent_version: "0".to_owned(),
         };
         let (link, seen) = watch::channel(Link::Starting);
+        let (held, _) = watch::channel(None);
         let stop = CancellationToken::new();
         let (folder, buffer) = (self.folder.clone(), self.buffer.clone());
-        let task = tokio::spawn(uplink::run(settings, folder, buffer, link, stop.clone()));
+        let task = tokio::spawn(uplink::run(settings, folder, buffer, link, held, stop.clone()));
         self.uplink = Some((task, stop));
         self.link = seen;
     }

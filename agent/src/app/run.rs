@@ -68,9 +68,10 @@ async fn serve(
 ) -> Result<()> {
     let mut stop_signal = stop_signal()?;
     let (link, link_seen) = watch::channel(Link::Starting);
+    let (held, held_seen) = watch::channel(None);
 
     let stop_uplink = CancellationToken::new();
-    let deliver = uplink::run(settings, folder, buffer.clone(), link, stop_uplink.clone());
+    let deliver = uplink::run(settings, folder, buffer.clone(), link, held, stop_uplink.clone());
     let mut uplink = tokio::spawn(deliver);
     let ended = CancellationToken::new();
     let scheduler = Scheduler::start(
@@ -81,6 +82,12 @@ async fn serve(
             interval: config.interval.0,
             updates_interval: config.updates_interval.0,
             agent_version: VERSION.to_owned(),
+        },
+        scheduler::WatchSettings {
+            interval: config.changes.interval,
+            folder: config.state_dir.0.clone(),
+            files: config.changes.files.clone(),
+            held: held_seen,
         },
         &ended,
     )?;

@@ -1,7 +1,20 @@
-//! What the host is: distribution, kernel, hardware.
+//! What the host is: distribution, kernel, hardware; what of it changed; which packages are installed
+//! and which processes are heavy.
+
+mod changes;
+mod configuration;
+mod failed_units;
+mod memory;
+mod packages;
+mod processes;
 
 use upkeep_model::{Distribution, Hardware, HostFacts};
 
+pub use self::changes::{ChangeWatch, Changes};
+pub use self::configuration::DEFAULT_FILES;
+pub use self::memory::MemoryError;
+pub use self::packages::{HeldPackages, PackageNews, PackageWatch};
+pub use self::processes::ProcessWatch;
 use crate::host::{Host, Tree};
 
 /// Gathers the facts about a host. What cannot be read stays empty.
@@ -90,9 +103,25 @@ mod tests {
     use super::*;
     use crate::host::HostPaths;
 
+    /// A host made of a few files; paths start with `proc/`, `sys/` or a folder of the root.
+    pub(super) fn host_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let host = Host::new(HostPaths {
+            rootfs: folder.path().into(),
+            procfs: folder.path().join("proc"),
+            sysfs: folder.path().join("sys"),
+            udev_data: folder.path().join("udev"),
+        });
+        (folder, host)
+    }
+
     #[test]
     fn facts_are_gathered_and_what_is_missing_stays_empty() {
-        let folder = tempfile::tempdir().unwrap();
         let files: [(&str, &str); 7] = [
             ("proc/sys/kernel/hostname", "web1\n"),
             ("proc/sys/kernel/arch", "aarch64\n"),
@@ -102,17 +131,8 @@ mod tests {
             ("sys/firmware/devicetree/base/model", "Raspberry Pi 4\0"),
             ("sys/firmware/devicetree/base/compatible", "raspberrypi,4-model-b\0brcm,bcm2711\0"),
         ];
-        for (path, content) in files {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        let facts = facts(&Host::new(HostPaths {
-            rootfs: folder.path().into(),
-            procfs: folder.path().join("proc"),
-            sysfs: folder.path().join("sys"),
-            udev_data: folder.path().join("udev"),
-        }));
+        let (_folder, host) = host_with(&files);
+        let facts = facts(&host);
         assert_eq!(
             facts,
             HostFacts {

@@ -1,20 +1,17 @@
-//! What is found out seldom and slowly: facts and pending updates. It runs beside the ticks and
-//! never delays one.
+//! What is found out seldom and slowly: pending updates. It runs beside the ticks and never delays
+//! one.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{debug, warn};
-use upkeep_model::{Event, EventKind, HostFacts, UpdateReport};
+use upkeep_model::{Event, EventKind, UpdateReport};
 
 use super::clock::now_ms;
 use crate::buffer::{Draft, SharedBuffer};
 use crate::host::Host;
-use crate::{inventory, patch};
-
-/// How often it is looked whether the facts have changed.
-const FACTS_EVERY: Duration = Duration::from_secs(60);
+use crate::patch;
 
 /// When an event that could not be written is brought again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -43,38 +40,16 @@ pub(super) struct Lookup {
 
 impl Lookup {
     pub(super) fn run(self, stop: &Receiver<()>) {
-        let mut sent: Option<HostFacts> = None;
         let mut memory = patch::Memory::default();
-        let (mut facts_due, mut updates_due) = (Instant::now(), Instant::now());
         loop {
-            if Instant::now() >= facts_due {
-                facts_due = Instant::now() + self.send_facts(&mut sent);
-            }
-            if Instant::now() >= updates_due {
-                updates_due = Instant::now() + self.send_updates(&mut memory);
-            }
-            let wait = facts_due.min(updates_due).saturating_duration_since(Instant::now());
-            match stop.recv_timeout(wait) {
+            match stop.recv_timeout(self.send_updates(&mut memory)) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Sends the facts if they are not those that were sent; gives the time until the next look.
-    fn send_facts(&self, sent: &mut Option<HostFacts>) -> Duration {
-        let facts = inventory::facts(&self.host);
-        if sent.as_ref() == Some(&facts) {
-            return FACTS_EVERY;
-        }
-        if self.send(EventKind::Facts(Box::new(facts.clone())), now_ms()) {
-            *sent = Some(facts);
-            FACTS_EVERY
-        } else {
-            RETRY_AFTER
-        }
-    }
-
+    /// Sends the pending updates; gives the time until the next look.
     fn send_updates(&self, memory: &mut patch::Memory) -> Duration {
         let at_ms = now_ms();
         let report = patch::report(&self.host, at_ms, memory);

@@ -7,6 +7,7 @@
 
 mod clock;
 mod lookup;
+mod minutely;
 mod own;
 mod worker;
 
@@ -28,6 +29,8 @@ use crate::probe::Probe;
 
 use clock::{Decision, decide, next_tick_ms, now_ms, skipped};
 use lookup::{LastReport, Lookup};
+use minutely::Minutely;
+pub use minutely::WatchSettings;
 use worker::ProbeRunner;
 
 /// The longest that one probe may take; less where the interval is shorter.
@@ -68,6 +71,7 @@ impl Scheduler {
         probes: Vec<Box<dyn Probe>>,
         buffer: &SharedBuffer,
         settings: &Settings,
+        watch: WatchSettings,
         ended: &CancellationToken,
     ) -> io::Result<Self> {
         let (failures, failures_seen) = watch::channel(Failures::new());
@@ -88,7 +92,9 @@ impl Scheduler {
             failures,
             skipped: 0,
         };
-        scheduler.spawn("lookup", ended, move |stop| lookup.run(&stop))?;
+        let minutely = Minutely::new(host.clone(), buffer.clone(), watch);
+        scheduler.spawn("changes", ended, move |stop| minutely.run(&stop))?;
+        scheduler.spawn("updates", ended, move |stop| lookup.run(&stop))?;
         scheduler.spawn("ticks", ended, move |stop| ticker.run(&stop))?;
         Ok(scheduler)
     }

@@ -23,6 +23,7 @@ use upkeep_wire::{MAX_MESSAGE_BYTES, v1};
 use crate::buffer::{BufferError, SharedBuffer};
 use crate::dial::{self, DialError};
 use crate::identity::{Credential, HostKey, IdentityError, IdentityFolder};
+use crate::inventory::HeldPackages;
 
 use backoff::Backoff;
 use session::{Ended, Session};
@@ -121,15 +122,17 @@ pub enum Link {
     },
 }
 
-/// Delivers until it is cancelled.
+/// Delivers until it is cancelled. `link` tells how the connection is, and `held` what the
+/// collector had of the host's packages when it began.
 pub async fn run(
     settings: Settings,
     folder: IdentityFolder,
     buffer: SharedBuffer,
     link: watch::Sender<Link>,
+    held: watch::Sender<Option<HeldPackages>>,
     cancel: CancellationToken,
 ) {
-    let uplink = Uplink { settings, folder, buffer, link };
+    let uplink = Uplink { settings, folder, buffer, link, held };
     let backoff = Backoff::new(uplink.settings.backoff_max);
     // Whatever is sent and not acknowledged when this ends is sent again by the next connection.
     cancel.run_until_cancelled(uplink.keep_up(backoff)).await;
@@ -140,6 +143,7 @@ struct Uplink {
     folder: IdentityFolder,
     buffer: SharedBuffer,
     link: watch::Sender<Link>,
+    held: watch::Sender<Option<HeldPackages>>,
 }
 
 impl Uplink {
@@ -184,6 +188,7 @@ impl Uplink {
         let channel = dial::connect(&self.settings.address, tls).await?;
         let mut session = Session::open(client(channel), &self.settings, &self.buffer).await?;
         backoff.wait_at_least(session.retry_after());
+        self.held.send_replace(Some(session.held()));
         let mut trial = Some(Instant::now() + TRIAL);
         let mut due_ms = renewal::due_ms(credential.validity_ms(), received_ms, rand::random());
         loop {

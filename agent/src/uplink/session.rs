@@ -17,6 +17,7 @@ use super::lane::{LaneProgress, Next, Wanted};
 use super::shipment::{self, Shipment, Told};
 use super::{ANSWER_PATIENCE, Settings, UplinkError, blocking, now_ms};
 use crate::buffer::{Buffer, BufferError, Heads, LaneState, SharedBuffer};
+use crate::inventory::HeldPackages;
 
 /// Messages that wait for the transport: enough to keep it busy, and few enough that records are
 /// read from the buffer only when they are about to be sent.
@@ -47,6 +48,7 @@ pub(super) struct Session {
     events: LaneProgress,
     told: Told,
     retry_after: Duration,
+    held: HeldPackages,
     /// Whether samples of this connection were acknowledged.
     stands: bool,
 }
@@ -86,6 +88,7 @@ impl Session {
             events: progress(Lane::Events),
             told: Told::default(),
             retry_after: Duration::from_millis(u64::from(accepted.retry_after_ms)),
+            held: held_packages(&accepted, epoch, committed(Lane::Events)),
             stands: false,
         };
         for lane in Lane::ALL {
@@ -97,6 +100,11 @@ impl Session {
     /// How long to wait before the next connection, as the collector asked.
     pub(super) fn retry_after(&self) -> Duration {
         self.retry_after
+    }
+
+    /// What the collector had of the host's packages when the stream was opened.
+    pub(super) fn held(&self) -> HeldPackages {
+        self.held.clone()
     }
 
     /// For calls beside the stream.
@@ -293,6 +301,12 @@ async fn opening(
         interval_ms: u32::try_from(settings.interval.as_millis()).unwrap_or(u32::MAX),
     };
     Ok((open, epoch))
+}
+
+fn held_packages(accepted: &v1::Accepted, epoch: Epoch, committed: u64) -> HeldPackages {
+    let states = accepted.packages.iter();
+    let hashes = states.map(|state| (state.manager.clone(), state.hash.clone())).collect();
+    HeldPackages { epoch: epoch.0, committed, hashes }
 }
 
 async fn send(

@@ -1,0 +1,167 @@
+//! What was last told about a host, on disk: what is found later is compared with it, also after a
+//! restart of the agent or the host.
+//!
+//! A file is one line of JSON:
+//!
+//! | key | what |
+//! |---|---|
+//! | `version` | 1; a file of another version is not understood, and what is there is told as the beginning |
+//! | `origin` | 16 random hexadecimal digits, made with the file's first writing |
+//! | `occurrence` | how often it was written before |
+//! | `at_ms` | when it was written, in milliseconds since 1970 |
+//! | `state` | what was told |
+//!
+//! It is replaced as a whole, and only after the events that lead to its state are durable in the
+//! buffer. If the agent ends between the two, it finds the same changes again at its next start. A
+//! change's name is therefore made of the origin, the occurrence and the change itself: the same
+//! change against the same writing of the file has the same name, and the collector takes it once;
+//! when the same thing happens again later, the file was written in between, and the name is another.
+
+use std::fs;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use atomic_write_file::AtomicWriteFile;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tracing::warn;
+use upkeep_model::Change;
+
+/// The version of the files.
+const VERSION: u32 = 1;
+
+/// So many bytes of a hash name a change.
+const NAME_BYTES: usize = 16;
+
+/// A file of the memory cannot be used.
+#[derive(Debug, Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct MemoryError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// What was told, and as of when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told<T> {
+    version: u32,
+    origin: String,
+    occurrence: u64,
+    /// When it was told, in milliseconds since 1970.
+    pub(super) at_ms: i64,
+    /// What was told.
+    pub(super) state: T,
+}
+
+impl<T> Told<T> {
+    /// The beginning, before anything was told.
+    pub(super) fn first(state: T, at_ms: i64) -> Self {
+        let origin = format!("{:016x}", rand::random::<u64>());
+        Self { version: VERSION, origin, occurrence: 0, at_ms, state }
+    }
+
+    /// What follows on this once changes have been told.
+    pub(super) fn next(&self, state: T, at_ms: i64) -> Self {
+        let (origin, occurrence) = (self.origin.clone(), self.occurrence + 1);
+        Self { version: VERSION, origin, occurrence, at_ms, state }
+    }
+
+    /// Names a change against this.
+    pub(super) fn name(&self, change: &mut Change) {
+        let mut digest = Sha256::new();
+        digest.update(&self.origin);
+        digest.update(self.occurrence.to_le_bytes());
+        for part in [change.kind.as_str(), &change.subject, &change.before, &change.after] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        change.id = hexadecimal(digest.finalize().iter().take(NAME_BYTES));
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hexadecimal<'byte>(bytes: impl IntoIterator<Item = &'byte u8>) -> String {
+    bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads what was told; `None` where nothing was, or the file is not understood, which is logged.
+pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<Told<T>>, MemoryError> {
+    let failed = |source| MemoryError { action: "read", path: path.to_owned(), source };
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    match serde_json::from_reader::<_, Told<T>>(BufReader::new(file)) {
+        Ok(told) if told.version == VERSION => Ok(Some(told)),
+        Ok(told) => {
+            warn!(version = told.version, "{} is of another version; begun anew", path.display());
+            Ok(None)
+        }
+        Err(error) if error.is_io() => Err(failed(error.into())),
+        Err(error) => {
+            warn!("{} is not understood and begun anew: {error}", path.display());
+            Ok(None)
+        }
+    }
+}
+
+/// Replaces a file durably.
+pub(super) fn store<T: Serialize>(path: &Path, told: &Told<T>) -> Result<(), MemoryError> {
+    let replace = || -> io::Result<()> {
+        let mut out = BufWriter::new(AtomicWriteFile::open(path)?);
+        serde_json::to_writer(&mut out, told)?;
+        out.write_all(b"\n")?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
+        path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+    };
+    replace().map_err(|source| MemoryError { action: "write", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use upkeep_model::ChangeKind;
+
+    use super::*;
+
+    fn name(told: &Told<u32>, after: &str) -> String {
+        let mut change = Change {
+            id: String::new(),
+            kind: ChangeKind::Kernel,
+            subject: String::new(),
+            before: "6.1".to_owned(),
+            after: after.to_owned(),
+        };
+        told.name(&mut change);
+        change.id
+    }
+
+    #[test]
+    fn the_same_change_has_another_name_when_it_happens_again() {
+        let first = Told::first(1, 5);
+        assert_eq!(name(&first, "6.2"), name(&first.clone(), "6.2"));
+        assert_eq!(name(&first, "6.2").len(), 2 * NAME_BYTES);
+        assert_ne!(name(&first, "6.2"), name(&first, "6.3"));
+        assert_ne!(name(&first, "6.2"), name(&first.next(2, 6), "6.2"));
+        assert_ne!(name(&first, "6.2"), name(&Told::first(1, 5), "6.2"));
+    }
+
+    #[test]
+    fn what_was_told_comes_back_and_what_is_damaged_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes.json");
+        assert_eq!(load::<u32>(&path).unwrap(), None);
+        let told = Told::first(7, 5).next(8, 6);
+        store(&path, &told).unwrap();
+        assert_eq!(load(&path).unwrap(), Some(told.clone()));
+        store(&path, &Told { version: 2, ..told }).unwrap();
+        assert_eq!(load::<u32>(&path).unwrap(), None);
+        for damaged in ["", "{\"version\":1", "{\"version\":1,\"state\":7}", "\u{0}\u{0}"] {
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(load::<u32>(&path).unwrap(), None, "{damaged:?}");
+        }
+        assert!(store(&folder.path().join("none/changes.json"), &Told::first(7, 5)).is_err());
+    }
+}
