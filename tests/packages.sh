@@ -281,7 +281,7 @@ configuration_is_known() {
     mkdir "$deb_tree/srv/full"
     for name in agent collector; do
         inside "upkeep-$name" check-config
-        if grep -vE '^(#.*|\[[a-z]+\]|)$' "$deb_tree/etc/upkeep/$name.toml"; then return 1; fi
+        if grep -vE '^(#.*|\[[a-z.]+\]|)$' "$deb_tree/etc/upkeep/$name.toml"; then return 1; fi
         sed -E 's/^#([a-z_]+ = )/\1/' "$deb_tree/etc/upkeep/$name.toml" >"$deb_tree/srv/full/$name.toml"
         inside "upkeep-$name" --config "/srv/full/$name.toml" check-config
     done
