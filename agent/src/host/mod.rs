@@ -14,11 +14,13 @@ mod graphics;
 mod kept;
 mod os_release;
 mod replay;
+#[cfg(test)]
+mod tests;
+mod text;
 mod users;
 mod virtualization;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -34,6 +36,7 @@ pub use self::graphics::{Graphics, GraphicsCard};
 use self::kept::{KeptFiles, Reading};
 pub use self::os_release::OsRelease;
 use self::replay::Recording;
+pub use self::text::Text;
 pub use self::users::User;
 
 /// The most that is read of a file, in bytes. The longest honest ones, the mount table and the
@@ -479,93 +482,5 @@ impl Host {
         if buffers.len() < KEPT_BUFFERS && buffer.capacity() <= KEPT_BUFFER_BYTES {
             buffers.push(buffer);
         }
-    }
-}
-
-/// The text of a file in a buffer lent by its host.
-#[derive(Debug)]
-pub struct Text {
-    host: Host,
-    text: String,
-}
-
-impl Text {
-    fn new(host: &Host, bytes: Vec<u8>) -> Self {
-        let text = String::from_utf8(bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        Self { host: host.clone(), text }
-    }
-}
-
-impl Deref for Text {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.text
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        self.host.keep(std::mem::take(&mut self.text).into_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tree() -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("etc")).unwrap();
-        std::fs::write(folder.path().join("etc/hostname"), "web1\n").unwrap();
-        let paths = HostPaths {
-            rootfs: folder.path().into(),
-            procfs: folder.path().join("proc"),
-            sysfs: folder.path().join("sys"),
-            udev_data: folder.path().join("udev"),
-        };
-        (folder, Host::new(paths))
-    }
-
-    #[test]
-    fn text_is_read_beneath_the_root_and_its_buffer_comes_back() {
-        let (_folder, host) = tree();
-        let text = host.read(Tree::Root, "/etc/hostname").unwrap();
-        assert_eq!(&*text, "web1\n");
-        assert_eq!(host.buffers().len(), 0);
-        drop(text);
-        assert_eq!(host.buffers().len(), 1);
-        assert!(host.read(Tree::Root, "etc/none").unwrap_err().is_absent());
-        assert!(host.read_if_present(Tree::Proc, "stat").unwrap().is_none());
-        assert_eq!(host.buffers().len(), 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_stay_beneath_the_root() {
-        let (folder, host) = tree();
-        std::os::unix::fs::symlink("/etc", folder.path().join("etc/self")).unwrap();
-        std::os::unix::fs::symlink("../../../etc/hostname", folder.path().join("etc/name"))
-            .unwrap();
-        std::os::unix::fs::symlink("loop", folder.path().join("etc/loop")).unwrap();
-        for path in ["etc/self/hostname", "etc/name", "../../etc/hostname"] {
-            assert_eq!(&*host.read(Tree::Root, path).unwrap(), "web1\n", "{path}");
-        }
-        assert!(host.read(Tree::Root, "etc/loop").is_err());
-    }
-
-    #[test]
-    fn commands_are_not_run_for_another_root() {
-        let (_folder, host) = tree();
-        let error = host.run(&["true"], Duration::from_secs(5)).unwrap_err();
-        assert!(matches!(error, HostError::OtherRoot { .. }), "{error}");
-    }
-
-    #[test]
-    fn bytes_that_are_not_text_are_replaced() {
-        let (folder, host) = tree();
-        std::fs::write(folder.path().join("etc/model"), b"Disk\xff1").unwrap();
-        assert_eq!(&*host.read(Tree::Root, "etc/model").unwrap(), "Disk\u{fffd}1");
     }
 }
