@@ -63,7 +63,7 @@ pub fn names() -> Vec<&'static str> {
 fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
     let (folders, own) = (settings.textfile_folders.clone(), settings.own_metrics.clone());
     vec![
-        Box::new(CpuProbe::new(CpuSettings { info: settings.all, ..CpuSettings::default() })),
+        Box::new(CpuProbe::new(cpu_settings(settings.all))),
         Box::new(MemoryProbe),
         Box::new(LoadProbe),
         Box::new(PressureProbe),
@@ -153,6 +153,15 @@ fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
 #[cfg(not(target_os = "linux"))]
 fn optional(_settings: &Settings) -> Vec<Box<dyn Probe>> {
     Vec::new()
+}
+
+/// By default, what a processor is made of is left out: it does not change, and is among the facts.
+#[cfg(target_os = "linux")]
+fn cpu_settings(all: bool) -> CpuSettings {
+    if !all {
+        return CpuSettings::default();
+    }
+    CpuSettings { info: true, shows_flag: |_| true, shows_bug: |_| true }
 }
 
 #[cfg(test)]
