@@ -386,10 +386,12 @@ probes_deliver() {
     done
     equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/home"}')" 0
     equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/srv/closed"}')" 1
-    equal "$(value_of 'count(node_scrape_collector_success{instance="lab"} == 0)')" ''
+    # The call that tells about the clock could set it too, so the sandbox refuses it; docs/node-exporter.md has the way out.
+    equal "$(value_of 'count(node_scrape_collector_success{instance="lab",collector!="timex"} == 0)')" ''
+    equal "$(value_of 'node_scrape_collector_success{instance="lab",collector="timex"}')" 0
 }
 
-# The names and labels of all series that the agent sees, once inside its sandbox and once as root.
+# The names and labels of all series but the clock's that the agent sees, once inside its sandbox and once as root.
 sandbox_hides_nothing() {
     sed -e '/^Condition/d' -e '/^Restart/d' -e 's/^Type=.*/Type=oneshot/' \
         -e 's#^ExecStart=.*#StandardOutput=file:/srv/inside\nExecStart=/usr/bin/upkeep-agent metrics#' \
@@ -403,7 +405,7 @@ sandbox_hides_nothing() {
     rm "$deb_tree/run-once.service" "$deb_tree/srv/inside" "$deb_tree/srv/outside"
 }
 
-names_of() { grep -v '^#' "$1" | sed 's/ [^ ]*$//' | sort; }
+names_of() { grep -vE '^(#|node_timex_)' "$1" | sed 's/ [^ ]*$//' | sort; }
 
 # Asks the helper as a user; the whole line is given. Perl is part of every Debian.
 ask_helper() {
