@@ -101,16 +101,25 @@ async fn an_agent_killed_about_a_change_tells_it_once() -> Result<()> {
     })
     .await?;
     // There and back, so that the same change comes again and again.
+    let mut told = 0;
     for kill in 1..=KILLS {
         host.write("etc/hosts", &format!("{}", kill % 2))?;
         tokio::time::sleep(Duration::from_millis(9 * kill)).await;
         agent.kill()?;
+        told = agent.log()?.len();
         agent.launch()?;
         until("the change", SOON, || async {
             Ok((changes(&collector).await?.len() as u64 >= kill).then_some(()))
         })
         .await?;
     }
+    // What the last agent had to tell again is told once it is connected and has nothing left.
+    until("the last agent", SOON, || async {
+        let log = agent.log()?;
+        let last = log.get(told..).unwrap_or_default();
+        Ok(last.contains("connected to the collector").then_some(()))
+    })
+    .await?;
     agent.stop().await?;
     let seen = changes(&collector).await?;
     assert_eq!(seen.len() as u64, KILLS, "{seen:#?}");
