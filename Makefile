@@ -27,9 +27,11 @@ package: ## Build both programs as deb and rpm into packaging/dist (PROFILE=dev 
 	@packaging/build
 
 bench: ## Measure cost and speed, and print the figures
-	@packaging/install-needs build
-	@cargo build --workspace --bins --release --quiet
-	@cargo run --release --quiet --package upkeep-tests --bin bench
+	@packaging/install-needs build bench
+	@cargo build --package upkeep-collector --package upkeep-tests --bins --release --quiet
+	@cargo build --package upkeep-agent --profile small --quiet
+	@UPKEEP_AGENT="$$(realpath $${CARGO_TARGET_DIR:-target})/small/upkeep-agent" UPKEEP_PEERS="$$(packaging/peers)" \
+		cargo run --release --quiet --package upkeep-tests --bin bench
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build
