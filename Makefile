@@ -1,7 +1,7 @@
 # Every target also sets up what it needs. CARGO_TARGET_DIR is respected.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test package bench audit systems
+.PHONY: help demo test package bench fuzz audit systems
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ bench: ## Measure cost and speed, and print the figures
 	@cargo build --package upkeep-agent --profile small --quiet
 	@UPKEEP_AGENT="$$(realpath $${CARGO_TARGET_DIR:-target})/small/upkeep-agent" UPKEEP_PEERS="$$(packaging/peers)" \
 		cargo run --release --quiet --package upkeep-tests --bin bench
+
+fuzz: ## Spoil what the agent's readers read, at random, for FUZZ_SECONDS (60 unless told)
+	@packaging/install-needs build
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
+		cargo test --quiet --package upkeep-agent --test foreign_bytes -- --nocapture
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build
