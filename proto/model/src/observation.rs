@@ -113,9 +113,20 @@ impl Observation {
         labels: &[(&str, &str)],
         value: f64,
     ) {
+        // Names that are made of what stands in a file are only as good as the file, and one that is
+        // no name would be refused with everything beside it.
+        if !is_metric_name(name) {
+            return;
+        }
         let series = self.table.number(kind, name, help, labels);
         self.samples.push(Sample { series, value });
     }
+}
+
+fn is_metric_name(name: &str) -> bool {
+    name.bytes().enumerate().all(|(at, byte)| {
+        byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') || at > 0 && byte.is_ascii_digit()
+    }) && !name.is_empty()
 }
 
 /// A stretch of one series: as many timestamps as values, timestamps strictly ascending.
@@ -138,6 +149,16 @@ mod tests {
         assert!(stale_marker().is_nan() && is_stale(stale_marker()));
         assert!(!is_stale(f64::NAN));
     }
+
+    #[test]
+    fn what_is_no_name_of_a_metric_is_left_out() {
+        let mut all = Observation::at(5);
+        for name in ["", "1x", "a-b", "a\u{fffd}", "a b", "a", "_a:1"] {
+            all.gauge(name, "", &[], 1.0);
+        }
+        assert_eq!(all.len(), 2);
+    }
+
     #[test]
     fn values_of_another_table_are_taken_under_the_numbers_of_ones_own() {
         let table = SeriesTable::default();
