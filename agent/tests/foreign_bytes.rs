@@ -6,7 +6,12 @@
 //! first one. The good inputs are the captured machine of the conformance data where it is there,
 //! this machine's own files otherwise, and this project's recordings of package managers.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
