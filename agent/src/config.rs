@@ -8,7 +8,7 @@ use upkeep_config::{ConfigError, Fault};
 
 use crate::helper::Verb;
 use crate::inventory;
-use crate::probe::{self, Sysctl};
+use crate::probe::{self, Sysctl, UnitPattern};
 
 /// Where the configuration lies unless an option says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/upkeep/agent.toml";
@@ -149,7 +149,7 @@ pub struct PathConfig {
 }
 
 /// Which probes run, beside node_exporter's choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ProbesConfig {
     /// Those that run although they are off by default.
@@ -162,6 +162,8 @@ pub struct ProbesConfig {
     pub stat: StatConfig,
     /// What the probe `sysctl` shows.
     pub sysctl: SysctlConfig,
+    /// What the probe `systemd` shows.
+    pub systemd: SystemdConfig,
 }
 
 /// What the probe `stat` shows.
@@ -182,6 +184,18 @@ pub struct SysctlConfig {
     /// Kernel settings whose words are shown.
     #[serde(deserialize_with = "kernel_settings")]
     pub include_info: Vec<Sysctl>,
+}
+
+/// What the probe `systemd` shows.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SystemdConfig {
+    /// Only units whose whole names match one of these are told of; all of them unless given.
+    #[serde(deserialize_with = "unit_patterns")]
+    pub include: Vec<UnitPattern>,
+    /// Units whose whole names match one of these are not told of.
+    #[serde(deserialize_with = "some_unit_patterns")]
+    pub exclude: Option<Vec<UnitPattern>>,
 }
 
 /// What is watched for changes.
@@ -330,6 +344,17 @@ fn kernel_settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Sys
     texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
 
+fn unit_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UnitPattern>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}
+
+fn some_unit_patterns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<UnitPattern>>, D::Error> {
+    unit_patterns(deserializer).map(Some)
+}
+
 fn file_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let patterns = Vec::<String>::deserialize(deserializer)?;
     for pattern in &patterns {
@@ -383,6 +408,10 @@ mod tests {
             "[probes.stat]\nsoftirq = true\n[probes.sysctl]\ninclude = [\"fs.file-nr:a,b,c\"]\n";
         let config = read(text).unwrap();
         assert!(config.probes.stat.softirq);
+        let text = "[probes.systemd]\ninclude = [\"ssh.*\"]\nexclude = []\n";
+        let systemd = read(text).unwrap().probes.systemd;
+        assert_eq!(systemd.include, ["ssh.*".parse().unwrap()]);
+        assert_eq!(systemd.exclude, Some(Vec::new()));
         assert_eq!(config.probes.sysctl.include, ["fs.file-nr:a,b,c".parse().unwrap()]);
     }
 
@@ -401,6 +430,8 @@ mod tests {
         check("interval = \"1h\"\nupdates_interval = \"2m\"", &["updates_interval", "shorter"]);
         check("[probes]\nenable = [\"tiem\"]", &["agent.toml:2", "enable", "\"tiem\"", ", time"]);
         check("[probes.sysctl]\ninclude = [\"a/../b\"]", &["agent.toml:2", "a/../b"]);
+        let pattern = "[probes.systemd]\ninclude = [\"a\"]\nexclude = [\"ssh(\"]";
+        check(pattern, &["agent.toml:3", "probes.systemd.exclude", "\"ssh(\" is not a regular"]);
         check("[smart]\ninterval = \"5s\"", &["agent.toml:2", "between 1m and 1d"]);
         check("[changes]\nfiles = [\"etc/x\"]", &["agent.toml:2", "files", "absolute"]);
         check("[changes]\nfiles = [\"/etc/[x\"]", &["/etc/[x", "pattern"]);

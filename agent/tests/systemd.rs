@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use upkeep_agent::host::{Host, HostPaths};
-use upkeep_agent::probe::{Probe, SystemdDetail, SystemdProbe};
+use upkeep_agent::probe::{Probe, SystemdDetail, SystemdProbe, UnitChoice};
 use upkeep_agent::systemd;
 use upkeep_model::Observation;
 
@@ -386,7 +387,9 @@ fn what_failed_and_what_was_restarted_is_told_by_default() {
 #[test]
 fn every_unit_is_told_where_that_is_asked_for() {
     let Some(bus) = Bus::start() else { return };
-    let page = page(&SystemdProbe::new(SystemdDetail::Units), &bus.host(), 1_000).unwrap();
+    let page =
+        page(&SystemdProbe::new(SystemdDetail::Units, UnitChoice::default()), &bus.host(), 1_000)
+            .unwrap();
     let of = |start: &str| -> Vec<&str> {
         let lines = page.iter().map(String::as_str);
         lines.filter(|line| line.starts_with(start) && !line.contains("_units{")).collect()
@@ -418,6 +421,27 @@ fn every_unit_is_told_where_that_is_asked_for() {
     assert_eq!(of("node_systemd_unit_state").len(), 5 * 5 + 1);
     let one = r#"node_systemd_unit_state{name="cron.service",state="active",type="notify"} 1"#;
     assert!(page.iter().any(|line| line == one), "{page:#?}");
+}
+
+#[test]
+fn units_are_left_out_by_their_names() {
+    let Some(bus) = Bus::start() else { return };
+    let names = |include: &[&str], exclude: Option<&[&str]>, detail: SystemdDetail| {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let choice = UnitChoice { include: patterns(include), exclude: exclude.map(patterns) };
+        let page = page(&SystemdProbe::new(detail, choice), &bus.host(), 1_000).unwrap();
+        let is_sum = |line: &&String| line.contains("_units{state=\"failed\"} 2");
+        assert_eq!(page.iter().filter(is_sum).count(), 1, "sums are of all units: {page:#?}");
+        let name =
+            |line: &String| Some(line.split_once("{name=\"")?.1.split_once('"')?.0.to_owned());
+        page.iter().filter_map(name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    let (events, units) = (SystemdDetail::Events, SystemdDetail::Units);
+    assert_eq!(names(&[], None, events), ["apt-daily.timer", "nginx.service", "srv.mount"]);
+    assert_eq!(names(&[r".+\.service"], None, events), ["nginx.service"]);
+    assert_eq!(names(&[], Some(&["nginx.*"]), events), ["apt-daily.timer", "srv.mount"]);
+    let expect = ["apt-daily.timer", "dbus.socket", "srv.mount"];
+    assert_eq!(names(&[], Some(&[r".+\.service"]), units), expect);
 }
 
 #[test]

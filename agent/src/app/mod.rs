@@ -24,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config};
 use crate::host::{Host, HostPaths};
 use crate::patch;
-use crate::probe::{self, smart};
+use crate::probe::{self, UnitChoice, smart};
 
 use arguments::{Arguments, Command, MetricsArguments};
 
@@ -114,6 +114,10 @@ fn probes(config: &Config) -> probe::Settings {
         stat_softirq: config.probes.stat.softirq,
         sysctl_numbers: config.probes.sysctl.include.clone(),
         sysctl_words: config.probes.sysctl.include_info.clone(),
+        units: UnitChoice {
+            include: config.probes.systemd.include.clone(),
+            exclude: config.probes.systemd.exclude.clone(),
+        },
         disks: smart::Settings { interval: config.smart.interval, ..smart::Settings::default() },
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 #[cfg(not(target_os = "linux"))]
 use super::{PortableDiskProbe, PortableProbe, TextfileProbe, TimeProbe};
-use super::{Probe, Sysctl, smart};
+use super::{Probe, Sysctl, UnitChoice, smart};
 
 /// What the configuration and the command line say about the probes.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub sysctl_numbers: Vec<Sysctl>,
     /// The kernel settings whose words the probe `sysctl` shows.
     pub sysctl_words: Vec<Sysctl>,
+    /// The units that the probe `systemd` tells of.
+    pub units: UnitChoice,
     /// When disks are asked for their health.
     pub disks: smart::Settings,
 }
@@ -103,7 +105,7 @@ fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(GraphicsProbe::default()),
         // Late, since old kernels take their time to answer it.
         Box::new(CpuFrequencyProbe),
-        Box::new(SystemdProbe::new(systemd_detail(settings))),
+        Box::new(SystemdProbe::new(systemd_detail(settings), settings.units.clone())),
         // Last, since it may wait for a file system that does not answer.
         Box::new(FilesystemProbe::default()),
     ]

@@ -104,7 +104,7 @@ pub use self::softirqs::SoftirqsProbe;
 pub use self::softnet::SoftnetProbe;
 pub use self::stat::StatProbe;
 pub use self::sysctl::{Sysctl, SysctlError, SysctlProbe};
-pub use self::systemd::{SystemdDetail, SystemdProbe};
+pub use self::systemd::{SystemdDetail, SystemdProbe, UnitChoice, UnitPattern, UnitPatternError};
 pub use self::tcpstat::TcpstatProbe;
 pub use self::textfile::TextfileProbe;
 pub use self::thermal::ThermalProbe;

@@ -5,12 +5,14 @@
 //! on by default is only what tells something: units that failed, services that were restarted,
 //! timers, and the sums. The rest comes where the probe is enabled by name.
 
+mod choice;
 mod look;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use upkeep_model::Observation;
 
+pub use self::choice::{UnitChoice, UnitPattern, UnitPatternError};
 use self::look::{Look, UnitLook};
 use super::{Probe, ProbeError};
 use crate::host::Host;
@@ -28,7 +30,7 @@ pub enum SystemdDetail {
     /// What failed, what was restarted, and timers.
     #[default]
     Events,
-    /// Everything about every unit, except those of the types that node_exporter leaves out.
+    /// Everything about every unit of the choice.
     Units,
 }
 
@@ -36,6 +38,7 @@ pub enum SystemdDetail {
 #[derive(Debug, Default)]
 pub struct SystemdProbe {
     detail: SystemdDetail,
+    choice: UnitChoice,
     last: Mutex<Option<Last>>,
 }
 
@@ -47,9 +50,9 @@ struct Last {
 }
 
 impl SystemdProbe {
-    /// A probe that says so much.
-    pub fn new(detail: SystemdDetail) -> Self {
-        Self { detail, last: Mutex::default() }
+    /// A probe that says so much of these units.
+    pub fn new(detail: SystemdDetail, choice: UnitChoice) -> Self {
+        Self { detail, choice, last: Mutex::default() }
     }
 
     /// What systemd said less than a minute ago, or says now.
@@ -60,7 +63,7 @@ impl SystemdProbe {
         {
             return last.answer.clone();
         }
-        let answer = match look::look(host, self.detail) {
+        let answer = match look::look(host, self.detail, &self.choice) {
             Ok(look) => Ok(Arc::new(look)),
             Err(error) if error.is_absent() => Ok(Arc::default()),
             Err(error) => Err(error.to_string()),

@@ -3,13 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{STATES, SystemdDetail};
+use super::{STATES, SystemdDetail, UnitChoice};
 use crate::host::{Host, HostError};
 use crate::systemd::{self, Property, Unit, Value};
-
-/// The types of unit that node_exporter leaves out by default: there are many, and what they are for
-/// has probes of its own.
-const EXCLUDED: [&str; 5] = [".automount", ".device", ".mount", ".scope", ".slice"];
 
 /// What systemd says for a number that it does not know or that has no limit.
 const UNKNOWN: u64 = u64::MAX;
@@ -33,7 +29,7 @@ pub(super) struct UnitLook {
     pub(super) active_state: String,
     /// A service's type, or a mount's file system.
     pub(super) kind: String,
-    /// Whether node_exporter includes it by default.
+    /// Whether more is told of it than that it failed.
     pub(super) is_included: bool,
     pub(super) restarts: Option<u64>,
     pub(super) triggered_us: Option<u64>,
@@ -68,22 +64,26 @@ fn known(value: Option<Value>) -> Option<u64> {
 }
 
 /// Asks systemd.
-pub(super) fn look(host: &Host, detail: SystemdDetail) -> Result<Look, HostError> {
+pub(super) fn look(
+    host: &Host,
+    detail: SystemdDetail,
+    choice: &UnitChoice,
+) -> Result<Look, HostError> {
     let units = systemd::units(host)?;
     let mut wanted =
         ["Version", "Virtualization", "SystemState"].map(Property::of_manager).to_vec();
     let of_manager = wanted.len();
     // Which unit each property is of, beside those of systemd itself.
     let mut owners = Vec::new();
-    for (at, unit) in units.iter().enumerate() {
-        for (interface, name) in properties_of(unit, detail) {
+    let mut looks: Vec<UnitLook> = units.iter().map(|unit| unit_look(unit, choice)).collect();
+    for (at, (unit, look)) in units.iter().zip(&looks).enumerate() {
+        for (interface, name) in properties_of(look, detail) {
             wanted.push(Property { path: &unit.path, interface, name });
             owners.push((at, name));
         }
     }
     let mut values = systemd::properties(host, &wanted)?;
     let of_units = values.split_off(of_manager.min(values.len()));
-    let mut looks: Vec<UnitLook> = units.iter().map(unit_look).collect();
     for ((at, name), value) in owners.into_iter().zip(of_units) {
         if let Some(look) = looks.get_mut(at) {
             look.take(name, value);
@@ -93,7 +93,7 @@ pub(super) fn look(host: &Host, detail: SystemdDetail) -> Result<Look, HostError
     for look in looks.iter_mut().filter(|look| look.active_state != "active") {
         look.started_us = look.started_us.map(|_| 0);
     }
-    looks.retain(|look| is_told(look, detail));
+    looks.retain(|look| is_told(look, detail) && choice.tells_of_failure(&look.name));
     let mut values = values.into_iter().map(systemd::text);
     Ok(Look {
         version: values.next().flatten(),
@@ -104,21 +104,17 @@ pub(super) fn look(host: &Host, detail: SystemdDetail) -> Result<Look, HostError
     })
 }
 
-fn unit_look(unit: &Unit) -> UnitLook {
+fn unit_look(unit: &Unit, choice: &UnitChoice) -> UnitLook {
     UnitLook {
         name: unit.name.clone(),
         active_state: unit.active_state.clone(),
-        is_included: is_included(unit),
+        is_included: unit.load_state == "loaded" && choice.tells_of(&unit.name),
         ..UnitLook::default()
     }
 }
 
-fn is_included(unit: &Unit) -> bool {
-    unit.load_state == "loaded" && !EXCLUDED.iter().any(|ending| unit.name.ends_with(ending))
-}
-
 /// Which properties are asked of a unit, with the interface that has them.
-fn properties_of(unit: &Unit, detail: SystemdDetail) -> Vec<(&'static str, &'static str)> {
+fn properties_of(unit: &UnitLook, detail: SystemdDetail) -> Vec<(&'static str, &'static str)> {
     let mut wanted = Vec::new();
     let is_all = detail == SystemdDetail::Units;
     let (_, kind) = unit.name.rsplit_once('.').unwrap_or_default();
@@ -127,7 +123,7 @@ fn properties_of(unit: &Unit, detail: SystemdDetail) -> Vec<(&'static str, &'sta
         "mount" if unit.active_state == "failed" => wanted.push(("Mount", "Type")),
         _ => {}
     }
-    if !is_included(unit) {
+    if !unit.is_included {
         return wanted;
     }
     match kind {
