@@ -297,9 +297,11 @@ services_are_off() {
         equal "$(inside systemctl show --value --property=ActiveState,ConditionResult "$name" | sort | xargs)" 'inactive no'
     done
     equal "$(inside systemctl list-units --failed --no-legend --plain 'upkeep-*')" ''
-    equal "$(inside systemctl is-enabled upkeep-agent-helper.socket)" enabled
-    equal "$(inside systemctl is-active upkeep-agent-helper.socket)" active
-    equal "$(inside stat -c '%U %G %a' /run/upkeep-agent/helper.sock)" 'root upkeep-agent 660'
+    for name in helper clock; do
+        equal "$(inside systemctl is-enabled "upkeep-agent-$name.socket")" enabled
+        equal "$(inside systemctl is-active "upkeep-agent-$name.socket")" active
+        equal "$(inside stat -c '%U %G %a' "/run/upkeep-agent/$name.sock")" 'root upkeep-agent 660'
+    done
     equal "$(inside systemctl is-enabled upkeep-agent-refresh.timer || true)" disabled
     equal "$(inside systemctl is-active upkeep-agent-refresh.timer || true)" inactive
 }
@@ -360,10 +362,26 @@ mount_file_systems() {
     inside mount -t tmpfs -o size=12m,ro tmpfs /srv/closed
 }
 
+# Units whose fates the agent has to tell: one that has failed, one that will, and one that a timer starts.
+make_units() {
+    local folder=$deb_tree/etc/systemd/system
+    printf '[Service]\nType=oneshot\nExecStart=/bin/false\n' | tee "$folder/lab-failed.service" >"$folder/lab-fails.service"
+    printf '[Service]\nType=oneshot\nExecStart=/bin/true\n' >"$folder/lab-timed.service"
+    printf '[Timer]\nOnActiveSec=0\nAccuracySec=1ms\n' >"$folder/lab-timed.timer"
+    inside systemctl daemon-reload
+    if inside systemctl start lab-failed.service; then return 1; fi
+    inside systemctl start lab-timed.timer
+}
+
+# Failures are looked for every second; the rest is as it is shipped.
 start_agent() {
     mount_file_systems
+    mkdir "$deb_tree/etc/upkeep/conf.d"
+    printf '[changes]\ninterval = "1s"\n' >"$deb_tree/etc/upkeep/conf.d/lab.toml"
+    if booted; then make_units; fi
     start_service upkeep-agent run
     until_true 60 has_value 'up{instance="lab",job="node"}' 1
+    rm -r "$deb_tree/etc/upkeep/conf.d"
 }
 
 patches() { ask /api/v1/hosts/lab/patches | jq "$@"; }
@@ -386,37 +404,124 @@ probes_deliver() {
     done
     equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/home"}')" 0
     equal "$(value_of 'node_filesystem_readonly{instance="lab",mountpoint="/srv/closed"}')" 1
-    # The call that tells about the clock could set it too, so the sandbox refuses it; docs/node-exporter.md has the way out.
-    equal "$(value_of 'count(node_scrape_collector_success{instance="lab",collector!="timex"} == 0)')" ''
-    equal "$(value_of 'node_scrape_collector_success{instance="lab",collector="timex"}')" 0
+    # Every probe works inside the sandbox, without any exception; the clock is asked of its reader.
+    equal "$(ask /api/v1/query --data-urlencode 'query=node_scrape_collector_success{instance="lab"} != 1' | jq --compact-output '.data.result')" '[]'
+    test "$(value_of 'count(node_scrape_collector_success{instance="lab"})')" -gt 35
+    equal "$(value_of 'count(node_timex_offset_seconds{instance="lab"})')" 1
+    equal "$(value_of 'node_timex_tick_seconds{instance="lab"}')" 0.01
+    value_of 'node_timex_sync_status{instance="lab"}' | grep -E '^[01]$'
 }
 
-# The names and labels of all series but the clock's that the agent sees, once inside its sandbox and once as root.
-sandbox_hides_nothing() {
-    sed -e '/^Condition/d' -e '/^Restart/d' -e 's/^Type=.*/Type=oneshot/' \
-        -e 's#^ExecStart=.*#StandardOutput=file:/srv/inside\nExecStart=/usr/bin/upkeep-agent metrics#' \
-        packaging/systemd/upkeep-agent.service >"$deb_tree/run-once.service"
+event_is_told() {
+    ask /api/v1/events --data-urlencode host=lab --data-urlencode kind=unit_failed |
+        jq --exit-status --arg unit "$1" '.data.events[] | select(.subject == $unit) | .after == "failed: exit-code"'
+}
+
+# systemd answers the sandbox: which units failed, when timers last ran, and what fails while the agent looks.
+units_are_told() {
+    local told active
+    equal "$(value_of 'node_systemd_unit_state{instance="lab",name="lab-failed.service",state="failed",type="oneshot"}')" 1
+    test "$(value_of 'node_systemd_units{instance="lab",state="failed"}')" -ge 1
+    active=$(value_of 'node_systemd_units{instance="lab",state="active"}')
+    test "$active" -gt 20
+    told=$(value_of 'node_systemd_timer_last_trigger_seconds{instance="lab",name="lab-timed.timer"}' | awk '{ printf "%d", $1 }')
+    equal "$(LC_ALL=C date --utc --date "@$told" '+%a %F %T UTC')" \
+        "$(inside systemctl show --value --property=LastTriggerUSec lab-timed.timer)"
+    if inside systemctl start lab-fails.service; then return 1; fi
+    until_true 30 event_is_told lab-fails.service
+    # What had failed before the first look is no change.
+    if event_is_told lab-failed.service; then return 1; fi
+    inside systemctl stop lab-timed.timer
+    rm "$deb_tree"/etc/systemd/system/lab-*
+    inside systemctl daemon-reload
+    inside systemctl reset-failed
+}
+
+# Every unit with its states, and the names of all else, as node_exporter has them; what Debian's leaves out is in
+# docs/node-exporter.md.
+units_are_as_node_exporter_has_them() {
+    cp "$exporter" "$deb_tree/srv/node-exporter"
+    inside systemd-run --quiet --unit=lab-exporter /srv/node-exporter --web.listen-address=127.0.0.1:9100 \
+        --collector.disable-defaults --collector.systemd --collector.systemd.enable-task-metrics \
+        --collector.systemd.enable-restarts-metrics --collector.systemd.enable-start-time-metrics \
+        --collector.systemd.unit-exclude='.+\.(automount|device|mount|scope|slice)'
+    until_true 10 exporter_says "$work/exporter.prom"
+    inside upkeep-agent metrics --all >"$work/agent.prom"
+    inside systemctl stop lab-exporter.service
+    diff <(units_of "$work/exporter.prom") <(units_of "$work/agent.prom")
+    test "$(units_of "$work/agent.prom" | wc -l)" -gt 300
+    rm "$deb_tree/srv/node-exporter"
+}
+
+exporter_says() {
+    nsenter --target "$leader" --net curl --silent --fail --max-time 10 --noproxy '*' http://127.0.0.1:9100/metrics >"$1"
+}
+
+units_of() {
+    grep '^node_systemd_' "$1" | grep -vE '^node_systemd_virtualization|"upkeep-agent-(helper|clock)@' |
+        sed -E -e 's/,type=""//' -e '/^node_systemd_unit_state/!s/ [^ ]*$//' | sort
+}
+
+# Runs another command in the sandbox of a unit; what it says is left in /srv/inside.
+run_in_sandbox() {
+    local unit=$1 command=$2
+    sed -E -e '/^(Condition|Restart|Standard|SyslogLevel|LogLevel)/d' -e 's/^Type=.*/Type=oneshot/' \
+        -e "s#^ExecStart=.*#StandardOutput=file:/srv/inside\nExecStart=$command#" \
+        "packaging/systemd/$unit.service" >"$deb_tree/run-once.service"
+    rm -f "$deb_tree/srv/inside"
     inside systemctl link --runtime --quiet /run-once.service
     inside systemctl start run-once.service
-    inside upkeep-agent metrics >"$deb_tree/srv/outside"
-    diff <(names_of "$deb_tree/srv/outside") <(names_of "$deb_tree/srv/inside")
-    test "$(names_of "$deb_tree/srv/inside" | wc -l)" -gt 100
     inside systemctl disable --runtime --quiet run-once.service
-    rm "$deb_tree/run-once.service" "$deb_tree/srv/inside" "$deb_tree/srv/outside"
+    rm "$deb_tree/run-once.service"
 }
 
-names_of() { grep -E '^[a-z]' "$1" | grep -vE '^node_timex_|collector="timex"' | sed 's/ [^ ]*$//' | sort; }
+# Everything that the agent sees, once inside its sandbox and once as root: all series by name and labels, and what file
+# systems and sensors say.
+sandbox_hides_nothing() {
+    run_in_sandbox upkeep-agent '/usr/bin/upkeep-agent metrics --all'
+    inside upkeep-agent metrics --all >"$deb_tree/srv/outside"
+    diff <(names_of "$deb_tree/srv/outside") <(names_of "$deb_tree/srv/inside")
+    diff <(steady_of "$deb_tree/srv/outside") <(steady_of "$deb_tree/srv/inside")
+    test "$(names_of "$deb_tree/srv/inside" | wc -l)" -gt 300
+    rm "$deb_tree/srv/inside" "$deb_tree/srv/outside"
+}
 
-# Asks the helper as a user; the whole line is given. Perl is part of every Debian.
+# Without the states in which processes are just then, and the units that looking starts.
+names_of() {
+    grep -E '^[a-z]' "$1" | grep -vE '^node_processes_(threads_)?state|"(run-once|upkeep-agent-(helper|clock)@)' |
+        sed 's/ [^ ]*$//' | sort
+}
+
+steady_of() { grep -E '^node_(filesystem_(size|readonly|device|files\{|mount)|hwmon_|systemd_version|timex_tick)' "$1" | sort; }
+
+# The call that reads the clock is allowed there, and still does not set it: the same length of a tick as the clock has.
+clock_cannot_be_set() {
+    local number
+    case $(uname -m) in x86_64) number=159 ;; *) number=171 ;; esac
+    # Read by perl: the structure has its flags first, ADJ_TICK, and the tick in its twelfth long.
+    # shellcheck disable=SC2016
+    printf '%s\n' 'my ($number, $flags) = @ARGV; my $clock = pack("q26", hex $flags, (0) x 10, 10000, (0) x 14);' \
+        'print syscall($number, $clock) < 0 ? "refused: $!\n" : "done\n";' >"$deb_tree/srv/clock.pl"
+    equal "$(inside perl /srv/clock.pl "$number" 0)" 'done'
+    run_in_sandbox upkeep-agent-clock@ "/usr/bin/perl /srv/clock.pl $number 0"
+    equal "$(cat "$deb_tree/srv/inside")" 'done'
+    run_in_sandbox upkeep-agent-clock@ "/usr/bin/perl /srv/clock.pl $number 0x4000"
+    equal "$(cat "$deb_tree/srv/inside")" 'refused: Operation not permitted'
+    run_in_sandbox upkeep-agent "/usr/bin/perl /srv/clock.pl $number 0"
+    equal "$(cat "$deb_tree/srv/inside")" 'refused: Operation not permitted'
+    rm "$deb_tree/srv/inside" "$deb_tree/srv/clock.pl"
+}
+
+# Asks the helper at a socket as a user; the whole line is given. Perl is part of every Debian.
 ask_helper() {
     # shellcheck disable=SC2016 # Read by perl.
     inside runuser -u "$1" -- perl -MIO::Socket::UNIX -e '
-        my $socket = IO::Socket::UNIX->new(Peer => "/run/upkeep-agent/helper.sock") or die "cannot connect: $!\n";
+        my $socket = IO::Socket::UNIX->new(Peer => "/run/upkeep-agent/$ARGV[1].sock") or die "cannot connect: $!\n";
         print $socket "$ARGV[0]\n"; $socket->flush; print while <$socket>;
-    ' "$2" 2>&1 || true
+    ' "$2" "${3:-helper}" 2>&1 || true
 }
 
-helper_says() { ask_helper upkeep-agent "{\"version\":1,\"verb\":\"$1\"}"; }
+helper_says() { ask_helper upkeep-agent "{\"version\":1,\"verb\":\"$1\"}" "${2:-helper}"; }
 
 helper_answers() {
     local file drop_in
@@ -445,6 +550,10 @@ helper_answers() {
     inside systemctl daemon-reload
     helper_says dmi | tee /dev/stderr | jq --exit-status '.answer.dmi.faults == []'
 
+    # The clock is answered by a process of its own, and by no other.
+    helper_says clock clock | tee /dev/stderr | jq --exit-status '.answer.clock.tick == 10000'
+    helper_says clock | tee /dev/stderr | jq --exit-status '.failed | contains("adjtimex")'
+
     # No disk is seen from here: a program stands in for smartctl, and says what it was given.
     helper_says smart | jq --exit-status '.absent | contains("smartctl")'
     printf '%s\n' '#!/bin/sh' \
@@ -458,6 +567,7 @@ helper_answers() {
 
 helper_refuses() {
     ask_helper nobody '{"version":1,"verb":"dmi"}' | grep 'cannot connect: Permission denied'
+    ask_helper nobody '{"version":1,"verb":"clock"}' clock | grep 'cannot connect: Permission denied'
     # Whoever gets through the socket's permissions is still asked who he is.
     inside chmod 0666 /run/upkeep-agent/helper.sock
     ask_helper nobody '{"version":1,"verb":"dmi"}' | jq --exit-status '.refused | endswith("may not ask")'
@@ -487,9 +597,8 @@ lists_are_refreshed() {
 
 status_tells_all() {
     inside upkeep-agent status >"$work/status"
-    grep -E '^helper +answers smart, dmi, energy, restarts$' "$work/status"
-    grep -E '^probes +1 of them fail$' "$work/status"
-    grep -E '^  timex: adjtimex: Operation not permitted' "$work/status"
+    grep -E '^helper +answers smart, dmi, energy, restarts, clock$' "$work/status"
+    grep -E '^probes +all work$' "$work/status"
     inside systemctl stop upkeep-agent-helper.socket
     inside upkeep-agent status | grep -E '^helper .*not there; enable upkeep-agent-helper.socket$'
     inside systemctl start upkeep-agent-helper.socket
@@ -590,6 +699,7 @@ deb_tree=$work/deb rpm_tree=$work/rpm boots=no
 step 'packages are built' build_packages
 step 'agent: exposure of at most 1.6' exposure upkeep-agent 16
 step 'helper: exposure of at most 2.2' exposure upkeep-agent-helper@ 22
+step 'reader of the clock: exposure of at most 0.6' exposure upkeep-agent-clock@ 6
 step 'refresh: exposure of at most 2.8' exposure upkeep-agent-refresh 28
 step 'collector: exposure of at most 1.3' exposure upkeep-collector 13
 step 'two clean systems are unpacked' unpack_base
@@ -603,9 +713,16 @@ if booted; then step 'services stay off, quietly, before init and enrollment' se
 step 'collector is initialised, serves, and knows nobody' start_collector
 step 'agent is enrolled with a token from a file' enroll_agent
 step 'agent runs and is seen' start_agent
-step 'filesystems and pending updates come out of the sandbox' probes_deliver
+step 'every probe works in the sandbox; filesystems, clock and pending updates come out of it' probes_deliver
 if booted; then
+    step 'units that failed, timers and new failures come out of the sandbox' units_are_told
+    if exporter=$(packaging/peers prometheus-node-exporter)/usr/bin/prometheus-node-exporter && [ -x "$exporter" ]; then
+        step 'units are told as node_exporter tells them' units_are_as_node_exporter_has_them
+    else
+        skip 'units as node_exporter tells them' 'prometheus-node-exporter cannot be had on this machine'
+    fi
     step 'sandbox holds' sandbox_holds
+    step 'clock can be read and not be set' clock_cannot_be_set
     step 'sandbox hides nothing from the probes' sandbox_hides_nothing
     step 'helper answers the agent out of its sandbox' helper_answers
     step 'helper refuses others, other questions, and what is switched off' helper_refuses

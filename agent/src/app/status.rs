@@ -314,9 +314,9 @@ mod tests {
         );
         check(
             &[],
-            &Verb::ALL,
+            &[Verb::Restarts, Verb::Clock],
             None,
-            "answers nothing; switched off in the configuration: smart, dmi, energy, restarts",
+            "answers nothing; switched off in the configuration: restarts, clock",
         );
         check(&[Verb::Dmi], &[], Some("the helper is switched off"), "the helper is switched off");
     }

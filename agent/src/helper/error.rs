@@ -14,8 +14,9 @@ use crate::host::HostError;
 pub enum HelperError {
     /// The helper does not listen.
     #[error(
-        "the helper is switched off: {} is not there; enable upkeep-agent-helper.socket",
-        socket.display()
+        "the helper is switched off: {} is not there; enable upkeep-agent-{}.socket",
+        socket.display(),
+        socket.file_stem().unwrap_or_default().display()
     )]
     Off {
         /// Where it would listen.

@@ -8,6 +8,7 @@
 
 #[cfg(target_os = "linux")]
 mod client;
+mod clock;
 mod dmi;
 mod energy;
 mod error;
@@ -24,7 +25,7 @@ mod verb;
 
 use std::path::Path;
 
-use crate::host::{Host, Tree};
+use crate::host::{ClockState, Host, Tree};
 
 pub use self::dmi::DmiAnswer;
 pub use self::energy::{EnergyAnswer, EnergyZone};
@@ -40,6 +41,9 @@ pub use self::verb::{Answer, Verb};
 
 /// Where the helper listens.
 pub const SOCKET: &str = "/run/upkeep-agent/helper.sock";
+
+/// Where the helper for [`Verb::Clock`] listens, which may read the clock and nothing else.
+pub const CLOCK_SOCKET: &str = "/run/upkeep-agent/clock.sock";
 
 /// The user that the agent runs as, and who may ask beside root.
 pub const AGENT_USER: &str = "upkeep-agent";
@@ -90,6 +94,17 @@ pub fn restarts(host: &Host) -> Result<RestartsAnswer, HelperError> {
     }
 }
 
+/// How the kernel's clock is disciplined. Each question starts a process where the agent is not root.
+///
+/// # Errors
+/// When there is no answer.
+pub fn clock(host: &Host) -> Result<ClockState, HelperError> {
+    match ask(host, Verb::Clock)? {
+        Answer::Clock(answer) => Ok(answer),
+        other => Err(HelperError::OtherVerb { asked: Verb::Clock, got: other.verb() }),
+    }
+}
+
 /// Answers a question itself where this process may read what it takes, or where the host is a
 /// recording or another root; asks the helper otherwise. It blocks, little longer than
 /// [`Verb::deadline`] at most.
@@ -118,7 +133,7 @@ fn is_root() -> bool {
 
 #[cfg(target_os = "linux")]
 fn ask_helper(verb: Verb) -> Result<Answer, HelperError> {
-    client::ask(Path::new(SOCKET), verb)
+    client::ask(verb.socket(), verb)
 }
 
 #[cfg(not(target_os = "linux"))]

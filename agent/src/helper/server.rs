@@ -246,8 +246,12 @@ mod tests {
 
     #[test]
     fn without_a_socket_the_way_to_switch_it_on_is_told() {
-        let error = ask_for_dmi(Path::new("/nonexistent/helper.sock")).unwrap_err();
-        assert!(error.to_string().contains("enable upkeep-agent-helper.socket"), "{error}");
+        for verb in Verb::ALL {
+            let socket = Path::new("/nonexistent").join(verb.socket().file_name().unwrap());
+            let error = client::ask(&socket, verb).unwrap_err().to_string();
+            let unit = if verb == Verb::Clock { "clock" } else { "helper" };
+            assert!(error.contains(&format!("enable upkeep-agent-{unit}.socket")), "{error}");
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The questions, a closed list.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DmiAnswer, EnergyAnswer, HelperError, RestartsAnswer, SmartAnswer, dmi, energy, restarts, smart,
+    CLOCK_SOCKET, DmiAnswer, EnergyAnswer, HelperError, RestartsAnswer, SOCKET, SmartAnswer, clock,
+    dmi, energy, restarts, smart,
 };
-use crate::host::Host;
+use crate::host::{ClockState, Host};
 
 /// A question to the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub enum Verb {
     Energy,
     /// The processes that run deleted code.
     Restarts,
+    /// How the kernel's clock is disciplined.
+    Clock,
 }
 
 /// The answer to a verb.
@@ -36,11 +40,13 @@ pub enum Answer {
     Energy(EnergyAnswer),
     /// To [`Verb::Restarts`].
     Restarts(RestartsAnswer),
+    /// To [`Verb::Clock`].
+    Clock(ClockState),
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 4] = [Self::Smart, Self::Dmi, Self::Energy, Self::Restarts];
+    pub const ALL: [Self; 5] = [Self::Smart, Self::Dmi, Self::Energy, Self::Restarts, Self::Clock];
 
     /// The verb as it is written in the configuration and on the wire.
     pub fn name(self) -> &'static str {
@@ -49,7 +55,16 @@ impl Verb {
             Self::Dmi => "dmi",
             Self::Energy => "energy",
             Self::Restarts => "restarts",
+            Self::Clock => "clock",
         }
+    }
+
+    /// Where the unit listens whose sandbox permits what the answer takes.
+    pub fn socket(self) -> &'static Path {
+        Path::new(match self {
+            Self::Smart | Self::Dmi | Self::Energy | Self::Restarts => SOCKET,
+            Self::Clock => CLOCK_SOCKET,
+        })
     }
 
     /// How long an answer may take. A disk that is about to die takes its time for each command;
@@ -57,7 +72,7 @@ impl Verb {
     pub fn deadline(self) -> Duration {
         Duration::from_secs(match self {
             Self::Smart => 180,
-            Self::Dmi | Self::Energy => 10,
+            Self::Dmi | Self::Energy | Self::Clock => 10,
             Self::Restarts => 90,
         })
     }
@@ -69,6 +84,7 @@ impl Verb {
             Self::Dmi => Ok(Answer::Dmi(dmi::read(host))),
             Self::Energy => energy::read(host).map(Answer::Energy),
             Self::Restarts => restarts::read(host).map(Answer::Restarts),
+            Self::Clock => clock::read(host).map(Answer::Clock),
         }
     }
 }
@@ -87,6 +103,7 @@ impl Answer {
             Self::Dmi(_) => Verb::Dmi,
             Self::Energy(_) => Verb::Energy,
             Self::Restarts(_) => Verb::Restarts,
+            Self::Clock(_) => Verb::Clock,
         }
     }
 }

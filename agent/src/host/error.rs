@@ -136,7 +136,9 @@ impl HostError {
     /// Whether the thing is there, and not for this user.
     pub fn is_denied(&self) -> bool {
         match self {
-            Self::Read { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Read { source, .. } | Self::Call { source, .. } => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
             _ => false,
         }
     }

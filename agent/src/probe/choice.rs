@@ -94,7 +94,7 @@ fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(DmiProbe::default()),
         Box::new(HwmonProbe::default()),
         Box::new(TimeProbe::default()),
-        Box::new(TimexProbe),
+        Box::new(TimexProbe::default()),
         Box::new(UnameProbe),
         Box::new(OsProbe),
         Box::new(TextfileProbe::new(folders, own)),

@@ -6,6 +6,7 @@
 //! others of the same probe are kept. What a kernel does not offer is no error.
 
 mod arp;
+mod asked;
 mod bonding;
 mod choice;
 mod conntrack;
@@ -65,6 +66,7 @@ mod zfs;
 use upkeep_model::Observation;
 
 pub use self::arp::ArpProbe;
+use self::asked::AskedOfHelper;
 pub use self::bonding::BondingProbe;
 pub use self::choice::{Settings, chosen, names};
 pub use self::conntrack::ConntrackProbe;

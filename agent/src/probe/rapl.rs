@@ -1,16 +1,14 @@
 //! The energy that processors and memory took: `/sys/class/powercap`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use upkeep_model::Observation;
 
 use super::device::Device;
-use super::slow::SlowQuestion;
-use super::{Faults, Probe, ProbeError};
-use crate::helper::{self, EnergyAnswer, HelperError};
-use crate::host::{Host, HostError, Tree};
+use super::{AskedOfHelper, Faults, Probe, ProbeError};
+use crate::helper::{self, EnergyAnswer};
+use crate::host::{Host, Tree};
 
 const FOLDER: &str = "class/powercap";
 
@@ -20,17 +18,18 @@ const PER_JOULE: f64 = 1_000_000.0;
 /// How often the helper is asked, since each question starts a process.
 const RHYTHM: Duration = Duration::from_secs(60);
 
-/// How long the first answer of the helper is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-type Energy = Result<EnergyAnswer, HelperError>;
-
 /// Joules that each zone of the hardware's power meter has counted, as
 /// `node_rapl_<zone>_joules_total`. Since Linux 5.10 only the administrator may read them; without
 /// such rights the helper is asked once a minute, and in between its last answer stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RaplProbe {
-    helper: Mutex<Option<SlowQuestion<Energy>>>,
+    asked: AskedOfHelper<EnergyAnswer>,
+}
+
+impl Default for RaplProbe {
+    fn default() -> Self {
+        Self { asked: AskedOfHelper::new("energy", RHYTHM, helper::energy) }
+    }
 }
 
 impl Probe for RaplProbe {
@@ -52,36 +51,14 @@ impl Probe for RaplProbe {
                 }
                 // What is closed for one zone is closed for all.
                 Err(error) if error.is_denied() => {
-                    faults.check(self.ask_helper(&error, &zones, host, out));
+                    let tell = |answer: &_| observe_answer(answer, &zones, host, out);
+                    faults.check(self.asked.tell(&error, host, tell));
                     break;
                 }
                 Err(error) => faults.note(error),
             }
         }
         faults.into_result()
-    }
-}
-
-impl RaplProbe {
-    /// Adds what the helper answered last.
-    fn ask_helper(
-        &self,
-        denied: &HostError,
-        zones: &[Zone],
-        host: &Host,
-        out: &mut Observation,
-    ) -> Result<(), ProbeError> {
-        let mut question = self.helper.lock().unwrap_or_else(PoisonError::into_inner);
-        if question.is_none() {
-            let host = host.clone();
-            *question = SlowQuestion::start("energy", RHYTHM, move || helper::energy(&host));
-        }
-        let Some(question) = &*question else { return Ok(()) };
-        match &*question.last(PATIENCE) {
-            None => Ok(()),
-            Some(Ok(answer)) => observe_answer(answer, zones, host, out),
-            Some(Err(error)) => Err(ProbeError::System(format!("{denied}; {error}"))),
-        }
     }
 }
 
