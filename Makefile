@@ -12,7 +12,7 @@ demo: ## Start a collector and an agent of this machine, and show its health and
 	@cargo run --quiet --package upkeep-tests --bin demo
 
 test: ## Check formatting, lints and documentation, then run every test
-	@packaging/install-needs build tree package
+	@packaging/install-needs build tree managers package
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet

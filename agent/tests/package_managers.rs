@@ -1,17 +1,18 @@
 //! Pending updates as hosts of every kind tell them: from recordings of real programs over small
 //! repositories, from outputs of real hosts, and from programs that cannot answer.
-#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+mod recording;
+
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use upkeep_agent::host::Host;
 use upkeep_agent::patch::{self, Memory};
 use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Refresh};
 
-const RPM: [&str; 4] =
-    ["rpm", "-qa", "--qf", r"%{NAME}\t%{ARCH}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\n"];
+use self::recording::Recording;
+
 const CHECK_UPDATE: [&str; 3] = ["dnf", "-C", "check-update"];
 const YUM_CHECK_UPDATE: [&str; 3] = ["yum", "-C", "check-update"];
 const CHECK_UPGRADE: [&str; 5] =
@@ -25,52 +26,22 @@ const APK: [&str; 5] = ["apk", "--no-network", "version", "-l", "<"];
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A recording that is made by a test.
-struct Recording {
-    folder: tempfile::TempDir,
-    commands: String,
+/// Adds a file that last changed at some time.
+fn aged(recording: Recording, path: &str, content: &str, changed: SystemTime) -> Recording {
+    let recording = recording.file(path, content);
+    let path = recording.folder.path().join("root").join(path);
+    std::fs::File::open(path).unwrap().set_modified(changed).unwrap();
+    recording
 }
 
-impl Recording {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), commands: String::new() }
-    }
+fn managers(recording: &Recording, now: SystemTime) -> Vec<ManagerReport> {
+    recording.report(now, &mut Memory::default()).managers
+}
 
-    fn command(mut self, argv: &[&str], exit: i32, stdout: &str, stderr: &str) -> Self {
-        let line = serde_json::json!({
-            "argv": argv, "exit": exit, "stdout": stdout, "stderr": stderr,
-        });
-        self.commands.push_str(&format!("{line}\n"));
-        self
-    }
-
-    fn file(self, path: &str, content: &str) -> Self {
-        let path = self.folder.path().join("root").join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-        self
-    }
-
-    /// A file, or a folder, that last changed at some time.
-    fn aged(self, path: &str, content: &str, changed: SystemTime) -> Self {
-        let recording = self.file(path, content);
-        let path = recording.folder.path().join("root").join(path);
-        std::fs::File::open(path).unwrap().set_modified(changed).unwrap();
-        recording
-    }
-
-    fn report(&self, now: SystemTime) -> Vec<ManagerReport> {
-        std::fs::write(self.folder.path().join("commands.jsonl"), &self.commands).unwrap();
-        let now = now.duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
-        let host = Host::replay(self.folder.path()).unwrap();
-        patch::report(&host, now, &mut Memory::default()).managers
-    }
-
-    /// The report of the only manager.
-    fn manager(&self) -> ManagerReport {
-        let [manager]: [ManagerReport; 1] = self.report(UNIX_EPOCH).try_into().unwrap();
-        manager
-    }
+/// The report of the only manager.
+fn manager(recording: &Recording) -> ManagerReport {
+    let [manager]: [ManagerReport; 1] = managers(recording, UNIX_EPOCH).try_into().unwrap();
+    manager
 }
 
 /// The updates, one a line: package, architecture, versions, origin, then what else is known.
@@ -97,10 +68,14 @@ fn shown(report: &ManagerReport) -> Result<Vec<String>, &str> {
     }
 }
 
-/// Replays a recording of this folder's `recordings`; see its `README.md`.
-fn check_recording(name: &str, manager: &str, expect: &[&str]) {
+/// Replays a recording of this folder's `recordings`; see its `README.md`. `restart` are the packages
+/// for which a restart is due by the manager's word, if one is.
+fn check_recording(name: &str, manager: &str, restart: Option<&[&str]>, expect: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(name);
     let report = patch::report(&Host::replay(&folder).unwrap(), 0, &mut Memory::default());
+    let due = report.reboot.known().map(|reboot| &reboot.reasons[0].packages);
+    let restart = restart.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+    assert_eq!(due, restart.as_ref(), "{name}");
     let [report]: [ManagerReport; 1] = report.managers.try_into().unwrap();
     assert_eq!(report.manager, manager);
     let expect: Vec<String> = expect.iter().map(|&line| line.to_owned()).collect();
@@ -112,6 +87,7 @@ fn dnf4_is_read() {
     check_recording(
         "dnf4",
         "dnf",
+        Some(&["glibc", "systemd"]),
         &[
             "a-very-long-package-name-that-wraps-tables noarch 1.0.20240101-1.el9_4.99 1.0.20250202-1.el9_4.100 base",
             "broken noarch 1.0-1 2.0-1 base",
@@ -131,6 +107,7 @@ fn dnf5_is_read() {
     check_recording(
         "dnf5",
         "dnf",
+        Some(&["glibc", "kernel-core", "systemd"]),
         &[
             "a-very-long-package-name-that-wraps-tables noarch 1.0.20240101-1.el9_4.99 1.0.20250202-1.el9_4.100 base",
             "broken noarch 1.0-1 2.0-1 base",
@@ -150,6 +127,7 @@ fn zypper_is_read() {
     check_recording(
         "zypper",
         "zypper",
+        Some(&[]),
         &[
             "a-very-long-package-name-that-wraps-tables noarch 1.0.20240101-1.el9_4.99 1.0.20250202-1.el9_4.100 base",
             "engine x86_64 2:1.0-1 2:1.5-1 base security critical CVE-2024-2222,LAB-2024:0003",
@@ -168,6 +146,7 @@ fn pacman_is_read() {
     check_recording(
         "pacman",
         "pacman",
+        None,
         &[
             "engine x86_64 1.0-1 1.5-1 core unknown",
             "frozen any 1.0-1 2.0-1 extra unknown held",
@@ -205,149 +184,13 @@ fn apk_is_read() {
         "nginx x86_64 1.24.0-r15 1.24.0-r16 v3.19/main unknown pinned",
         "py3-pip noarch 23.3.1-r0 24.0-r1 v3.19/community unknown",
     ];
-    assert_eq!(shown(&recording.manager()), Ok(expect.map(str::to_owned).to_vec()));
-}
-
-/// The folder of real outputs, where it is there.
-fn outputs() -> Option<PathBuf> {
-    let data = std::env::var_os("UPKEEP_CONFORMANCE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    let data = data.join("packages");
-    if data.is_dir() {
-        return Some(data);
-    }
-    eprintln!("SKIPPED: {} is not there", data.display());
-    None
-}
-
-/// The outputs whose names end so, each with the system that they are of.
-fn outputs_of(data: &Path, suffix: &str) -> Vec<(String, String)> {
-    let entries = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
-    let named = entries.filter_map(|path| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let system = name.strip_suffix(suffix)?.to_owned();
-        Some((system, std::fs::read_to_string(path).unwrap()))
-    });
-    named.collect()
-}
-
-fn expected(path: &Path, fields: [&str; 3]) -> BTreeSet<[String; 3]> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let field = |package: &serde_json::Value, name: &str| {
-        // They call `all` what has no architecture, and keep the manager's word beside it.
-        let value =
-            package.get(if name == "arch" { "rawarch" } else { name }).or(package.get(name));
-        match value.unwrap().as_str().unwrap() {
-            "all" if name == "arch" => "noarch".to_owned(),
-            text => text.to_owned(),
-        }
-    };
-    let packages = list.as_array().unwrap().iter();
-    packages.map(|package| fields.map(|name| field(package, name))).collect()
-}
-
-fn found(report: &ManagerReport) -> BTreeSet<[String; 3]> {
-    let updates = report.updates.known().unwrap().iter();
-    updates
-        .map(|update| [&update.package, &update.architecture, &update.offered].map(String::clone))
-        .collect()
-}
-
-const UPDATE_FIELDS: [&str; 3] = ["name", "arch", "version"];
-
-#[test]
-fn what_yum_printed_on_real_hosts_is_read_as_others_read_it() {
-    let Some(data) = outputs() else { return };
-    let systems = outputs_of(&data, ".yum-update.stdout");
-    assert!(systems.len() >= 2, "only {} systems", systems.len());
-    for (system, stdout) in systems {
-        let expect =
-            expected(&data.join(format!("{system}.yum-update.expected.json")), UPDATE_FIELDS);
-        let recording = Recording::new()
-            .command(&["yum", "--assumeno", "update"], 1, &stdout, "")
-            .command(&RPM, 0, "", "");
-        let seen = found(&recording.manager());
-        assert_eq!(
-            expect.difference(&seen).collect::<Vec<_>>(),
-            [] as [&[String; 3]; 0],
-            "{system}"
-        );
-        // What comes only because others need it is no update to some readers.
-        let dependencies = dependencies(&stdout);
-        let more =
-            seen.difference(&expect).filter(|[name, ..]| !dependencies.contains(name.as_str()));
-        assert_eq!(more.count(), 0, "{system}");
-
-        let check_update =
-            std::fs::read_to_string(data.join(format!("{system}.yum-check-update.stdout")))
-                .unwrap();
-        let recording = Recording::new()
-            .command(&YUM_CHECK_UPDATE, 100, &check_update, "")
-            .command(&RPM, 0, "", "");
-        let listed = found(&recording.manager());
-        // The list knows no dependencies, and is nothing but what the update would do.
-        assert_eq!(
-            listed.difference(&seen).collect::<Vec<_>>(),
-            [] as [&[String; 3]; 0],
-            "{system}"
-        );
-        let missing = seen.difference(&listed).count() - dependencies.len();
-        assert!(missing <= 6, "{system}: {:?}", seen.difference(&listed).collect::<Vec<_>>());
-    }
-}
-
-/// The packages under the headings of dependencies.
-fn dependencies(stdout: &str) -> BTreeSet<&str> {
-    let mut is_dependency = false;
-    let mut names = BTreeSet::new();
-    for line in stdout.lines() {
-        if line.starts_with(|first: char| first.is_alphabetic()) {
-            is_dependency = line.contains("dependencies:");
-        } else if is_dependency {
-            names.extend(line.split_ascii_whitespace().next());
-        }
-    }
-    names
-}
-
-#[test]
-fn what_zypper_printed_on_real_hosts_is_read_as_others_read_it() {
-    let Some(data) = outputs() else { return };
-    let table = ["zypper", "--non-interactive", "--no-refresh", "list-updates"];
-    let systems = outputs_of(&data, ".zypper-list-updates.stdout");
-    assert!(!systems.is_empty());
-    for (system, stdout) in systems {
-        let expect = expected(
-            &data.join(format!("{system}.zypper-list-updates.expected.json")),
-            UPDATE_FIELDS,
-        );
-        let patches = data.join(format!("{system}.zypper-list-patches.stdout"));
-        let patches = std::fs::read_to_string(patches).unwrap();
-        let recording = Recording::new()
-            .command(&table, 0, &stdout, "")
-            .command(
-                &["zypper", "--non-interactive", "--no-refresh", "list-patches"],
-                0,
-                &patches,
-                "",
-            )
-            .file("etc/zypp/repos.d/a.repo", "[SLES12-SP5-Updates]\nenabled=1\n");
-        let report = recording.manager();
-        assert_eq!(found(&report), expect, "{system}");
-        // It was not recorded which packages the patches are for.
-        let updates = report.updates.known().unwrap();
-        assert!(updates.iter().all(|update| report.is_security(update).is_none()), "{system}");
-        assert!(updates.iter().all(|update| !update.installed.is_empty()), "{system}");
-    }
+    assert_eq!(shown(&manager(&recording)), Ok(expect.map(str::to_owned).to_vec()));
 }
 
 #[test]
 fn who_cannot_answer_is_unknown_and_says_why() {
     let check = |recording: Recording, expect: Result<usize, &str>| {
-        let report = recording.manager();
+        let report = manager(&recording);
         assert_eq!(shown(&report).map(|updates| updates.len()), expect);
     };
     let answer = |argv: &[&str], exit, stdout: &str, stderr: &str| {
@@ -444,6 +287,73 @@ fn who_cannot_answer_is_unknown_and_says_why() {
 }
 
 #[test]
+fn a_restart_is_due_by_the_managers_word() {
+    let kernel = "boot/vmlinuz-5.14.0-1.el9.x86_64";
+    let host = |check: &[&str], repositories: &str| {
+        Recording::new()
+            .command(check, 0, "", "")
+            .file(repositories, "[base]\nenabled=1\n")
+            .file("proc/sys/kernel/osrelease", "5.14.0-1.el9.x86_64\n")
+            .file("proc/sys/kernel/version", "#1 SMP\n")
+            .file(kernel, "")
+    };
+    let check = |recording: Recording, expect: Result<&[&[&str]], &str>| {
+        let report = recording.report(UNIX_EPOCH, &mut Memory::default()).reboot;
+        let seen = match &report {
+            Knowledge::Known(reboot) => {
+                Ok(reboot.reasons.iter().map(|reason| reason.packages.clone()).collect::<Vec<_>>())
+            }
+            Knowledge::Unknown(reason) => Err(reason.as_str()),
+        };
+        let expect = expect.map(|reasons| {
+            let names = |names: &&[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            reasons.iter().map(names).collect::<Vec<Vec<String>>>()
+        });
+        assert_eq!(seen, expect);
+    };
+    const ASK_DNF: [&str; 5] = ["dnf", "-C", "--disablerepo=*", "needs-restarting", "-r"];
+    const ASK_YUM: [&str; 2] = ["needs-restarting", "-r"];
+    const ASK_ZYPPER: [&str; 4] =
+        ["zypper", "--non-interactive", "--no-refresh", "needs-rebooting"];
+    let dnf = || host(&CHECK_UPDATE, "etc/yum.repos.d/a.repo");
+    let due = "Core libraries or services have been updated since boot-up:\n  * glibc\n\n\
+        Reboot is required to fully utilize these updates.\n";
+    check(dnf(), Ok(&[]));
+    check(dnf().command(&ASK_DNF, 1, due, ""), Ok(&[&["glibc"]]));
+    check(dnf().command(&ASK_DNF, 0, "Reboot should not be necessary.\n", ""), Ok(&[]));
+    let no_plugin = "No such command: needs-restarting. Please use /usr/bin/dnf --help\n";
+    check(dnf().command(&ASK_DNF, 1, "", no_plugin), Ok(&[]));
+    check(
+        dnf().command(&ASK_DNF, 1, "", "Error: rpmdb open failed\n"),
+        Err("dnf ended with status 1: rpmdb open failed"),
+    );
+    check(dnf().command(&ASK_DNF, 1, due, "").file("run/systemd/container", "podman\n"), Ok(&[]));
+    // Who makes images has it, and it looks after nothing there.
+    check(
+        Recording::new()
+            .command(&ASK_DNF, 1, due, "")
+            .file("var/lib/dpkg/status", "")
+            .file("proc/sys/kernel/osrelease", "6.1.0-28-amd64\n")
+            .file("proc/sys/kernel/version", "#1\n")
+            .file("boot/vmlinuz-6.1.0-28-amd64", ""),
+        Ok(&[]),
+    );
+    let due = "Core libraries or services have been updated:\n  systemd -> 219-78.el7\n";
+    let yum = || host(&YUM_CHECK_UPDATE, "etc/yum.repos.d/a.repo");
+    check(yum().command(&ASK_YUM, 1, due, ""), Ok(&[&["systemd"]]));
+    let zypper = || host(&LIST_UPDATES, "etc/zypp/repos.d/a.repo");
+    check(zypper().command(&ASK_ZYPPER, 0, "Reboot is probably not necessary.\n", ""), Ok(&[]));
+    check(zypper().command(&ASK_ZYPPER, 102, "Reboot is suggested.\n", ""), Ok(&[&[]]));
+    check(zypper().command(&ASK_ZYPPER, 102, "", "").file("run/reboot-needed", ""), Ok(&[&[]]));
+    check(zypper().file("run/reboot-needed", "soft-reboot"), Ok(&[&[]]));
+    check(zypper().command(&ASK_ZYPPER, 2, "", "Unknown command 'needs-rebooting'\n"), Ok(&[]));
+    check(
+        zypper().command(&ASK_ZYPPER, 7, "", "System management is locked.\n"),
+        Err("zypper ended with status 7: System management is locked."),
+    );
+}
+
+#[test]
 fn a_manager_that_looks_after_nothing_is_left_out() {
     let debian = || {
         Recording::new()
@@ -452,9 +362,9 @@ fn a_manager_that_looks_after_nothing_is_left_out() {
             .command(&LIST_UPDATES, 0, "", "")
             .command(&PACMAN, 1, "", "")
     };
-    assert_eq!(debian().report(UNIX_EPOCH), []);
+    assert_eq!(managers(&debian(), UNIX_EPOCH), []);
     let used = debian().file("etc/yum.repos.d/a.repo", "[a]\n");
-    assert_eq!(used.report(UNIX_EPOCH).len(), 1);
+    assert_eq!(managers(&used, UNIX_EPOCH).len(), 1);
 }
 
 #[test]
@@ -464,19 +374,16 @@ fn lists_are_as_old_as_the_oldest_in_use() {
     let host = |base: u32, extra: u32| {
         let index =
             |name: &str| format!("var/cache/dnf/{name}-0123456789abcdef/repodata/repomd.xml");
-        Recording::new()
-            .command(&CHECK_UPDATE, 0, "", "")
-            .file(
-                "etc/yum.repos.d/a.repo",
-                "[base]\n[extra]\nmetadata_expire=7d\n[off]\nenabled=0\n",
-            )
-            .aged(&index("base"), "", now - base * DAY)
-            .aged(&index("extra"), "", now - extra * DAY)
-            .aged(&index("off"), "", now - 500 * DAY)
-            .file(timer, "")
+        let recording = Recording::new().command(&CHECK_UPDATE, 0, "", "").file(timer, "").file(
+            "etc/yum.repos.d/a.repo",
+            "[base]\n[extra]\nmetadata_expire=7d\n[off]\nenabled=0\n",
+        );
+        let recording = aged(recording, &index("base"), "", now - base * DAY);
+        let recording = aged(recording, &index("extra"), "", now - extra * DAY);
+        aged(recording, &index("off"), "", now - 500 * DAY)
     };
     let check = |base: u32, extra: u32, age: u32, expect: Refresh| {
-        let [report]: [ManagerReport; 1] = host(base, extra).report(now).try_into().unwrap();
+        let [report]: [ManagerReport; 1] = managers(&host(base, extra), now).try_into().unwrap();
         let oldest = i64::from(1000 - age) * 24 * 3600 * 1000;
         assert_eq!(report.lists_refreshed_at_ms, Some(oldest));
         assert_eq!(report.refresh, Knowledge::Known(expect));

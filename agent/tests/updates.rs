@@ -1,60 +1,38 @@
 //! Pending updates and restarts as whole hosts tell them, from recordings.
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod recording;
 
+use std::time::SystemTime;
+
+use upkeep_agent::helper;
 use upkeep_agent::host::{Host, HostPaths};
 use upkeep_agent::patch::Memory;
-use upkeep_agent::{helper, patch};
 use upkeep_model::{
     Knowledge, PackageUpdate, RebootReport, Refresh, StaleService, Stay, UpdateReport,
 };
 
+use self::recording::Recording;
+
 const SIMULATE: [&str; 5] = ["apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"];
 
-/// A recording that is made by a test.
-struct Recording {
-    folder: tempfile::TempDir,
-    commands: String,
+/// A Debian host on which nothing is the matter.
+fn debian() -> Recording {
+    on_debian(Recording::new())
 }
 
-impl Recording {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), commands: String::new() }
-    }
+/// The same, of a recording that has something already.
+fn on_debian(recording: Recording) -> Recording {
+    recording
+        .file("proc/sys/kernel/osrelease", "6.1.0-28-amd64\n")
+        .file("proc/sys/kernel/version", "#1 SMP Debian 6.1.119-1 (2024-11-22)\n")
+        .file("boot/vmlinuz-6.1.0-28-amd64", "")
+        .file("var/lib/apt/lists/deb_dists_stable_main_binary-amd64_Packages.lz4", "")
+}
 
-    fn command(mut self, argv: &[&str], exit: i32, stdout: &str, stderr: &str) -> Self {
-        let line = serde_json::json!({
-            "argv": argv, "exit": exit, "stdout": stdout, "stderr": stderr,
-        });
-        self.commands.push_str(&format!("{line}\n"));
-        self
-    }
-
-    fn file(self, path: &str, content: &str) -> Self {
-        let path = self.folder.path().join("root").join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-        self
-    }
-
-    /// A Debian host on which nothing is the matter.
-    fn debian(self) -> Self {
-        self.file("proc/sys/kernel/osrelease", "6.1.0-28-amd64\n")
-            .file("proc/sys/kernel/version", "#1 SMP Debian 6.1.119-1 (2024-11-22)\n")
-            .file("boot/vmlinuz-6.1.0-28-amd64", "")
-            .file("var/lib/apt/lists/deb_dists_stable_main_binary-amd64_Packages.lz4", "")
-    }
-
-    fn report(&self) -> UpdateReport {
-        std::fs::write(self.folder.path().join("commands.jsonl"), &self.commands).unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let now_ms = i64::try_from(now.as_millis()).unwrap();
-        let host = Host::replay(self.folder.path()).unwrap();
-        patch::report(&host, now_ms, &mut Memory::default())
-    }
+/// What is told now.
+fn look(recording: &Recording) -> UpdateReport {
+    recording.report(SystemTime::now(), &mut Memory::default())
 }
 
 /// The updates of the only manager, or why they are not known.
@@ -69,77 +47,17 @@ fn updates_of(report: &UpdateReport) -> Result<&[PackageUpdate], &str> {
 const SUMS: &str = "0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n";
 
 #[test]
-fn what_real_systems_print_is_read_as_others_read_it() {
-    let data = std::env::var_os("UPKEEP_CONFORMANCE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    let data = data.join("packages");
-    if !data.is_dir() {
-        eprintln!("SKIPPED: {} is not there", data.display());
-        return;
-    }
-    let mut systems = 0;
-    for entry in std::fs::read_dir(&data).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let Some(system) = name.strip_suffix(".apt-get-full-upgrade.stdout") else { continue };
-        systems += 1;
-        let stdout = std::fs::read_to_string(&path).unwrap();
-        let report = Recording::new().debian().command(&SIMULATE, 0, &stdout, "").report();
-        let passed_over = passed_over(&stdout);
-        let seen: BTreeSet<[String; 3]> = updates_of(&report)
-            .unwrap()
-            .iter()
-            // What would come new with an update is no update to them.
-            .filter(|update| !update.installed.is_empty())
-            .filter(|update| !passed_over.contains(&update.package.as_str()))
-            .map(|update| {
-                [&update.package, &update.architecture, &update.offered].map(String::clone)
-            })
-            .collect();
-        let expected = data.join(format!("{system}.apt-get-full-upgrade.expected.json"));
-        assert_eq!(seen, expected_updates(&expected), "{system}");
-    }
-    assert!(systems >= 4, "only {systems} systems in {}", data.display());
-}
-
-/// Updates that are real and that the others' reader does not find. Where packages are broken for a
-/// moment, apt ends a line with their names, as in `[systemd:amd64 ]`; the reader takes the last word
-/// for the architecture, which is then empty. apt installs them all the same: each has its `Conf`
-/// line later on, and they count among the upgraded ones.
-fn passed_over(stdout: &str) -> Vec<&str> {
-    let lines = stdout.lines().filter(|line| line.starts_with("Inst ") && line.ends_with(" ]"));
-    lines.filter_map(|line| line.split(' ').nth(1)).collect()
-}
-
-fn expected_updates(path: &Path) -> BTreeSet<[String; 3]> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let packages = list.as_array().unwrap().iter();
-    packages
-        .map(|package| {
-            let field = |name: &str| package.get(name).unwrap().as_str().unwrap().to_owned();
-            // They name architectures as kernels do.
-            let architecture = field("arch").replace("x86_64", "amd64");
-            [field("name"), architecture, field("version")]
-        })
-        .collect()
-}
-
-#[test]
 fn what_apt_cannot_tell_is_unknown_with_its_reason() {
     let check = |recording: Recording, expect: Result<usize, &str>| {
-        let report = recording.report();
+        let report = look(&recording);
         assert_eq!(updates_of(&report).map(<[_]>::len), expect);
     };
-    let recorded = |exit, stdout: &str, stderr: &str| {
-        Recording::new().debian().command(&SIMULATE, exit, stdout, stderr)
-    };
+    let recorded =
+        |exit, stdout: &str, stderr: &str| debian().command(&SIMULATE, exit, stdout, stderr);
     check(recorded(0, SUMS, "W: odd\n"), Ok(0));
     check(
         recorded(100, "", "E: Could not get lock /var/lib/dpkg/lock.\n"),
-        Err("apt-get ended with status 100: Could not get lock /var/lib/dpkg/lock."),
+        Err("apt-get ended with status 100: Could not get lock /var/lib/dpkg/lock"),
     );
     check(recorded(0, "Reading\n", ""), Err("apt-get ended without saying what it would do"));
     check(
@@ -165,7 +83,7 @@ fn what_apt_cannot_tell_is_unknown_with_its_reason() {
         recorded(0, SUMS, "").file("var/lib/dpkg/updates/0003", "Package: libc6\n"),
         Err("dpkg is at work or was interrupted; if it does not run, run `dpkg --configure -a`"),
     );
-    check(Recording::new().debian(), Err("not one manager"));
+    check(debian(), Err("not one manager"));
 }
 
 #[test]
@@ -175,15 +93,15 @@ fn what_stays_is_told_with_where_it_would_come_from() {
     let policy = "linux-image-amd64:\n  Installed: 6.1.1\n  Candidate: 6.1.2\n  Version table:\n\
         \x20    6.1.2 500\n        500 http://deb.example.org bookworm-security/main amd64 Packages\n\
         \x20*** 6.1.1 100\n        100 /var/lib/dpkg/status\n";
-    let report = Recording::new()
-        .debian()
+    let report = look(
+&debian()
         .file(
             "var/lib/dpkg/status",
             "Package: linux-image-amd64\nStatus: install ok installed\nArchitecture: amd64\nVersion: 6.1.1\n",
         )
         .command(&SIMULATE, 0, stdout, "")
-        .command(&["apt-cache", "policy", "linux-image-amd64", "odd"], 0, policy, "")
-        .report();
+        .command(&["apt-cache", "policy", "linux-image-amd64", "odd"], 0, policy, ""),
+);
     let expect = [
         PackageUpdate {
             package: "linux-image-amd64".to_owned(),
@@ -241,16 +159,16 @@ fn held_pinned_and_phased_updates_are_told_apart() {
         policy("fixed", "1", "3", &[("3", "jammy-updates/main"), ("2", "jammy-security/main")])
             + &policy("plain", "1", "3", &[("3", "jammy-updates/main")]);
     let ask = |names: &[&'static str]| [&["apt-cache", "policy"], names].concat();
-    let report = Recording::new()
-        .debian()
-        .file("var/lib/dpkg/status", &status)
-        .file("etc/apt/preferences.d/mine", "")
-        .command(&SIMULATE, 0, stdout, "")
-        .command(&ask(&[]), 0, sources, "")
-        .command(&ask(&["fixed", "plain"]), 0, &pending, "")
-        .command(&ask(&["held", "kept", "phased"]), 0, &staying, "")
-        .command(&ask(&["pinned"]), 0, &pinned, "")
-        .report();
+    let report = look(
+        &debian()
+            .file("var/lib/dpkg/status", &status)
+            .file("etc/apt/preferences.d/mine", "")
+            .command(&SIMULATE, 0, stdout, "")
+            .command(&ask(&[]), 0, sources, "")
+            .command(&ask(&["fixed", "plain"]), 0, &pending, "")
+            .command(&ask(&["held", "kept", "phased"]), 0, &staying, "")
+            .command(&ask(&["pinned"]), 0, &pinned, ""),
+    );
     let seen: Vec<_> = updates_of(&report)
         .unwrap()
         .iter()
@@ -277,45 +195,10 @@ fn held_pinned_and_phased_updates_are_told_apart() {
     assert_eq!(seen, expect);
 }
 
-/// Sets when a file's content last changed, in seconds since 1970.
-fn touch(path: &Path, seconds: u64) {
-    let file = std::fs::File::options().append(true).open(path).unwrap();
-    file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
-}
-
-#[test]
-fn apt_is_asked_again_only_when_something_changed() {
-    let recording = Recording::new()
-        .debian()
-        .file("etc/apt/sources.list.d/x.list", "deb x\n")
-        .file("var/lib/dpkg/status", "");
-    let mut memory = Memory::default();
-    let mut pending = |at_ms: i64, stdout: &str| {
-        let line = serde_json::json!({ "argv": SIMULATE, "exit": 0, "stdout": stdout });
-        std::fs::write(recording.folder.path().join("commands.jsonl"), line.to_string()).unwrap();
-        let host = Host::replay(recording.folder.path()).unwrap();
-        updates_of(&patch::report(&host, at_ms, &mut memory)).map(<[_]>::len).unwrap()
-    };
-    let one = format!("{SUMS}Inst a [1] (2 X:1/x [all])\n");
-    let source = recording.folder.path().join("root/etc/apt/sources.list.d/x.list");
-    let status = recording.folder.path().join("root/var/lib/dpkg/status");
-    for file in [&source, &status] {
-        touch(file, 1);
-    }
-    assert_eq!(pending(0, SUMS), 0);
-    assert_eq!(pending(1_000, &one), 0, "nothing has changed");
-    touch(&source, 2);
-    assert_eq!(pending(2_000, &one), 1);
-    assert_eq!(pending(3_000, SUMS), 1);
-    touch(&status, 3);
-    assert_eq!(pending(4_000, SUMS), 0);
-    assert_eq!(pending(25 * 3_600_000, &one), 1, "after a day it is asked in any case");
-}
-
 #[test]
 fn whether_lists_are_refreshed_is_told() {
     let check = |recording: Recording, expect: Knowledge<Refresh>| {
-        let report = recording.debian().command(&SIMULATE, 0, SUMS, "").report();
+        let report = look(&on_debian(recording).command(&SIMULATE, 0, SUMS, ""));
         assert_eq!(report.managers[0].refresh, expect);
     };
     let periodic = "APT::Periodic::Update-Package-Lists \"1\";\n";
@@ -340,9 +223,7 @@ fn whether_lists_are_refreshed_is_told() {
         )),
     );
     let Knowledge::Unknown(reason) =
-        Recording::new().debian().command(&SIMULATE, 0, SUMS, "").report().managers[0]
-            .refresh
-            .clone()
+        look(&debian().command(&SIMULATE, 0, SUMS, "")).managers[0].refresh.clone()
     else {
         panic!("nothing tells it");
     };
@@ -352,7 +233,7 @@ fn whether_lists_are_refreshed_is_told() {
 #[test]
 fn a_restart_is_due_for_a_reason() {
     let check = |recording: Recording, expect: Result<&[(&str, &[&str])], &str>| {
-        let report = recording.report();
+        let report = look(&recording);
         let reasons: Result<Vec<_>, _> = match &report.reboot {
             Knowledge::Known(reboot) => Ok(reboot
                 .reasons
@@ -369,7 +250,6 @@ fn a_restart_is_due_for_a_reason() {
         });
         assert_eq!(reasons, expect);
     };
-    let debian = || Recording::new().debian();
     let newer = || debian().file("boot/vmlinuz-6.1.0-30-amd64", "");
     check(debian(), Ok(&[]));
     check(newer(), Ok(&[("kernel 6.1.0-30-amd64 is installed, 6.1.0-28-amd64 runs", &[])]));
@@ -409,16 +289,17 @@ fn a_restart_is_due_for_a_reason() {
 fn services_that_run_old_code_are_named() {
     let maps = "7f00-7f01 r-xp 0 08:01 1 /usr/lib/libssl.so.3 (deleted)\n";
     let recording = || {
-        Recording::new()
-            .debian()
+        debian()
             .file("proc/1/maps", "7f00-7f01 r-xp 0 08:01 1 /usr/lib/systemd/systemd\n")
             .file("proc/1/cgroup", "0::/init.scope\n")
             .file("proc/70/cgroup", "0::/system.slice/ssh.service\n")
     };
-    let report = recording()
-        .file("proc/70/maps", maps)
-        .command(&["needrestart", "-b"], 0, "NEEDRESTART-KSTA: 1\nNEEDRESTART-SVC: a.service\n", "")
-        .report();
+    let report = look(&recording().file("proc/70/maps", maps).command(
+        &["needrestart", "-b"],
+        0,
+        "NEEDRESTART-KSTA: 1\nNEEDRESTART-SVC: a.service\n",
+        "",
+    ));
     let service = |name: &str, files: &[&str], processes: u32| StaleService {
         name: name.to_owned(),
         files: files.iter().map(|file| (*file).to_owned()).collect(),
@@ -428,9 +309,9 @@ fn services_that_run_old_code_are_named() {
         vec![service("a.service", &[], 0), service("ssh.service", &["/usr/lib/libssl.so.3"], 1)];
     assert_eq!(report.services, Knowledge::Known(expect));
     assert_eq!(report.reboot, Knowledge::Known(RebootReport::default()));
-    assert_eq!(recording().report().services, Knowledge::Known(Vec::new()));
-    assert!(Recording::new().debian().report().services.known().is_none());
-    let init = recording().file("proc/1/maps", maps).report();
+    assert_eq!(look(&recording()).services, Knowledge::Known(Vec::new()));
+    assert!(look(&debian()).services.known().is_none());
+    let init = look(&recording().file("proc/1/maps", maps));
     let reason = "the init process runs code that was replaced: /usr/lib/libssl.so.3";
     assert_eq!(init.reboot.known().unwrap().reasons[0].reason, reason);
 }

@@ -313,6 +313,7 @@ mod tests {
             refresh: Knowledge::Known(Refresh::Fails("no network".to_owned())),
             updates: Knowledge::Known(updates),
             without_advisories: vec!["Core".to_owned()],
+            ..ManagerReport::default()
         };
         let service = |name: &str, processes: u32, files: &[&str]| StaleService {
             name: name.to_owned(),

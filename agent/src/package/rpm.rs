@@ -28,8 +28,9 @@ pub const QUERY: [&str; 4] =
 /// How long it may take: some thousand packages in an old database on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What keys for signatures are called, which the database keeps as if they were packages.
-const KEY: &str = "gpg-pubkey";
+/// The architecture of what has none: keys for signatures, which the database keeps as packages
+/// called `gpg-pubkey`. They are told, since whoever has one may have packages installed.
+const NO_ARCHITECTURE: [&str; 2] = ["(none)", "noarch"];
 
 /// Asks for the installed packages.
 ///
@@ -40,12 +41,16 @@ pub fn installed(host: &Host) -> Result<Vec<InstalledPackage>, PackageError> {
     if output.exit != Some(0) {
         return Err(PackageError::failed("rpm", &output));
     }
-    Ok(output.stdout.lines().filter_map(parse).filter(|package| package.name != KEY).collect())
+    Ok(output.stdout.lines().filter_map(parse).collect())
 }
 
 fn parse(line: &str) -> Option<InstalledPackage> {
     let mut words = line.split('\t');
-    let (name, architecture, version) = (words.next()?, words.next()?, words.next()?);
+    let (name, mut architecture, version) = (words.next()?, words.next()?, words.next()?);
+    let [none, independent] = NO_ARCHITECTURE;
+    if architecture == none {
+        architecture = independent;
+    }
     (!name.is_empty() && words.next().is_none()).then(|| InstalledPackage {
         name: name.to_owned(),
         architecture: architecture.to_owned(),
@@ -68,6 +73,10 @@ mod tests {
         };
         check("bash\tx86_64\t5.1.8-9.el9", Some(["bash", "x86_64", "5.1.8-9.el9"]));
         check("dhcp\tx86_64\t12:4.4.2-1", Some(["dhcp", "x86_64", "12:4.4.2-1"]));
+        check(
+            "gpg-pubkey\t(none)\t3a893e63-627cbc0e",
+            Some(["gpg-pubkey", "noarch", "3a893e63-627cbc0e"]),
+        );
         check("error: rpmdb open failed", None);
         check("a\tb\tc\td", None);
     }

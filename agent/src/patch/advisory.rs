@@ -31,6 +31,15 @@ pub(super) struct Advisory {
 #[derive(Debug, Default)]
 pub(super) struct Advisories(HashMap<String, Vec<Advisory>>);
 
+/// Updates with what they are for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Explained {
+    /// The updates.
+    pub(super) updates: Vec<PackageUpdate>,
+    /// Whether advisories could be asked for.
+    pub(super) are_advisories_known: bool,
+}
+
 impl FromIterator<Advisory> for Advisories {
     fn from_iter<T: IntoIterator<Item = Advisory>>(advisories: T) -> Self {
         let mut by_package: HashMap<String, Vec<Advisory>> = HashMap::new();

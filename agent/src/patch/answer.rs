@@ -30,6 +30,7 @@ pub(super) fn failure(program: &str, output: &Output) -> String {
         .lines()
         .chain(output.stdout.lines())
         .filter_map(|line| COMPLAINTS.iter().find_map(|start| line.trim().strip_prefix(start)))
+        .map(|complaint| complaint.trim_end_matches('.'))
         .collect();
     let said = if complaints.is_empty() { output.stderr.trim() } else { &complaints.join("; ") };
     format!("{program} ended with {end}: {}", shortened(said))
@@ -58,6 +59,12 @@ mod tests {
             "dnf ended with status 1: Error: rpmdb open failed",
         );
         check(Some(2), "error: a\n", "error: b\n", "dnf ended with status 2: b; a");
+        check(
+            Some(100),
+            "",
+            "W: odd\nE: Unmet.\nE: Broken.\n",
+            "dnf ended with status 100: Unmet; Broken",
+        );
         check(
             None,
             "",

@@ -3,13 +3,15 @@
 //! It is kept from the network, and takes no lock for reading. Alpine's list of vulnerabilities is
 //! not part of what it downloads, so what an update is for is not known.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Stay};
 
 use super::answer::{ask, shortened};
 use super::freshness::{self, List, OWN_TIMER, Refreshers};
-use super::{advisory, version};
+use super::remembered::{self, Input};
+use super::{Memory, advisory, version};
 use crate::host::{Host, Output, Tree};
 use crate::package;
 
@@ -32,13 +34,16 @@ const MORE_REPOSITORIES: &str = "etc/apk/repositories.d";
 const CACHES: [&str; 2] = ["etc/apk/cache", "var/cache/apk"];
 const INDEX: &str = "APKINDEX.";
 
+/// What its answers depend on, beside the installed packages.
+const INPUTS: [Input; 2] = [Input::folder("etc/apk", 2), Input::folder("var/cache/apk", 1)];
+
 /// The distribution refreshes nothing by itself.
 const REFRESHERS: Refreshers = Refreshers { timers: &[OWN_TIMER], jobs: &[] };
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// Asks apk; `None` if the host does not have it.
-pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
+pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<ManagerReport> {
     if !host.has_program(NAME) {
         return None;
     }
@@ -47,7 +52,9 @@ pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
     let lists = lists(host, repositories);
     report.lists_refreshed_at_ms = freshness::oldest_ms(&lists);
     report.refresh = freshness::judge(host, REFRESHERS, &lists, now_ms);
-    report.updates = match updates(host, repositories) {
+    let installed = package::apk::FILES.map(Input::file);
+    let state = remembered::look(host, installed.into_iter().chain(INPUTS));
+    report.updates = match memory.apk.or_ask(now_ms, state, || updates(host, repositories)) {
         Ok(updates) => {
             report.without_advisories = advisory::missing_origins(&updates, false, |_| false);
             Knowledge::Known(updates)
@@ -197,7 +204,7 @@ impl<'text> Wish<'text> {
     }
 
     fn allows(&self, offered: &str) -> bool {
-        let order = version::compare(offered, self.version);
+        let order = compare(offered, self.version);
         match self.comparison {
             "=" => offered == self.version,
             "<" => order.is_lt(),
@@ -209,6 +216,20 @@ impl<'text> Wish<'text> {
             _ => true,
         }
     }
+}
+
+/// Compares two versions of Alpine, which puts `_alpha`, `_beta`, `_pre` and `_rc` before the release.
+/// Debian does so with what follows a `~`, and is like it in the rest.
+fn compare(one: &str, other: &str) -> Ordering {
+    const BEFORE: [&str; 4] = ["alpha", "beta", "pre", "rc"];
+    let in_debians = |version: &str| {
+        let mut version = version.to_owned();
+        for word in BEFORE {
+            version = version.replace(&format!("_{word}"), &format!("~{word}"));
+        }
+        version
+    };
+    version::compare(&in_debians(one), &in_debians(other))
 }
 
 #[cfg(test)]
@@ -259,6 +280,10 @@ mod tests {
         check("linux-lts<6.7", "linux-lts", "6.10.1-r0", false);
         check("linux-lts<6.7", "linux-lts", "6.6.9-r0", true);
         check("bash@edge", "bash", "5-r0", true);
+        check("go<1.24_rc1", "go", "1.24_beta2-r0", true);
+        check("go<1.24_rc1", "go", "1.24-r0", false);
+        check("go<1.24", "go", "1.24_rc1-r0", true);
+        check("openssh<9.6_p1-r1", "openssh", "9.6_p1-r0", true);
         check("so>1", "so", "2-r0", true);
     }
 

@@ -1,15 +1,15 @@
 //! Pending updates of Debian and its kin.
 
-use std::time::Duration;
-
 use upkeep_model::{InstalledPackage, Knowledge, ManagerReport, PackageUpdate, Stay};
 
 use super::Memory;
+use super::answer::{self, shortened};
 use super::apt_plan::{Plan, Staying};
 use super::apt_policy::{self, Offer, SourcePolicy};
 use super::apt_refresh;
 use super::dpkg_state::DpkgState;
-use crate::host::{Host, HostError, Output, Stamp, Tree};
+use super::remembered::{self, Input};
+use crate::host::{Host, HostError, Tree};
 use crate::package::dpkg;
 
 const NAME: &str = "apt";
@@ -17,43 +17,33 @@ const NAME: &str = "apt";
 /// The simulation that is read. Without the lock it works for any user and disturbs nobody.
 const SIMULATE: [&str; 5] = ["apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"];
 
-/// How long the simulation may take: a small device with a slow disk needs most of it.
-const DEADLINE: Duration = Duration::from_secs(180);
+/// What would go if everything went that nothing needs any more.
+const SIMULATE_REMOVAL: [&str; 5] = ["apt-get", "-s", "-o", "Debug::NoLocking=1", "autoremove"];
 
 /// Where administrators prefer versions of packages to others.
 const PREFERENCES: [&str; 2] = ["etc/apt/preferences", "etc/apt/preferences.d"];
 
-/// What apt's answer depends on, files and folders.
-const DECISIVE_FILES: [&str; 7] = [
-    dpkg::STATUS,
-    "var/lib/dpkg/updates",
-    apt_refresh::LISTS,
-    "var/lib/apt/extended_states",
-    "etc/apt/sources.list",
-    "etc/apt/preferences",
-    "etc/apt/apt.conf",
+/// What apt's answer depends on.
+const INPUTS: [Input; 7] = [
+    Input::file(dpkg::STATUS),
+    Input::folder("var/lib/dpkg/updates", 1),
+    Input::file("var/lib/dpkg/arch"),
+    Input::folder(apt_refresh::LISTS, 1),
+    Input::file("var/lib/apt/extended_states"),
+    Input::folder("etc/apt", 2),
+    // By it apt decides whether a phased update is for this host.
+    Input::file("etc/machine-id"),
 ];
-
-/// Folders whose files apt's answer depends on.
-const DECISIVE_FOLDERS: [&str; 3] =
-    ["etc/apt/sources.list.d", "etc/apt/preferences.d", "etc/apt/apt.conf.d"];
-
-/// How long an answer holds at most while nothing has changed that is looked at.
-const ANSWER_HOLDS_MS: i64 = 24 * 3600 * 1000;
 
 /// What apt says of a source list, a preference or a package list that it may not read. It goes on
 /// without it, and what it finds then is not what the administrator's command would do.
 const UNREADABLE: &str = "W: Unable to read ";
 
-/// The longest reason that is shown.
-const REASON_CHARACTERS: usize = 300;
-
-/// An answer of apt, and the state of the host that it is of.
-#[derive(Debug)]
-pub(super) struct Seen {
-    at_ms: i64,
-    stamps: Vec<Option<Stamp>>,
+/// What apt says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
     updates: Vec<PackageUpdate>,
+    removable: Option<u32>,
 }
 
 /// Asks apt; `None` if the host does not have it.
@@ -62,48 +52,30 @@ pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<Ma
         return None;
     }
     let refresh = apt_refresh::look(host, now_ms);
+    let state = remembered::look(host, INPUTS);
+    let (updates, removable) = match memory.apt.or_ask(now_ms, state, || ask(host)) {
+        Ok(Answer { updates, removable }) => (Knowledge::Known(updates), removable),
+        Err(reason) => (Knowledge::Unknown(reason), None),
+    };
     Some(ManagerReport {
         manager: NAME.to_owned(),
         lists_refreshed_at_ms: refresh.refreshed_at_ms,
         refresh: refresh.knowledge,
-        updates: match remembered(host, now_ms, &mut memory.apt) {
-            Ok(updates) => Knowledge::Known(updates),
-            Err(reason) => Knowledge::Unknown(reason),
-        },
+        updates,
+        removable,
         ..ManagerReport::default()
     })
 }
 
-/// The updates; apt is asked again only if something has changed since. It takes seconds of a
-/// processor where it may not keep its cache, and most hosts change once a day.
-fn remembered(
-    host: &Host,
-    now_ms: i64,
-    seen: &mut Option<Seen>,
-) -> Result<Vec<PackageUpdate>, String> {
-    let stamps = stamps(host);
-    let holds = |seen: &&Seen| {
-        seen.stamps == stamps && (0..ANSWER_HOLDS_MS).contains(&(now_ms - seen.at_ms))
-    };
-    if let Some(seen) = seen.as_ref().filter(holds) {
-        return Ok(seen.updates.clone());
-    }
-    *seen = None;
-    let updates = updates(host)?;
-    *seen = Some(Seen { at_ms: now_ms, stamps, updates: updates.clone() });
-    Ok(updates)
+fn ask(host: &Host) -> Result<Answer, String> {
+    Ok(Answer { updates: updates(host)?, removable: removable(host) })
 }
 
-/// The state of everything that apt's answer depends on.
-fn stamps(host: &Host) -> Vec<Option<Stamp>> {
-    let stamp = |path: &str| host.stamp(Tree::Root, path).ok();
-    let mut stamps: Vec<Option<Stamp>> = DECISIVE_FILES.iter().map(|path| stamp(path)).collect();
-    for folder in DECISIVE_FOLDERS {
-        let entries = host.list(Tree::Root, folder).unwrap_or_default();
-        stamps.push(stamp(folder));
-        stamps.extend(entries.iter().map(|entry| stamp(&format!("{folder}/{}", entry.name))));
-    }
-    stamps
+/// How many packages nothing needs any more, if apt tells it.
+fn removable(host: &Host) -> Option<u32> {
+    let output = answer::ask(host, &SIMULATE_REMOVAL, &[0]).ok()?;
+    let removals = output.stdout.lines().filter(|line| line.starts_with("Remv "));
+    u32::try_from(removals.count()).ok()
 }
 
 fn updates(host: &Host) -> Result<Vec<PackageUpdate>, String> {
@@ -111,10 +83,7 @@ fn updates(host: &Host) -> Result<Vec<PackageUpdate>, String> {
     if let Some(trouble) = state.trouble() {
         return Err(trouble);
     }
-    let output = host.run(&SIMULATE, DEADLINE).map_err(|error| error.to_string())?;
-    if output.exit != Some(0) {
-        return Err(failure(&output));
-    }
+    let output = answer::ask(host, &SIMULATE, &[0])?;
     if let Some(warning) = output.stderr.lines().find(|line| line.starts_with(UNREADABLE)) {
         return Err(shortened(warning.trim_start_matches("W: ")));
     }
@@ -250,23 +219,6 @@ fn installed_package<'list>(
     called.max_by_key(|package| is_own(package))
 }
 
-/// Why apt could not answer, in its own words.
-fn failure(output: &Output) -> String {
-    let complaints: Vec<&str> = output
-        .stderr
-        .lines()
-        .chain(output.stdout.lines())
-        .filter_map(|line| line.strip_prefix("E: "))
-        .collect();
-    let said = if complaints.is_empty() { output.stderr.trim() } else { &complaints.join(" ") };
-    let end = output.exit.map_or("a signal".to_owned(), |exit| format!("status {exit}"));
-    format!("apt-get ended with {end}: {}", shortened(said))
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(REASON_CHARACTERS).collect()
-}
-
 /// Whether the folder of package lists is there and holds none. Then apt finds nothing to do, which
 /// does not mean that there is nothing.
 fn has_no_lists(host: &Host) -> Result<bool, HostError> {
@@ -304,19 +256,5 @@ mod tests {
         check("wine32", Some("i386"));
         check("tzdata", Some("all"));
         check("bash", None);
-    }
-
-    #[test]
-    fn a_failure_is_told_in_the_managers_words() {
-        let check = |stderr: &str, exit: Option<i32>, expect: &str| {
-            let output = Output { exit, stdout: String::new(), stderr: stderr.to_owned() };
-            assert_eq!(failure(&output), expect);
-        };
-        check(
-            "W: odd\nE: Unmet dependencies.\nE: Broken.\n",
-            Some(100),
-            "apt-get ended with status 100: Unmet dependencies. Broken.",
-        );
-        check("segfault\n", None, "apt-get ended with a signal: segfault");
     }
 }

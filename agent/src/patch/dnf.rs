@@ -5,10 +5,11 @@
 
 use upkeep_model::ManagerReport;
 
-use super::advisory::{self, Advisories, Advisory};
+use super::Memory;
+use super::advisory::{self, Advisories, Advisory, Explained};
 use super::answer::{DEADLINE, ask, failure, shortened};
 use super::dnf_metadata::{self, Metadata, Place};
-use super::dnf_report::{self, Answers, ENDS, Explained};
+use super::dnf_report::{self, Answers, ENDS};
 use super::dnf5;
 use super::rpm::Offer;
 use super::rpm_table::{self, Listing};
@@ -81,7 +82,7 @@ const YUM: Program = Program {
 const TRANSACTION: [&str; 3] = ["yum", "--assumeno", "update"];
 
 /// Asks dnf 4, or the yum of a host that has no dnf; `None` if there is neither.
-pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
+pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<ManagerReport> {
     let program = match () {
         () if dnf5::is_there(host) => return None,
         () if host.has_program(DNF.name) => &DNF,
@@ -89,7 +90,8 @@ pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
         () => return None,
     };
     dnf_report::is_in_use(host).then(|| {
-        dnf_report::report(host, program.name, &program.place, now_ms, |metadata| {
+        let (place, memory) = (&program.place, &mut memory.dnf);
+        dnf_report::report(host, program.name, place, now_ms, memory, |metadata| {
             updates(host, program, metadata)
         })
     })

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use upkeep_model::ManagerReport;
 
-use super::advisory::{self, Advisories};
+use super::Memory;
+use super::advisory::{self, Advisories, Explained};
 use super::answer::{ask, shortened};
 use super::dnf_metadata::{DNF5, Metadata};
-use super::dnf_report::{self, Answers, ENDS, Explained};
+use super::dnf_report::{self, Answers, ENDS};
 use super::rpm::{Offer, Replaced};
 use crate::host::{Host, Tree};
 
@@ -31,9 +32,12 @@ const ADVISORIES: [&[&str]; 2] = [
 ];
 
 /// Asks dnf 5; `None` if the host does not have it.
-pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
-    (is_there(host) && dnf_report::is_in_use(host))
-        .then(|| dnf_report::report(host, "dnf", &DNF5, now_ms, |metadata| updates(host, metadata)))
+pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<ManagerReport> {
+    (is_there(host) && dnf_report::is_in_use(host)).then(|| {
+        dnf_report::report(host, "dnf", &DNF5, now_ms, &mut memory.dnf, |metadata| {
+            updates(host, metadata)
+        })
+    })
 }
 
 /// Whether `dnf` means dnf 5: Fedora had both for a while.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::freshness::{List, OWN_TIMER, Refreshers};
+use super::remembered::Input;
 use super::repository::{self, Cached, Repository};
 use crate::host::{Host, HostError, Tree};
 
@@ -22,6 +23,8 @@ pub(super) struct Place {
     fresh_for_ms: i64,
     /// Finds what is cached.
     find: fn(&Host) -> Result<Vec<Folder>, HostError>,
+    /// What its answers depend on, beside what they all depend on.
+    pub(super) inputs: &'static [Input],
     /// What refreshes it.
     pub(super) refreshers: Refreshers,
 }
@@ -37,6 +40,7 @@ pub(super) const DNF: Place = Place {
     settings: "etc/dnf/dnf.conf",
     fresh_for_ms: 48 * HOUR_MS,
     find: |host| find_hashed(host, "var/cache/dnf"),
+    inputs: &[Input::folder("etc/dnf", 3), Input::folder("var/cache/dnf", 3)],
     refreshers: Refreshers {
         timers: &[
             OWN_TIMER,
@@ -55,6 +59,11 @@ pub(super) const DNF5: Place = Place {
     settings: "etc/dnf/dnf.conf",
     fresh_for_ms: 48 * HOUR_MS,
     find: |host| find_hashed(host, "var/cache/libdnf5"),
+    inputs: &[
+        Input::folder("etc/dnf", 3),
+        Input::folder("usr/share/dnf5", 2),
+        Input::folder("var/cache/libdnf5", 3),
+    ],
     refreshers: Refreshers {
         timers: &[
             OWN_TIMER,
@@ -72,6 +81,7 @@ pub(super) const YUM: Place = Place {
     settings: "etc/yum.conf",
     fresh_for_ms: 6 * HOUR_MS,
     find: find_by_release,
+    inputs: &[Input::file("etc/yum.conf"), Input::folder("var/cache/yum", 4)],
     refreshers: Refreshers {
         timers: &[OWN_TIMER],
         jobs: &[

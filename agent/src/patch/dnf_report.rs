@@ -2,14 +2,23 @@
 
 use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Stay};
 
-use super::advisory::{self, Advisories};
+use super::advisory::{self, Advisories, Explained};
 use super::dnf_metadata::{self, Metadata, Place};
 use super::freshness;
+use super::remembered::{self, Input, Remembered};
 use super::rpm::{Installed, Offer};
 use crate::host::{Host, Tree};
+use crate::package::rpm;
 
 /// What `check-update` and its kin end with if there is something to update, and if not.
 pub(super) const ENDS: [i32; 2] = [100, 0];
+
+/// What the answers of each of them depend on, beside the installed packages.
+const INPUTS: [Input; 3] = [
+    Input::folder("etc/yum.repos.d", 1),
+    Input::folder("etc/yum", 2),
+    Input::folder("etc/distro.repos.d", 1),
+];
 
 /// What shows that another manager looks after the packages of the host.
 const OTHERS: [&str; 2] = ["var/lib/dpkg/status", "etc/zypp/repos.d"];
@@ -21,13 +30,6 @@ pub(super) struct Answers {
     pub(super) pending: Vec<Offer>,
     /// What would be if nothing were locked or excluded.
     pub(super) unlocked: Vec<Offer>,
-}
-
-/// Updates with what they are for.
-#[derive(Debug, Default)]
-pub(super) struct Explained {
-    updates: Vec<PackageUpdate>,
-    are_advisories_known: bool,
 }
 
 /// Whether dnf or yum looks after the host: on other distributions it is there for making images or
@@ -43,6 +45,7 @@ pub(super) fn report(
     manager: &str,
     place: &Place,
     now_ms: i64,
+    memory: &mut Remembered<Explained>,
     updates: impl FnOnce(&Metadata) -> Result<Explained, String>,
 ) -> ManagerReport {
     let mut report = ManagerReport { manager: manager.to_owned(), ..ManagerReport::default() };
@@ -54,10 +57,13 @@ pub(super) fn report(
             return report;
         }
     };
+    let installed = rpm::FILES.map(Input::file);
     let lists = metadata.lists();
     report.lists_refreshed_at_ms = freshness::oldest_ms(&lists);
     report.refresh = freshness::judge(host, place.refreshers, &lists, now_ms);
-    report.updates = match updates(&metadata) {
+    let inputs = INPUTS.iter().chain(place.inputs).chain(&installed).copied();
+    let state = remembered::look(host, inputs);
+    report.updates = match memory.or_ask(now_ms, state, || updates(&metadata)) {
         Ok(Explained { updates, are_advisories_known }) => {
             let publishes = |origin: &str| metadata.has_advisories(origin);
             report.without_advisories =

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use upkeep_model::{Knowledge, Refresh};
 
 use crate::host::{Host, Tree};
+use crate::systemd::Unit;
 
 /// Where systemd finds the timers that are to run.
 const WANTS: [&str; 6] = [
@@ -43,6 +44,23 @@ pub(super) struct List {
     pub(super) refreshed_at_ms: i64,
     /// How long it stays as it is where refreshing works, in milliseconds; `None` if for ever.
     pub(super) fresh_for_ms: Option<i64>,
+}
+
+/// The services that refresh each manager's lists. A timer starts them, and systemd keeps in mind
+/// that the last start failed.
+const SERVICES: [(&str, &[&str]); 4] = [
+    ("apt", &["apt-daily.service", OWN_SERVICE]),
+    ("dnf", &["dnf-makecache.service", "dnf5-makecache.service", OWN_SERVICE]),
+    ("yum", &[OWN_SERVICE]),
+    ("zypper", &["zypp-refresh.service", "zypper-refresh.service", OWN_SERVICE]),
+];
+
+const OWN_SERVICE: &str = "upkeep-agent-refresh.service";
+
+/// The service that should refresh a manager's lists and is among those that failed.
+pub(super) fn failed_service(manager: &str, failed: &[Unit]) -> Option<&'static str> {
+    let (_, services) = SERVICES.iter().find(|(name, _)| *name == manager)?;
+    services.iter().find(|service| failed.iter().any(|unit| unit.name == **service)).copied()
 }
 
 /// When something of the root file system last changed, in milliseconds since 1970.
@@ -109,6 +127,23 @@ fn up_ms(host: &Host) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_service_is_of_its_manager() {
+        let failed = |names: &[&str]| -> Vec<Unit> {
+            let unit = |name: &&str| Unit { name: (*name).to_owned(), ..Unit::default() };
+            names.iter().map(unit).collect()
+        };
+        let check = |manager: &str, names: &[&str], expect: Option<&str>| {
+            assert_eq!(failed_service(manager, &failed(names)), expect);
+        };
+        check("apt", &[], None);
+        check("apt", &["nginx.service", "apt-daily.service"], Some("apt-daily.service"));
+        check("apt", &["apt-daily-upgrade.service"], None);
+        check("dnf", &["apt-daily.service"], None);
+        check("dnf", &["upkeep-agent-refresh.service"], Some("upkeep-agent-refresh.service"));
+        check("pacman", &["upkeep-agent-refresh.service"], None);
+    }
 
     #[test]
     fn lists_are_judged_by_who_refreshes_them_and_their_age() {

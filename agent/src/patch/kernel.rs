@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use upkeep_model::{InstalledPackage, RestartReason};
 
-use super::version;
+use super::{rpm, version};
 use crate::host::{Host, HostError, Tree};
 use crate::package::dpkg;
 
@@ -211,58 +211,7 @@ impl<'text> Release<'text> {
 /// words by letter, a number after a word's place is newer, and so is what goes on.
 fn compare(one: &str, other: &str) -> Ordering {
     let (one, other) = (Release::parse(one), Release::parse(other));
-    let (mut one, mut other) = (one.version, other.version);
-    loop {
-        let (left, right) = (next_run(&mut one), next_run(&mut other));
-        let order = match (left, right) {
-            (None, None) => return Ordering::Equal,
-            (left, right) if left == right => continue,
-            (Some("~"), _) => Ordering::Less,
-            (_, Some("~")) => Ordering::Greater,
-            (None, Some(_)) => Ordering::Less,
-            (Some(_), None) => Ordering::Greater,
-            (Some(left), Some(right)) => compare_runs(left, right),
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-}
-
-fn compare_runs(left: &str, right: &str) -> Ordering {
-    let is_number = |run: &str| run.starts_with(|letter: char| letter.is_ascii_digit());
-    match (is_number(left), is_number(right)) {
-        (true, true) => {
-            let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
-            left.len().cmp(&right.len()).then_with(|| left.cmp(right))
-        }
-        (false, false) => left.cmp(right),
-        (is_number, _) => {
-            if is_number {
-                Ordering::Greater
-            } else {
-                Ordering::Less
-            }
-        }
-    }
-}
-
-/// Takes the next run of digits, of letters, or a `~`; separators are passed over.
-fn next_run<'text>(text: &mut &'text str) -> Option<&'text str> {
-    let start = text.find(|letter: char| letter.is_ascii_alphanumeric() || letter == '~')?;
-    let rest = text.get(start..)?;
-    let first = rest.chars().next()?;
-    let is_same = |letter: char| {
-        if first.is_ascii_digit() {
-            letter.is_ascii_digit()
-        } else {
-            first != '~' && letter.is_ascii_alphabetic()
-        }
-    };
-    let length = rest.find(|letter: char| !is_same(letter)).unwrap_or(rest.len()).max(1);
-    let (run, rest) = rest.split_at_checked(length)?;
-    *text = rest;
-    Some(run)
+    rpm::compare(one.version, other.version)
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 //! | metric | labels | meaning |
 //! |---|---|---|
 //! | `apt_upgrades_pending` | `origin`, `arch` | upgrades that apt would install; 0 without labels if none |
-//! | `apt_upgrades_held` | | upgrades that are held, kept back or phased |
+//! | `apt_upgrades_held` | `origin`, `arch` | upgrades of packages on hold; 0 without labels if none |
+//! | `apt_autoremove_pending` | | packages that nothing needs any more |
 //! | `apt_package_cache_timestamp_seconds` | | when apt's lists were last refreshed |
 //! | `node_reboot_required` | | 1 if a restart is due; absent while that is unknown |
 //! | `upkeep_updates_pending` | `manager`, `security` | upgrades that a manager would install; `true`, `false`, or `unknown` where their origin publishes no advisories |
+//! | `pacman_updates_pending` | | upgrades that pacman knows of, ignored ones too |
+//! | `pacman_updates_pending_from_cache` | | 1: the lists are as they were last downloaded |
 //! | `yum_upgrades_pending` | `origin` | upgrades that dnf or yum would install; 0 without labels if none |
 //! | `upkeep_updates_held` | `manager`, `stay` | upgrades that a manager would not install: `held`, `pinned`, `phased`, `kept_back` |
 //! | `upkeep_updates_known` | `manager` | 0 if the manager could not answer |
@@ -26,14 +29,23 @@ use upkeep_model::{
 };
 
 /// The metrics that a report gives.
-pub const METRICS: [&str; 7] = [
-    "apt_upgrades_pending",
-    "apt_upgrades_held",
+pub const METRICS: [&str; 16] = [
+    "apt_autoremove_pending",
     "apt_package_cache_timestamp_seconds",
+    "apt_upgrades_held",
+    "apt_upgrades_pending",
     "node_reboot_required",
-    "upkeep_updates_pending",
-    "upkeep_updates_known",
+    "pacman_updates_pending",
+    "pacman_updates_pending_from_cache",
+    "upkeep_os_support_end_timestamp_seconds",
+    "upkeep_services_stale",
     "upkeep_updates_checked_timestamp_seconds",
+    "upkeep_updates_held",
+    "upkeep_updates_known",
+    "upkeep_updates_lists_refreshed_timestamp_seconds",
+    "upkeep_updates_pending",
+    "upkeep_updates_refresh_works",
+    "yum_upgrades_pending",
 ];
 
 /// Adds the metrics of a report to an observation.
@@ -44,6 +56,7 @@ pub fn observe(report: &UpdateReport, out: &mut Observation) {
         match manager.manager.as_str() {
             "apt" => observe_apt(manager, out),
             "dnf" | "yum" => observe_yum(manager, out),
+            "pacman" => observe_pacman(manager, out),
             _ => {}
         }
     }
@@ -145,24 +158,47 @@ fn observe_apt(report: &ManagerReport, out: &mut Observation) {
         let help = "When the package lists were last refreshed, in seconds since 1970.";
         out.gauge("apt_package_cache_timestamp_seconds", help, &[], seconds(refreshed));
     }
+    if let Some(removable) = report.removable {
+        let help = "Packages that nothing needs any more.";
+        out.gauge("apt_autoremove_pending", help, &[], f64::from(removable));
+    }
     let Some(updates) = report.updates.known() else { return };
-    let mut pending: BTreeMap<(String, &str), usize> = BTreeMap::new();
-    for update in updates.iter().filter(|update| is_pending(update)) {
+    let help = "Upgrades that apt would install, by where they come from.";
+    let pending = updates.iter().filter(|update| is_pending(update));
+    observe_by_origin("apt_upgrades_pending", help, pending, out);
+    let help = "Upgrades of packages on hold, by where they come from.";
+    let held = updates.iter().filter(|update| update.stays == Some(Stay::Held));
+    observe_by_origin("apt_upgrades_held", help, held, out);
+}
+
+/// Counts updates by origin and architecture; where there are none, one 0 says so.
+fn observe_by_origin<'updates>(
+    name: &str,
+    help: &str,
+    updates: impl Iterator<Item = &'updates PackageUpdate>,
+    out: &mut Observation,
+) {
+    let mut numbers: BTreeMap<(String, &str), usize> = BTreeMap::new();
+    for update in updates {
         // The scripts join several origins without a blank.
         let origin = update.origin.replace(", ", ",");
-        *pending.entry((origin, &update.architecture)).or_default() += 1;
+        *numbers.entry((origin, &update.architecture)).or_default() += 1;
     }
-    let help = "Upgrades that apt would install, by where they come from.";
-    if pending.is_empty() {
-        out.gauge("apt_upgrades_pending", help, &[], 0.0);
+    if numbers.is_empty() {
+        out.gauge(name, help, &[], 0.0);
     }
-    for ((origin, arch), number) in pending {
-        let labels = [("origin", origin.as_str()), ("arch", arch)];
-        out.gauge("apt_upgrades_pending", help, &labels, count(number));
+    for ((origin, arch), number) in numbers {
+        out.gauge(name, help, &[("origin", origin.as_str()), ("arch", arch)], count(number));
     }
-    let held = updates.iter().filter(|update| update.stays.is_some()).count();
-    let help = "Upgrades that are held, kept back or phased.";
-    out.gauge("apt_upgrades_held", help, &[], count(held));
+}
+
+fn observe_pacman(report: &ManagerReport, out: &mut Observation) {
+    let Some(updates) = report.updates.known() else { return };
+    let upgrades = updates.iter().filter(|update| !update.installed.is_empty()).count();
+    let help = "Upgrades that pacman knows of.";
+    out.gauge("pacman_updates_pending", help, &[], count(upgrades));
+    let help = "1 if the lists are as they were last downloaded.";
+    out.gauge("pacman_updates_pending_from_cache", help, &[], 1.0);
 }
 
 /// Whether an update is an upgrade that would be installed. Packages that come new with it are
@@ -210,6 +246,7 @@ mod tests {
         let manager = ManagerReport {
             manager: "apt".to_owned(),
             lists_refreshed_at_ms: Some(1_500),
+            removable: updates.known().map(|_| 3),
             updates,
             ..ManagerReport::default()
         };
@@ -230,6 +267,33 @@ mod tests {
         let page = String::from_utf8(page).unwrap();
         let seen: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(seen, expect);
+        let name = |line: &&str| METRICS.contains(&line.split(['{', ' ']).next().unwrap());
+        assert!(seen.iter().all(name), "{seen:?}");
+    }
+
+    #[test]
+    fn pacman_has_the_names_of_its_script() {
+        let manager = ManagerReport {
+            manager: "pacman".to_owned(),
+            updates: Knowledge::Known(vec![
+                update("core", "1", false, false),
+                update("core", "1", false, true),
+                update("core", "", false, false),
+            ]),
+            ..ManagerReport::default()
+        };
+        let frame = |manager: &ManagerReport| {
+            let mut out = Observation::at(0);
+            observe_pacman(manager, &mut out);
+            let mut page = Vec::new();
+            exposition::write(&out, &mut page).unwrap();
+            String::from_utf8(page).unwrap()
+        };
+        let page = frame(&manager);
+        assert!(page.contains("\npacman_updates_pending 2\n"), "{page}");
+        assert!(page.contains("\npacman_updates_pending_from_cache 1\n"), "{page}");
+        let unknown = Knowledge::Unknown("locked".to_owned());
+        assert_eq!(frame(&ManagerReport { updates: unknown, ..manager }), "");
     }
 
     #[test]
@@ -240,19 +304,24 @@ mod tests {
             update("Debian:12/stable", "1", false, false),
             update("Debian:12/stable", "", false, false),
             update("", "1", true, true),
+            PackageUpdate {
+                stays: Some(Stay::Held),
+                ..update("Debian:12/stable", "1", false, false)
+            },
         ];
         let reason = RestartReason { reason: "kernel".to_owned(), packages: Vec::new() };
         check(
             Knowledge::Known(updates),
             Knowledge::Known(RebootReport { reasons: vec![reason] }),
             &[
+                "apt_autoremove_pending 3",
                 "apt_package_cache_timestamp_seconds 1.5",
-                "apt_upgrades_held 1",
+                "apt_upgrades_held{arch=\"amd64\",origin=\"Debian:12/stable\"} 1",
                 "apt_upgrades_pending{arch=\"amd64\",origin=\"Debian:12/stable\"} 2",
                 "apt_upgrades_pending{arch=\"amd64\",origin=\"Debian:12/stable,Debian-Security:12/stable-security\"} 1",
                 "node_reboot_required 1",
                 "upkeep_updates_checked_timestamp_seconds 2",
-                "upkeep_updates_held{manager=\"apt\",stay=\"held\"} 0",
+                "upkeep_updates_held{manager=\"apt\",stay=\"held\"} 1",
                 "upkeep_updates_held{manager=\"apt\",stay=\"pinned\"} 0",
                 "upkeep_updates_held{manager=\"apt\",stay=\"phased\"} 0",
                 "upkeep_updates_held{manager=\"apt\",stay=\"kept_back\"} 1",
@@ -284,6 +353,7 @@ mod tests {
             Knowledge::Known(Vec::new()),
             Knowledge::Known(RebootReport::default()),
             &[
+                "apt_autoremove_pending 3",
                 "apt_package_cache_timestamp_seconds 1.5",
                 "apt_upgrades_held 0",
                 "apt_upgrades_pending 0",

@@ -23,7 +23,9 @@ mod microcode;
 mod needrestart;
 mod pacman;
 mod reboot;
+mod reboot_hint;
 mod refresh;
+mod remembered;
 mod repository;
 mod rpm;
 mod rpm_table;
@@ -34,11 +36,14 @@ mod zypper;
 mod zypper_patch;
 mod zypper_table;
 
-use upkeep_model::{Knowledge, ManagerReport, UpdateReport};
+use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Refresh, RestartReason, UpdateReport};
 
+use self::advisory::Explained;
 use self::needrestart::Needrestart;
+use self::remembered::Remembered;
 use crate::helper;
 use crate::host::Host;
+use crate::systemd;
 
 pub use self::metrics::{METRICS, observe};
 pub use self::refresh::{Refreshed, refresh};
@@ -49,18 +54,18 @@ type Manager = fn(&Host, i64, &mut Memory) -> Option<ManagerReport>;
 /// What is kept from one look to the next, so that nothing is asked again while nothing has changed.
 #[derive(Debug, Default)]
 pub struct Memory {
-    apt: Option<apt::Seen>,
+    apt: Remembered<apt::Answer>,
+    // At most one of dnf 5, dnf 4 and yum looks after a host.
+    dnf: Remembered<Explained>,
+    zypper: Remembered<Explained>,
+    pacman: Remembered<Vec<PackageUpdate>>,
+    apk: Remembered<Vec<PackageUpdate>>,
+    restarts: Remembered<Vec<RestartReason>>,
 }
 
 /// Every package manager that is known.
-const MANAGERS: [Manager; 6] = [
-    apt::report,
-    |host, now_ms, _| dnf5::report(host, now_ms),
-    |host, now_ms, _| dnf::report(host, now_ms),
-    |host, now_ms, _| zypper::report(host, now_ms),
-    |host, now_ms, _| pacman::report(host, now_ms),
-    |host, now_ms, _| apk::report(host, now_ms),
-];
+const MANAGERS: [Manager; 6] =
+    [apt::report, dnf5::report, dnf::report, zypper::report, pacman::report, apk::report];
 
 /// Asks every package manager of the host, and looks at what runs. This starts programs and may take
 /// minutes; it blocks. A memory is of one host only.
@@ -72,11 +77,31 @@ pub fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> UpdateReport {
         Ok(answer) => (services::report(answer, &needrestart), services::restart_reasons(answer)),
         Err(error) => (Knowledge::Unknown(error.to_string()), Vec::new()),
     };
+    let mut managers: Vec<ManagerReport> =
+        MANAGERS.iter().filter_map(|ask| ask(host, now_ms, memory)).collect();
+    note_failed_services(host, &mut managers);
     UpdateReport {
         checked_at_ms: now_ms,
-        managers: MANAGERS.iter().filter_map(|ask| ask(host, now_ms, memory)).collect(),
-        reboot: reboot::report(host, &needrestart, certain),
+        managers,
+        reboot: reboot::report(host, &needrestart, certain, |host| {
+            reboot_hint::ask(host, now_ms, &mut memory.restarts)
+        }),
         services,
         support: support::report(host),
+    }
+}
+
+/// Where systemd tells that the last start of a service failed which refreshes lists, refreshing
+/// fails, however fresh they still are.
+fn note_failed_services(host: &Host, managers: &mut [ManagerReport]) {
+    if !systemd::runs(host) {
+        return;
+    }
+    // Where systemd cannot be asked, the age of the lists tells the same some days later.
+    let failed = systemd::failed_units(host).unwrap_or_default();
+    for report in managers {
+        if let Some(service) = freshness::failed_service(&report.manager, &failed) {
+            report.refresh = Knowledge::Known(Refresh::Fails(format!("{service} failed")));
+        }
     }
 }

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 
 use upkeep_model::{InstalledPackage, Knowledge, ManagerReport, PackageUpdate, Stay};
 
-use super::advisory;
 use super::answer::{ask, shortened};
 use super::freshness::{self, List, Refreshers};
+use super::remembered::{self, Input, State};
+use super::{Memory, advisory};
 use crate::host::{Host, Output, Tree};
 use crate::package;
 
@@ -32,6 +33,16 @@ const ENDS: [i32; 2] = [0, 1];
 const LISTS: &str = "var/lib/pacman/sync";
 const INSTALLED: &str = "var/lib/pacman/local";
 
+const SETTINGS: &str = "etc/pacman.conf";
+
+/// What its answers depend on.
+const INPUTS: [Input; 4] = [
+    Input::file(INSTALLED),
+    Input::folder(LISTS, 1),
+    Input::file(SETTINGS),
+    Input::folder("etc/pacman.d", 2),
+];
+
 /// What shows that another manager looks after the packages of the host.
 const OTHER: &str = "var/lib/dpkg/status";
 
@@ -43,7 +54,7 @@ const REFRESHERS: Refreshers = Refreshers { timers: &[], jobs: &[] };
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// Asks pacman; `None` if the host does not have it, or it looks after nothing there.
-pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
+pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<ManagerReport> {
     if !host.has_program(NAME) || is_foreign(host) {
         return None;
     }
@@ -58,7 +69,9 @@ pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
         .collect();
     report.lists_refreshed_at_ms = freshness::oldest_ms(&lists);
     report.refresh = freshness::judge(host, REFRESHERS, &lists, now_ms);
-    report.updates = match updates(host) {
+    let mut state = remembered::look(host, INPUTS);
+    add_included(host, &mut state);
+    report.updates = match memory.pacman.or_ask(now_ms, state, || updates(host)) {
         Ok(updates) => {
             report.without_advisories = advisory::missing_origins(&updates, false, |_| false);
             Knowledge::Known(updates)
@@ -73,6 +86,17 @@ fn is_foreign(host: &Host) -> bool {
     let installed = host.list(Tree::Root, INSTALLED).unwrap_or_default();
     // A version file is all that a database without packages holds.
     host.exists(Tree::Root, OTHER) && installed.len() <= 1
+}
+
+/// Adds the folders of files that the settings include, such as `Include = /srv/pacman/*.conf`.
+fn add_included(host: &Host, state: &mut State) {
+    let settings = host.read_if_present(Tree::Root, SETTINGS).ok().flatten();
+    for line in settings.iter().flat_map(|text| text.lines()) {
+        let Some((key, path)) = line.split_once('=') else { continue };
+        if let ("Include", Some((folder, _))) = (key.trim(), path.trim().rsplit_once('/')) {
+            remembered::add(host, folder.trim_start_matches('/').to_owned(), 1, state);
+        }
+    }
 }
 
 fn updates(host: &Host) -> Result<Vec<PackageUpdate>, String> {

@@ -5,16 +5,19 @@ use upkeep_model::{Knowledge, RebootReport, RestartReason, Virtualization};
 use super::kernel::{self, Kernel};
 use super::microcode;
 use super::needrestart::{Needrestart, Standing};
+use super::zypper;
 use crate::host::{Host, HostError, Tree};
 
-/// The files by which packages of Debian and its kin ask for a restart.
-const REQUESTS: [&str; 2] = ["run/reboot-required", "var/run/reboot-required"];
+/// The files by which packages of Debian and its kin ask for a restart, and that of SUSE.
+const REQUESTS: [&str; 3] = ["run/reboot-required", "var/run/reboot-required", zypper::REBOOT_FLAG];
 
 /// Finds out whether a restart is due, beside the `certain` reasons that were found already.
+/// `hints` asks package managers for what they know; a container is not asked.
 pub(super) fn report(
     host: &Host,
     needrestart: &Needrestart,
     certain: Vec<RestartReason>,
+    hints: impl FnOnce(&Host) -> Result<Vec<RestartReason>, String>,
 ) -> Knowledge<RebootReport> {
     if let Virtualization::Container(_) = host.virtualization() {
         // A container has no kernel of its own; whoever runs it restarts the host around it.
@@ -32,6 +35,10 @@ pub(super) fn report(
         Kernel::Unknown(reason) => unknown.push(reason),
     }
     reasons.extend(microcode(host, needrestart));
+    match hints(host) {
+        Ok(hints) => reasons.extend(hints),
+        Err(reason) => unknown.push(reason),
+    }
     reasons.extend(certain);
     // What is certain stays certain, whatever else cannot be told.
     if reasons.is_empty() && !unknown.is_empty() {

@@ -1,13 +1,14 @@
 //! What dnf, yum and zypper have in common: packages of RPM.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use upkeep_model::PackageUpdate;
 
-use super::version;
 use crate::host::Host;
 use crate::package;
+
+/// Compares two versions as rpm does: their epochs, a missing one being 0, then the rest.
+pub(super) use rpm_version::rpm_evr_compare as compare;
 
 /// A version of a package that a repository offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,22 +87,6 @@ impl Installed {
     }
 }
 
-/// Compares two versions: their epochs, a missing one being 0, then the rest.
-pub(super) fn compare(one: &str, other: &str) -> Ordering {
-    let parts = |version: &'_ str| -> (u64, usize) {
-        version
-            .split_once(':')
-            .map_or((0, 0), |(epoch, _)| (epoch.parse().unwrap_or_default(), epoch.len() + 1))
-    };
-    let ((one_epoch, one_start), (other_epoch, other_start)) = (parts(one), parts(other));
-    one_epoch.cmp(&other_epoch).then_with(|| {
-        version::compare(
-            one.get(one_start..).unwrap_or_default(),
-            other.get(other_start..).unwrap_or_default(),
-        )
-    })
-}
-
 /// Parts `bash-completion-1:2.7-5.el8.noarch` into name, version and architecture.
 pub(super) fn split_full_name(text: &str) -> Option<(&str, &str, &str)> {
     let (rest, architecture) = text.rsplit_once('.')?;
@@ -138,6 +123,8 @@ pub(super) fn is_architecture(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
 
     #[test]
@@ -177,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_come_first() {
+    fn versions_are_in_rpms_order() {
         let check = |one: &str, other: &str, expect: Ordering| {
             assert_eq!(compare(one, other), expect, "{one} {other}");
             assert_eq!(compare(other, one), expect.reverse(), "{other} {one}");
@@ -186,5 +173,10 @@ mod tests {
         check("0:1.0-1", "1.0-1", Ordering::Equal);
         check("1.0-1.el9_4.99", "1.0-1.el9_4.100", Ordering::Less);
         check("10:1-1", "9:9-1", Ordering::Greater);
+        // The next build of a release, which other orders put before it.
+        check("5.14.0-427.el9", "5.14.0-427.13.1.el9", Ordering::Less);
+        check("1.0~rc1-1", "1.0-1", Ordering::Less);
+        check("1.0^git1-1", "1.0-1", Ordering::Greater);
+        check("1.0-1.el9", "1.0-1.el9_4", Ordering::Less);
     }
 }

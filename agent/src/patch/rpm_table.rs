@@ -116,7 +116,7 @@ pub(super) fn transaction(text: &str) -> Vec<Planned> {
 fn heading(words: &[&str]) -> Option<bool> {
     match words {
         ["Installing:" | "Upgrading:" | "Updating:"] => Some(false),
-        ["Installing", rest @ ..] if rest.last() == Some(&"dependencies:") => Some(true),
+        ["Installing" | "Upgrading" | "Updating", .., "dependencies:"] => Some(true),
         _ => None,
     }
 }
@@ -221,6 +221,35 @@ mod tests {
     }
 
     #[test]
+    fn banners_of_distributions_are_no_packages() {
+        check_listing(
+            "Updating Subscription Management repositories.\n\
+             Unable to read consumer identity\n\n\
+             This system is registered with an entitlement server, but is not receiving updates. You can use subscription-manager to assign subscriptions.\n\n\
+             amzn2-core                                               | 3.6 kB  00:00:00     \n\
+             49 packages excluded due to repository priority protections\n\
+             WARNING:\n  A newer release of \"Amazon Linux\" is available.\n\n\
+             \x20 Available Versions:\n\n  Version 2023.6.20241010:\n\
+             \x20   Run the following command to upgrade to 2023.6.20241010:\n\n\
+             \x20     dnf upgrade --releasever=2023.6.20241010\n\n\
+             \x20   Release notes:\n     https://docs.aws.amazon.com/linux/al2023/release-notes/relnotes.html\n\n\
+             =========================================================================\n\n\
+             kernel-uek.x86_64            5.15.0-302.167.6.el8uek          ol8_UEKR7\n\
+             oraclelinux-release.x86_64   8:8.10-1.0.5.el8                 ol8_baseos_latest\n\
+             libstdc++.i686               8.5.0-22.0.1.el8_10              ol8_baseos_latest\n\
+             java-11-openjdk.x86_64       1:11.0.25.0.9-2.el8              @commandline\n\
+             python3.12-pip-wheel.noarch  23.2.1-4.amzn2023.0.2            amazonlinux\n",
+            &[
+                "kernel-uek x86_64 5.15.0-302.167.6.el8uek ol8_UEKR7",
+                "oraclelinux-release x86_64 8:8.10-1.0.5.el8 ol8_baseos_latest",
+                "libstdc++ i686 8.5.0-22.0.1.el8_10 ol8_baseos_latest",
+                "java-11-openjdk x86_64 1:11.0.25.0.9-2.el8 @commandline",
+                "python3.12-pip-wheel noarch 23.2.1-4.amzn2023.0.2 amazonlinux",
+            ],
+        );
+    }
+
+    #[test]
     fn what_is_replaced_is_not_updated() {
         check_listing(
             "sdk.x86_64        468.0.0-1  cloud\ngrub.x86_64       1:2-5.el8  base\n\
@@ -248,6 +277,8 @@ mod tests {
             \x20             noarch  1-2.el8         base    1 k\n\
             Installing dependencies:\n jq          x86_64  1.6-9.el8       base    2 k\n\
             Installing weak dependencies:\n weak        x86_64  1-1             base    2 k\n\
+            Updating for dependencies:\n old-yum     noarch  3-1             base    2 k\n\
+            Enabling module streams:\n nodejs              10\n\
             Removing:\n kernel      x86_64  4.18.0-513.el8  @baseos  0  \n\
             Skipping packages with broken dependencies:\n no          x86_64  1-1   base  1 k\n\n\
             Transaction Summary\n==========\nInstall  2 Packages\n";
@@ -259,6 +290,7 @@ mod tests {
             ("a-long-package-name-that-does-not-fit noarch 1-2.el8 base", false),
             ("jq x86_64 1.6-9.el8 base", true),
             ("weak x86_64 1-1 base", true),
+            ("old-yum noarch 3-1 base", true),
         ];
         assert_eq!(seen, expect.map(|(text, is)| (text.to_owned(), is)));
     }

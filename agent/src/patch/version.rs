@@ -1,4 +1,5 @@
-//! Versions in Debian's order, which also puts the releases of kernels in theirs.
+//! Versions in Debian's order, without their epochs. There is a library for it, which brings big
+//! numbers, dates and patterns along; this is all that is needed of it.
 
 use std::cmp::Ordering;
 

@@ -5,13 +5,16 @@
 use roxmltree::{Document, Node};
 use upkeep_model::{Knowledge, ManagerReport, PackageUpdate, Stay};
 
-use super::advisory;
+use super::Memory;
+use super::advisory::{self, Explained};
 use super::answer::{self, shortened};
 use super::freshness::{self, List, OWN_TIMER, Refreshers};
+use super::remembered::{self, Input};
 use super::repository::{self, Repository};
 use super::zypper_patch::Patches;
 use super::zypper_table;
 use crate::host::{Host, HostError, Output, Tree};
+use crate::package::rpm;
 
 const NAME: &str = "zypper";
 
@@ -37,6 +40,16 @@ const PASSED_OVER: i32 = 106;
 const REPOSITORIES: [&str; 1] = ["etc/zypp/repos.d"];
 const CACHE: &str = "var/cache/zypp/raw";
 
+/// The flag that the installation of a core library or service leaves, until the host is restarted.
+pub(super) const REBOOT_FLAG: &str = "run/reboot-needed";
+
+/// What its answers depend on, beside the installed packages.
+const INPUTS: [Input; 3] = [
+    Input::folder("etc/zypp", 3),
+    Input::folder("etc/products.d", 1),
+    Input::folder("var/cache/zypp", 4),
+];
+
 /// What shows that another manager looks after the packages of the host.
 const OTHER: &str = "var/lib/dpkg/status";
 
@@ -61,7 +74,7 @@ const REFRESHERS: Refreshers = Refreshers {
 };
 
 /// Asks zypper; `None` if the host does not have it, or it looks after nothing there.
-pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
+pub(super) fn report(host: &Host, now_ms: i64, memory: &mut Memory) -> Option<ManagerReport> {
     if !host.has_program(NAME) || is_foreign(host) {
         return None;
     }
@@ -78,14 +91,12 @@ pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
     let lists = lists(host, &repositories);
     report.lists_refreshed_at_ms = freshness::oldest_ms(&lists);
     report.refresh = freshness::judge(host, REFRESHERS, &lists, now_ms);
-    report.updates = match updates(host, &repositories) {
-        Ok(mut updates) => {
-            let patches = (!updates.is_empty()).then(|| Patches::of(host)).flatten();
-            if let Some(patches) = &patches {
-                patches.explain(&mut updates);
-            }
+    let installed = rpm::FILES.map(Input::file);
+    let state = remembered::look(host, installed.into_iter().chain(INPUTS));
+    report.updates = match memory.zypper.or_ask(now_ms, state, || explained(host, &repositories)) {
+        Ok(Explained { updates, are_advisories_known }) => {
             report.without_advisories =
-                advisory::missing_origins(&updates, patches.is_some(), |alias| {
+                advisory::missing_origins(&updates, are_advisories_known, |alias| {
                     publishes(host, alias)
                 });
             Knowledge::Known(updates)
@@ -96,7 +107,7 @@ pub(super) fn report(host: &Host, now_ms: i64) -> Option<ManagerReport> {
 }
 
 /// Whether another manager looks after the packages, and zypper is there for making images.
-fn is_foreign(host: &Host) -> bool {
+pub(super) fn is_foreign(host: &Host) -> bool {
     let repositories = host.list(Tree::Root, REPOSITORIES[0]).unwrap_or_default();
     host.exists(Tree::Root, OTHER) && repositories.is_empty()
 }
@@ -114,6 +125,16 @@ fn lists(host: &Host, repositories: &[Repository]) -> Vec<List> {
 fn publishes(host: &Host, alias: &str) -> bool {
     let cached = repository::cached(host, &format!("{CACHE}/{alias}/repodata"));
     cached.is_some_and(|cached| cached.has_advisories)
+}
+
+/// The updates with what they are for.
+fn explained(host: &Host, repositories: &[Repository]) -> Result<Explained, String> {
+    let mut updates = updates(host, repositories)?;
+    let patches = (!updates.is_empty()).then(|| Patches::of(host)).flatten();
+    if let Some(patches) = &patches {
+        patches.explain(&mut updates);
+    }
+    Ok(Explained { updates, are_advisories_known: patches.is_some() })
 }
 
 fn updates(host: &Host, repositories: &[Repository]) -> Result<Vec<PackageUpdate>, String> {

@@ -30,8 +30,6 @@ pub(super) struct Patch {
     pub(super) category: String,
     /// How severe it is, in the maker's word.
     pub(super) severity: String,
-    /// Its summary.
-    pub(super) summary: String,
     /// The vulnerabilities that it is for.
     pub(super) issues: Vec<String>,
 }
@@ -108,14 +106,12 @@ fn parse_patches(text: &str) -> Result<Vec<Patch>, String> {
 
 fn parse_patch(node: Node<'_, '_>) -> Patch {
     let of = |name: &str| node.attribute(name).unwrap_or_default().to_owned();
-    let summary = node.children().find(|child| child.has_tag_name("summary"));
     let issues = node.descendants().filter(|child| child.has_tag_name("issue"));
     let is_vulnerability = |issue: &Node<'_, '_>| issue.attribute("type") == Some("cve");
     Patch {
         name: of("name"),
         category: of("category"),
         severity: of("severity"),
-        summary: summary.and_then(|node| node.text()).unwrap_or_default().to_owned(),
         issues: issues
             .filter(is_vulnerability)
             .filter_map(|issue| issue.attribute("id").map(str::to_owned))

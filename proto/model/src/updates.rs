@@ -63,6 +63,10 @@ pub struct ManagerReport {
     /// sorted: what comes from there may be for security or not.
     #[serde(default)]
     pub without_advisories: Vec<String>,
+    /// How many installed packages came only because others needed them, and nothing needs them any
+    /// more; `None` where the manager does not tell.
+    #[serde(default)]
+    pub removable: Option<u32>,
 }
 
 impl ManagerReport {

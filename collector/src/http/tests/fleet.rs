@@ -44,8 +44,8 @@ fn report() -> UpdateReport {
             manager: "apt".to_owned(),
             lists_refreshed_at_ms: Some(START_MS - 1000),
             refresh: Knowledge::Known(Refresh::Works),
-            without_advisories: Vec::new(),
             updates: Knowledge::Known(updates),
+            ..ManagerReport::default()
         }],
         reboot: Knowledge::Known(RebootReport { reasons: vec![reason] }),
         ..UpdateReport::default()
