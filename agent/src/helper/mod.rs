@@ -3,8 +3,10 @@
 //!
 //! The agent runs without any capability. `upkeep-agent helper` is started by a socket that only
 //! the agent's user may open, once a question. The question is a verb and nothing else, so there is
-//! nothing that could be smuggled in; the answer is what was read, unjudged. The administrator can
-//! leave the socket off, or switch single verbs off: what is then not known is said to be so.
+//! nothing that could be smuggled in; the answer is what was read, unjudged. What takes no privilege
+//! but a call that the agent's sandbox refuses, the clock's, has a socket and a sandbox of its own.
+//! The administrator can leave either off, or switch single verbs off: what is then not known is
+//! said to be so.
 
 #[cfg(target_os = "linux")]
 mod client;
