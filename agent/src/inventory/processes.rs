@@ -62,8 +62,8 @@ impl ProcessWatch {
         Ok((over_seconds > 0.0).then(|| ProcessReport {
             at_ms: now_ms,
             over_seconds,
-            by_cpu: by_cpu.0.into_iter().map(usage).collect(),
-            by_memory: by_memory.0.into_iter().map(usage).collect(),
+            by_cpu: by_cpu.0.into_iter().filter_map(usage).collect(),
+            by_memory: by_memory.0.into_iter().filter_map(usage).collect(),
         }))
     }
 }
@@ -106,19 +106,20 @@ struct Heavy {
 }
 
 impl Heavy {
-    /// What is told of it; what is not needed to find it is read only now.
-    fn usage(self, host: &Host, over_seconds: f64, page_bytes: f64) -> ProcessUsage {
+    /// What is told of it; what is not needed to find it is read only now. `None` if it ended
+    /// meanwhile, or does not say whose it is.
+    fn usage(self, host: &Host, over_seconds: f64, page_bytes: f64) -> Option<ProcessUsage> {
         let read = |file: &str| host.read(Tree::Proc, &format!("{}/{file}", self.pid)).ok();
-        let uid = read("status").and_then(|text| uid_of(&text)).unwrap_or_default();
+        let uid = read("status").and_then(|text| uid_of(&text))?;
         let unit = read("cgroup").map(|text| unit_of(&text).to_owned()).unwrap_or_default();
-        ProcessUsage {
+        Some(ProcessUsage {
             pid: self.pid,
             name: self.name,
             uid,
             unit,
             cpu: self.ticks as f64 / TICKS_PER_SECOND / over_seconds,
             memory_bytes: (self.pages as f64 * page_bytes) as u64,
-        }
+        })
     }
 }
 
@@ -220,12 +221,14 @@ mod tests {
         write(3, &stat("p3", 1_500, 5, 3));
         // Another process under the number of one that ended.
         write(4, &stat("new", 97, 6, 4));
+        // Whose process this is cannot be read; it must not pass for root's.
+        fs::write(folder.path().join("proc/19/status"), "Name:\tx\nUid:\t?\n").unwrap();
         let report = watch.look(&host, 2, begun + Duration::from_secs(10)).unwrap().unwrap();
         assert_eq!((report.at_ms, report.over_seconds), (2, 10.0));
         let cpu: Vec<_> = report.by_cpu.iter().map(|one| (one.name.as_str(), one.cpu)).collect();
         assert_eq!(cpu, [("p3", 0.5), ("new", 0.1)]);
         let memory: Vec<_> = report.by_memory.iter().map(|one| one.pid).collect();
-        assert_eq!(memory, [20, 19, 18, 17, 16, 15, 14, 13, 12, 11]);
+        assert_eq!(memory, [20, 18, 17, 16, 15, 14, 13, 12, 11]);
         let first = &report.by_memory[0];
         assert_eq!((first.uid, first.unit.as_str()), (33, "x.service"));
         assert_eq!(first.memory_bytes as f64, 20.0 * host.page_bytes().unwrap());

@@ -40,6 +40,10 @@ impl Probe for ArpProbe {
         let Some(text) = host.read_if_present(Tree::Proc, FILE)? else { return Ok(()) };
         let mut faults = Faults::default();
         let counts = parse(&text, &mut faults);
+        // A line that cannot be read may be of any device, so that none of the counts is known.
+        if !faults.is_empty() {
+            return faults.into_result();
+        }
         for (device, count) in counts.into_iter().filter(|(device, _)| !(self.leaves_out)(device)) {
             let help = "Neighbours that a network device knows.";
             out.gauge("node_arp_entries", help, &[("device", device)], f64::from(count));

@@ -3,7 +3,7 @@
 use upkeep_model::Observation;
 
 use super::{Faults, Probe, ProbeError};
-use crate::host::{Host, HostError, Tree};
+use crate::host::{Host, Tree};
 
 const FOLDER: &str = "class/net";
 
@@ -30,29 +30,40 @@ impl Probe for BondingProbe {
     }
 }
 
-fn observe_bundle(bundle: &str, host: &Host, out: &mut Observation) -> Result<(), HostError> {
+fn observe_bundle(bundle: &str, host: &Host, out: &mut Observation) -> Result<(), ProbeError> {
+    let mut faults = Faults::default();
     let members = host.read(Tree::Sys, &format!("{FOLDER}/{bundle}/bonding/slaves"))?;
     let (mut all, mut active) = (0_u32, 0_u32);
     for member in members.split_ascii_whitespace() {
         all += 1;
-        active += u32::from(has_link(bundle, member, host)?);
+        active += u32::from(has_link(bundle, member, host, &mut faults) == Some(true));
     }
     let labels = [("master", bundle)];
     out.gauge("node_bonding_slaves", "Members of a bundle.", &labels, f64::from(all));
-    let help = "Members of a bundle that have a link.";
-    out.gauge("node_bonding_active", help, &labels, f64::from(active));
-    Ok(())
+    // Where one member's link is not known, the number of those that have one is not, either.
+    if faults.is_empty() {
+        let help = "Members of a bundle that have a link.";
+        out.gauge("node_bonding_active", help, &labels, f64::from(active));
+    }
+    faults.into_result()
 }
 
-/// Whether a member has a link. One that has left the bundle meanwhile has none.
-fn has_link(bundle: &str, member: &str, host: &Host) -> Result<bool, HostError> {
+/// Whether a member has a link; `None` if that cannot be read. One that has left the bundle meanwhile
+/// has none.
+fn has_link(bundle: &str, member: &str, host: &Host, faults: &mut Faults) -> Option<bool> {
     for prefix in MEMBER_FOLDERS {
         let path = format!("{FOLDER}/{bundle}/{prefix}{member}/bonding_slave/mii_status");
-        if let Some(state) = host.read_if_present(Tree::Sys, &path)? {
-            return Ok(state.trim() == "up");
-        }
+        let Some(state) = faults.keep(host.read_if_present(Tree::Sys, &path))? else { continue };
+        return match state.trim() {
+            "up" => Some(true),
+            "down" | "going down" | "going back" => Some(false),
+            other => {
+                faults.value(&path, 1, "mii_status", format!("{other:?} is not a link's state"));
+                None
+            }
+        };
     }
-    Ok(false)
+    Some(false)
 }
 
 #[cfg(test)]
@@ -63,7 +74,10 @@ mod tests {
     #[test]
     fn members_with_a_link_are_counted() {
         let (_folder, host) = host_with(&[
-            ("sys/class/net/bonding_masters", b"bond0 gone bond1\n"),
+            ("sys/class/net/bonding_masters", b"bond0 gone bond1 odd\n"),
+            ("sys/class/net/odd/bonding/slaves", b"eth3 eth4\n"),
+            ("sys/class/net/odd/lower_eth3/bonding_slave/mii_status", b"up\n"),
+            ("sys/class/net/odd/lower_eth4/bonding_slave/mii_status", b"u\n"),
             ("sys/class/net/bond0/bonding/slaves", b"eth0 eth1 eth2\n"),
             ("sys/class/net/bond0/lower_eth0/bonding_slave/mii_status", b"up\n"),
             ("sys/class/net/bond0/lower_eth1/bonding_slave/mii_status", b"down\n"),
@@ -79,9 +93,14 @@ mod tests {
                 "node_bonding_active{master=\"bond1\"} 1",
                 "node_bonding_slaves{master=\"bond0\"} 3",
                 "node_bonding_slaves{master=\"bond1\"} 1",
+                "node_bonding_slaves{master=\"odd\"} 2",
             ]
         );
         assert!(error.contains("class/net/gone/bonding/slaves: "), "{error}");
+        assert!(
+            error.contains("eth4/bonding_slave/mii_status, line 1, mii_status: \"u\""),
+            "{error}"
+        );
     }
 
     #[test]

@@ -135,10 +135,13 @@ fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(u32, Times)) {
             continue;
         };
         let times = COLUMNS.map(|column| {
-            let ticks = words.next()?;
+            let word = words.next();
             let ticks =
-                faults.number(STAT, at + 1, &format!("{name} {}", column.mode), Some(ticks))?;
-            Some(ticks / TICKS_PER_SECOND)
+                word.and_then(|word| word.parse().ok()).filter(|ticks: &f64| ticks.is_finite());
+            if ticks.is_none() {
+                faults.number(STAT, at + 1, &format!("{name} {}", column.mode), word);
+            }
+            Some(ticks? / TICKS_PER_SECOND)
         });
         take(number, times);
     }
@@ -203,8 +206,15 @@ fn observe_online(
             }
             continue;
         };
+        let value = match text.trim() {
+            "0" => 0.0,
+            "1" => 1.0,
+            other => {
+                faults.value(&path, 1, "online", format!("{other:?} is neither 0 nor 1"));
+                continue;
+            }
+        };
         let help = "1 for a processor that is switched on.";
-        let value = f64::from(u8::from(text.trim() == "1"));
         out.gauge("node_cpu_online", help, &[("cpu", cpu)], value);
     }
     faults.into_result()
@@ -275,10 +285,13 @@ mod tests {
         };
         let whole = times(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]);
         check("cpu  1 1\ncpu7 100 200 300 400 500 600 700 800 900 1000\nintr 5", &[(7, whole)], "");
-        check("cpu0 100 200", &[(0, times(&[1.0, 2.0]))], "");
-        let mut gap = times(&[1.0, 2.0, 3.0]);
+        let mut gap = times(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
         gap[1] = None;
-        check("cpu0 100 x 300", &[(0, gap)], "stat, line 1, cpu0 nice: \"x\" is not a number");
+        check(
+            "cpu0 100 x 300 400 500 600 700 800 900",
+            &[(0, gap)],
+            "stat, line 1, cpu0 nice: \"x\" is not a number; stat, line 1, cpu0 nice: missing",
+        );
         check("cpux 1", &[], "stat, line 1, cpux: not the number of a processor");
     }
 
@@ -331,6 +344,7 @@ mod tests {
             &[
                 ("sys/devices/system/cpu/cpu0/online", b"1\n"),
                 ("sys/devices/system/cpu/cpu1/online", b"0\n"),
+                ("sys/devices/system/cpu/cpu3/online", b"?\n"),
                 ("sys/devices/system/cpu/cpu2/topology/core_id", b"0\n"),
                 ("sys/devices/system/cpu/cpuidle/current_driver", b"none\n"),
             ],

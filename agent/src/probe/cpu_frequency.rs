@@ -89,6 +89,17 @@ fn observe_processor(
     }
     let Some(chosen) = device.text("scaling_governor", faults) else { return };
     let offered = device.text("scaling_available_governors", faults).unwrap_or_default();
+    let is_offered = offered.split_ascii_whitespace().any(|governor| governor == chosen);
+    if !offered.is_empty() && !is_offered {
+        let file = format!("{FOLDER}/cpu{cpu}/cpufreq");
+        faults.value(
+            &file,
+            1,
+            "scaling_governor",
+            format!("{chosen:?} is not among those offered"),
+        );
+        return;
+    }
     for governor in offered.split_ascii_whitespace() {
         let help = "1 for the rule by which the kernel chooses a processor's frequency.";
         let value = f64::from(u8::from(governor == chosen));
@@ -115,6 +126,8 @@ mod tests {
                 b"performance powersave \n",
             ),
             ("sys/devices/system/cpu/cpu1/topology/core_id", b"0\n"),
+            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", b"p\n"),
+            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_available_governors", b"powersave\n"),
             ("sys/devices/system/cpu/cpu3/cpufreq/cpuinfo_max_freq", b"3400000\n"),
             ("sys/devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq", b"3400000\n"),
         ]);
@@ -131,7 +144,8 @@ mod tests {
         );
         assert_eq!(
             error,
-            "devices/system/cpu/cpu0/cpufreq, line 1, scaling_cur_freq: \"fast\" is not a number"
+            "devices/system/cpu/cpu0/cpufreq, line 1, scaling_cur_freq: \"fast\" is not a number; \
+             devices/system/cpu/cpu1/cpufreq, line 1, scaling_governor: \"p\" is not among those offered"
         );
     }
 }

@@ -70,6 +70,9 @@ const COLUMNS: [Column; 17] = [
     ),
 ];
 
+/// How many of them kernels have.
+const KERNELS_COLUMNS: [usize; 3] = [11, 15, COLUMNS.len()];
+
 /// What udev tells about an ATA disk as a number.
 const ATA: [(&str, &str, &str); 3] = [
     ("ID_ATA_WRITE_CACHE", "node_disk_ata_write_cache", "1 for a disk with a write cache."),
@@ -131,12 +134,18 @@ fn parse<'text>(
         if is_left_out(name) {
             continue;
         }
-        let item = |column: &Column| format!("{name} {}", column.metric);
-        let numbers = COLUMNS
-            .iter()
-            .zip(words)
-            .map(|(column, word)| faults.number(FILE, at + 1, &item(column), Some(word)))
-            .collect();
+        let count = words.clone().count();
+        // With one too few, it is not known which number is which; later kernels may have more.
+        let numbers = if KERNELS_COLUMNS.contains(&count) || count > COLUMNS.len() {
+            let item = |column: &Column| format!("{name} {}", column.metric);
+            let pairs = COLUMNS.iter().zip(words);
+            pairs
+                .map(|(column, word)| faults.number(FILE, at + 1, &item(column), Some(word)))
+                .collect()
+        } else {
+            faults.value(FILE, at + 1, name, format!("{count} numbers"));
+            Vec::new()
+        };
         let found = take(&Device { major, minor, name, numbers });
         faults.append(found);
     }
@@ -205,7 +214,7 @@ fn observe_properties(
         ("model", property("ID_MODEL")),
         ("serial", serial.unwrap_or_default()),
         ("revision", property("ID_REVISION")),
-        ("rotational", &rotational),
+        ("rotational", rotational),
     ];
     out.gauge("node_disk_info", "The make of a block device.", &labels, 1.0);
     if !property("ID_FS_TYPE").is_empty() {
@@ -252,11 +261,19 @@ fn properties(text: &str) -> HashMap<&str, (usize, &str)> {
         .collect()
 }
 
-/// `1` for a device that turns; like node_exporter, `0` also where the kernel does not say.
-fn rotational(name: &str, host: &Host, faults: &mut Faults) -> String {
+/// `1` for a device that turns; like node_exporter, `0` also where the kernel does not say. Empty where
+/// that cannot be read.
+fn rotational(name: &str, host: &Host, faults: &mut Faults) -> &'static str {
     let path = format!("block/{}/queue/rotational", name.replace('/', "!"));
-    let text = faults.keep(host.read_if_present(Tree::Sys, &path)).flatten();
-    text.map_or_else(|| "0".to_owned(), |text| text.trim().to_owned())
+    let Some(text) = faults.keep(host.read_if_present(Tree::Sys, &path)) else { return "" };
+    match text.as_deref().map_or("0", str::trim) {
+        "0" => "0",
+        "1" => "1",
+        other => {
+            faults.value(&path, 1, "rotational", format!("{other:?} is neither 0 nor 1"));
+            ""
+        }
+    }
 }
 
 #[cfg(test)]
@@ -280,18 +297,18 @@ mod tests {
 
     #[test]
     fn diskstats_is_read() {
-        let text = "   8       0 sda 1 2 3 x 5\n 8 1 sda1 1\n 8\n";
+        let text = "   8       0 sda 1 2 3 x 5 6 7 8 9 10 11\n 8 1 sda1 1\n 8\n 8 16 sdb 1 2 3\n";
         let (mut faults, mut seen) = (Faults::default(), Vec::new());
         parse(text, &mut faults, |device| {
             seen.push((device.name.to_owned(), device.numbers.clone()));
             Faults::default()
         });
-        let numbers = vec![Some(1.0), Some(2.0), Some(3.0), None, Some(5.0)];
-        assert_eq!(seen, [("sda".to_owned(), numbers)]);
+        let numbers = (1..=11).map(|number| (number != 4).then(|| f64::from(number))).collect();
+        assert_eq!(seen, [("sda".to_owned(), numbers), ("sdb".to_owned(), Vec::new())]);
         assert_eq!(
             faults.into_result().unwrap_err().to_string(),
             "diskstats, line 1, sda node_disk_read_time_seconds_total: \"x\" is not a number; \
-             diskstats, line 3, device: incomplete"
+             diskstats, line 3, device: incomplete; diskstats, line 4, sdb: 3 numbers"
         );
     }
 

@@ -27,6 +27,23 @@ const KINDS: [&str; 14] = [
     "freq",
 ];
 
+/// The properties that are numbers whatever the driver. Of the others, some are texts, which are passed
+/// over.
+const NUMBERS: [&str; 12] = [
+    "alarm",
+    "average",
+    "cap",
+    "crit",
+    "crit_alarm",
+    "fault",
+    "highest",
+    "input",
+    "lowest",
+    "max",
+    "min",
+    "target",
+];
+
 /// Temperatures, fans, voltages and whatever else the host's chips measure, as
 /// `node_hwmon_<kind>_<property>_<unit>`.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +79,11 @@ impl Probe for HwmonProbe {
                 let labels = [("chip", label.as_str()), ("chip_name", &name)];
                 out.gauge("node_hwmon_chip_names", "What a chip calls itself.", &labels, 1.0);
             }
-            for (sensor, readings) in sensors(host, &format!("{FOLDER}/{folder}"), &mut faults) {
-                observe_sensor(&label, &sensor, &readings, out);
+            let folder = format!("{FOLDER}/{folder}");
+            for (sensor, readings) in sensors(host, &folder, &mut faults) {
+                observe_sensor(&label, &sensor, &readings, out, |item, text| {
+                    faults.number(&folder, 1, item, Some(text));
+                });
             }
         }
         faults.into_result()
@@ -168,7 +188,14 @@ fn device_label(host: &Host, folder: &str, name: &str, faults: &mut Faults) -> O
     (!joined.is_empty()).then(|| joined.join("_"))
 }
 
-fn observe_sensor(chip: &str, sensor: &Sensor, readings: &Readings, out: &mut Observation) {
+/// Adds what a sensor tells; what should be a number and is none goes to `unread` with its text.
+fn observe_sensor(
+    chip: &str,
+    sensor: &Sensor,
+    readings: &Readings,
+    out: &mut Observation,
+    mut unread: impl FnMut(&str, &str),
+) {
     let name = format!("{}{}", sensor.kind, sensor.number);
     let label = readings.get("label");
     if let Some(label) = label {
@@ -177,7 +204,13 @@ fn observe_sensor(chip: &str, sensor: &Sensor, readings: &Readings, out: &mut Ob
     }
     let is_frequency = sensor.kind == "freq";
     for (property, value) in readings.iter().filter(|(property, _)| *property != "label") {
-        let Ok(value) = value.parse::<f64>() else { continue };
+        let number = value.parse().ok().filter(|number: &f64| number.is_finite());
+        let Some(value) = number else {
+            if NUMBERS.contains(&property.as_str()) {
+                unread(&format!("{name}_{property}"), value);
+            }
+            continue;
+        };
         // A frequency goes by what it is the frequency of; without that it tells nothing.
         let shown_sensor = match (is_frequency && property == "input", label) {
             (true, None) => continue,

@@ -61,10 +61,19 @@ fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&str, Interrupt<'
     }
     let mut description = String::new();
     for (at, line) in lines {
-        let Some((kind, rest)) = line.split_once(':') else { continue };
+        let Some((kind, rest)) = line.split_once(':') else {
+            faults.value(FILE, at + 1, line.trim(), "no colon after the name");
+            continue;
+        };
         let kind = kind.trim();
         let mut words = rest.split_ascii_whitespace().skip(cpus.len());
-        let Some(first) = words.next() else { continue };
+        let Some(first) = words.next() else {
+            // Errors are counted for all processors together, and have no description.
+            if kind.bytes().all(|byte| byte.is_ascii_digit()) {
+                faults.value(FILE, at + 1, kind, "incomplete");
+            }
+            continue;
+        };
         join(&mut description, first, words);
         let (info, devices) = if kind.bytes().all(|byte| byte.is_ascii_digit()) {
             description.split_once(' ').unwrap_or((&description, ""))
@@ -141,9 +150,11 @@ mod tests {
         check("garbage\n", &[], "interrupts, line 1, heading: no processor");
         check("", &[], "interrupts, line 1, heading: no processor");
         check(
-            "CPU0 CPU1\n 1: x 2 chip dev\nno colon\n:\n",
+            "CPU0 CPU1\n 1: x 2 chip dev\nno colon\n:\n7: 1\n",
             &[("1", "1", "chip", "dev", 2.0)],
-            "interrupts, line 2, 1: \"x\" is not a number",
+            "interrupts, line 2, 1: \"x\" is not a number; \
+             interrupts, line 3, no colon: no colon after the name; interrupts, line 4, : incomplete; \
+             interrupts, line 5, 7: incomplete",
         );
     }
 }

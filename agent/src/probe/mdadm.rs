@@ -54,12 +54,26 @@ const STATES: [(State, &str); 5] = [
 struct Array<'text> {
     name: &'text str,
     state: State,
-    required: f64,
-    active: f64,
+    required: Option<f64>,
+    active: Option<f64>,
     failed: f64,
     spare: f64,
-    blocks: f64,
-    synced: f64,
+    blocks: Option<f64>,
+    synced: Option<f64>,
+}
+
+impl Array<'_> {
+    /// What of it could not be read. What an idle array has in step is all of it, and not told apart.
+    fn unread(&self) -> impl Iterator<Item = &'static str> {
+        let is_busy = ![State::Active, State::Inactive].contains(&self.state);
+        [
+            ("blocks", self.blocks.is_none()),
+            ("disks", self.active.is_none()),
+            ("progress", is_busy && self.synced.is_none()),
+        ]
+        .into_iter()
+        .filter_map(|(item, is_unread)| is_unread.then_some(item))
+    }
 }
 
 /// Reads the arrays. Each is a line at the margin and the indented lines that follow it.
@@ -80,7 +94,13 @@ fn parse<'text>(text: &'text str, faults: &mut Faults) -> Vec<Array<'text>> {
             .take_while(|line| line.starts_with(char::is_whitespace))
             .collect();
         match parse_array(line, &details) {
-            Some(array) => arrays.push(array),
+            Some(array) => {
+                for item in array.unread() {
+                    let item = format!("{} {item}", array.name);
+                    faults.value(FILE, at + 1, &item, "not understood");
+                }
+                arrays.push(array);
+            }
             None => {
                 let name = line.split_ascii_whitespace().next().unwrap_or_default();
                 faults.value(FILE, at + 1, name, "not understood");
@@ -93,20 +113,24 @@ fn parse<'text>(text: &'text str, faults: &mut Faults) -> Vec<Array<'text>> {
 fn parse_array<'text>(line: &'text str, details: &[&str]) -> Option<Array<'text>> {
     let (name, members) = line.split_once(" : ")?;
     let status = details.first()?;
-    let blocks: f64 = status.split_ascii_whitespace().next()?.parse().ok()?;
-    let is_inactive = members.starts_with("inactive");
+    let is_inactive = match members.split([' ', '(']).next() {
+        Some("active") => false,
+        Some("inactive") => true,
+        _ => return None,
+    };
+    let blocks = status.split_ascii_whitespace().next().and_then(whole);
     let count = |mark: &str| number(members.matches(mark).count());
     let (required, active) = if is_inactive {
-        (0.0, 0.0)
+        (Some(0.0), Some(0.0))
     } else if members.contains(" raid0 ") || members.contains(" linear ") {
         // These need all their disks, so the kernel does not count those that work.
-        let members = count("[");
+        let members = Some(count("["));
         (members, members)
     } else {
-        disks(status)?
+        disks(status).unzip()
     };
     let (state, synced) = match progress(details.get(1..).unwrap_or_default()) {
-        Some((state, synced)) => (state, synced?),
+        Some(progress) => progress,
         None => (if is_inactive { State::Inactive } else { State::Active }, blocks),
     };
     let (failed, spare) = (count("(F)"), count("(S)"));
@@ -117,8 +141,14 @@ fn parse_array<'text>(line: &'text str, details: &[&str]) -> Option<Array<'text>
 fn disks(status: &str) -> Option<(f64, f64)> {
     status.split_ascii_whitespace().find_map(|word| {
         let (required, active) = word.strip_prefix('[')?.strip_suffix(']')?.split_once('/')?;
-        Some((required.parse().ok()?, active.parse().ok()?))
+        Some((whole(required)?, whole(active)?))
     })
+}
+
+/// A number without sign, point or exponent, as the kernel writes counts.
+fn whole(text: &str) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+    text.parse::<u64>().ok().map(|number| number as f64)
 }
 
 /// What an array is busy with and how many blocks of it are done, from lines such as
@@ -138,7 +168,7 @@ fn progress(details: &[&str]) -> Option<(State, Option<f64>)> {
             return Some((*state, Some(0.0)));
         }
         let done = line.split_once('(').and_then(|(_, rest)| rest.split_once('/'));
-        Some((*state, done.and_then(|(done, _)| done.parse().ok())))
+        Some((*state, done.and_then(|(done, _)| whole(done))))
     })
 }
 
@@ -149,17 +179,23 @@ fn observe_array(array: &Array<'_>, out: &mut Observation) {
         let help = "1 for the state that an array is in.";
         out.gauge("node_md_state", help, &[device, ("state", label)], value);
     }
-    let help = "Disks that an array needs.";
-    out.gauge("node_md_disks_required", help, &[device], array.required);
-    for (label, value) in
-        [("active", array.active), ("failed", array.failed), ("spare", array.spare)]
-    {
-        let help = "Disks of an array by how they do.";
-        out.gauge("node_md_disks", help, &[device, ("state", label)], value);
+    for (metric, help, value) in [
+        ("node_md_disks_required", "Disks that an array needs.", array.required),
+        ("node_md_blocks", "Blocks of an array.", array.blocks),
+        ("node_md_blocks_synced", "Blocks of an array that are in step.", array.synced),
+    ] {
+        if let Some(value) = value {
+            out.gauge(metric, help, &[device], value);
+        }
     }
-    out.gauge("node_md_blocks", "Blocks of an array.", &[device], array.blocks);
-    let help = "Blocks of an array that are in step.";
-    out.gauge("node_md_blocks_synced", help, &[device], array.synced);
+    let disks =
+        [("active", array.active), ("failed", Some(array.failed)), ("spare", Some(array.spare))];
+    for (label, value) in disks {
+        if let Some(value) = value {
+            let help = "Disks of an array by how they do.";
+            out.gauge("node_md_disks", help, &[device, ("state", label)], value);
+        }
+    }
 }
 
 /// How many disks an array has and lacks. Kinds without redundancy have no file for the latter,
@@ -170,18 +206,22 @@ fn observe_redundancy(host: &Host, out: &mut Observation) -> Result<(), ProbeErr
         if !entry.name.starts_with("md") {
             continue;
         }
-        let mut attribute = |name: &str| {
+        let mut attribute = |name: &str, absent: Option<f64>| {
             let path = format!("{BLOCK_FOLDER}/{}/md/{name}", entry.name);
-            let text = faults.keep(host.read_if_present(Tree::Sys, &path)).flatten();
+            let Some(text) = faults.keep(host.read_if_present(Tree::Sys, &path))? else {
+                return absent;
+            };
             // While an array changes its shape, the old number follows in parentheses.
-            let word = text.as_deref().and_then(|text| text.split_ascii_whitespace().next());
-            word.and_then(|word| faults.number(&path, 1, name, Some(word)))
+            faults.number(&path, 1, name, text.split_ascii_whitespace().next())
         };
-        let Some(disks) = attribute("raid_disks") else { continue };
-        let degraded = attribute("degraded").unwrap_or_default();
         let labels = [("device", entry.name.as_str())];
-        out.gauge("node_md_raid_disks", "Disks that an array has room for.", &labels, disks);
-        out.gauge("node_md_degraded", "Disks that an array lacks.", &labels, degraded);
+        let disks = attribute("raid_disks", None);
+        if let Some(disks) = disks {
+            out.gauge("node_md_raid_disks", "Disks that an array has room for.", &labels, disks);
+        }
+        if let Some(degraded) = attribute("degraded", disks.map(|_| 0.0)) {
+            out.gauge("node_md_degraded", "Disks that an array lacks.", &labels, degraded);
+        }
     }
     faults.into_result()
 }
@@ -214,24 +254,26 @@ mod tests {
     #[test]
     fn an_array_that_is_not_understood_is_told() {
         let text = "Personalities : [raid1]\nmd0 : active raid1 sda[0]\n      many blocks [2/1] [U_]\n\
-            md1 : active raid1 sda[0] sdb[1](F)\n      9 blocks [2/1] [U_]\nmd2 : active\n\nunused devices: <none>\n";
+            md1 : active raid1 sda[0] sdb[1](F)\n      9 blocks [2/1] [U_]\nmd2 : active\n\nmd3 : odd\n  1 blocks\nunused devices: <none>\n";
         let mut faults = Faults::default();
         let arrays = parse(text, &mut faults);
-        let expect = Array {
+        let known = Array {
             name: "md1",
             state: State::Active,
-            required: 2.0,
-            active: 1.0,
+            required: Some(2.0),
+            active: Some(1.0),
             failed: 1.0,
             spare: 0.0,
-            blocks: 9.0,
-            synced: 9.0,
+            blocks: Some(9.0),
+            synced: Some(9.0),
         };
-        assert_eq!(arrays, [expect]);
+        let sizeless = Array { name: "md0", failed: 0.0, blocks: None, synced: None, ..known };
+        assert_eq!(arrays, [sizeless, known]);
         let said = faults.into_result().unwrap_err().to_string();
         assert_eq!(
             said,
-            "mdstat, line 2, md0: not understood; mdstat, line 6, md2: not understood"
+            "mdstat, line 2, md0 blocks: not understood; mdstat, line 6, md2: not understood; \
+             mdstat, line 8, md3: not understood"
         );
     }
 }

@@ -45,6 +45,9 @@ enum Unit {
 
 /// Reads lines such as `MemFree:  12 kB` and `HugePages_Total:  0`.
 fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&str, Unit, f64)) {
+    if text.trim().is_empty() {
+        faults.value(FILE, 1, "MemTotal", "missing");
+    }
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let Some((field, rest)) = line.split_once(':') else {
             faults.value(FILE, at + 1, line.trim(), "no colon after the name");

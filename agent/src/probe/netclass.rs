@@ -10,6 +10,9 @@ const FOLDER: &str = "class/net";
 /// The bit of a device's flags that says that it was switched on.
 const SWITCHED_ON: i64 = 1;
 
+/// The states in which a device cannot carry packets, or does not say whether it can.
+const STATES: [&str; 6] = ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant"];
+
 /// One attribute that is a number.
 struct Attribute {
     file: &'static str,
@@ -112,9 +115,19 @@ impl Device<'_> {
         let mut labels = vec![("device", self.name), ("adminstate", admin_state)];
         labels.extend(texts.iter().map(|(label, text)| (*label, text.as_str())));
         out.gauge("node_network_info", "What a network device is.", &labels, 1.0);
-        let up = texts.iter().any(|(label, text)| *label == "operstate" && text == "up");
+        let state = texts.iter().find(|(label, _)| *label == "operstate");
+        let up = match state.map_or("", |(_, text)| text.as_str()) {
+            "up" => 1.0,
+            state if STATES.contains(&state) => 0.0,
+            "" => return,
+            other => {
+                let folder = format!("{FOLDER}/{}", self.name);
+                let fault = format!("{other:?} is not a device's state");
+                return self.faults.value(&folder, 1, "operstate", fault);
+            }
+        };
         let help = "1 for a network device that can carry packets.";
-        out.gauge("node_network_up", help, &[("device", self.name)], f64::from(u8::from(up)));
+        out.gauge("node_network_up", help, &[("device", self.name)], up);
     }
 
     fn observe_numbers(&mut self, out: &mut Observation) {
@@ -197,6 +210,7 @@ mod tests {
             ("sys/class/net/eth0/flags", b"0x1002\n"),
             ("sys/class/net/eth0/speed", b"-1\n"),
             ("sys/class/net/eth0/mtu", b"big\n"),
+            ("sys/class/net/eth1/operstate", b"sideways\n"),
             ("sys/class/net/bonding_masters", b"bond0\n"),
         ]);
         let mut out = Observation::at(0);
@@ -206,10 +220,15 @@ mod tests {
             [
                 "node_network_flags{device=\"eth0\"} 4098",
                 "node_network_info{adminstate=\"down\",device=\"eth0\",operstate=\"down\"} 1",
+                "node_network_info{adminstate=\"unknown\",device=\"eth1\",operstate=\"sideways\"} 1",
                 "node_network_speed_bytes{device=\"eth0\"} -125000",
                 "node_network_up{device=\"eth0\"} 0",
             ]
         );
-        assert_eq!(error, "class/net/eth0, line 1, mtu: \"big\" is not a number");
+        assert_eq!(
+            error,
+            "class/net/eth0, line 1, mtu: \"big\" is not a number; \
+             class/net/eth1, line 1, operstate: \"sideways\" is not a device's state"
+        );
     }
 }

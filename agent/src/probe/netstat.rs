@@ -76,14 +76,27 @@ fn parse_paired(
     take: &mut impl FnMut(&str, &str, f64),
 ) {
     let mut lines = text.lines().enumerate();
-    while let (Some((_, names)), Some((at, values))) = (lines.next(), lines.next()) {
+    while let Some((at, names)) = lines.next() {
+        let Some((at, values)) = lines.next() else {
+            faults.value(file, at + 1, names.trim(), "no line of values");
+            continue;
+        };
         let (mut names, mut values) =
             (names.split_ascii_whitespace(), values.split_ascii_whitespace());
+        let counts = [names.clone().count(), values.clone().count()];
         let Some(protocol) = names.next().filter(|name| values.next() == Some(name)) else {
             faults.value(file, at + 1, "protocol", "not that of the line above");
             continue;
         };
         let protocol = protocol.trim_end_matches(':');
+        // With one too few or too many, it is not known which number is which.
+        if let [names, values] = counts
+            && names != values
+        {
+            let fault = format!("{} values for {} names", values - 1, names - 1);
+            faults.value(file, at + 1, protocol, fault);
+            continue;
+        }
         for name in names {
             let value = values.next();
             if !is_shown(protocol, name) {
@@ -131,7 +144,8 @@ mod tests {
     #[test]
     fn counters_are_read_and_chosen() {
         let text = "TcpExt: SyncookiesSent Odd ListenDrops TCPTimeouts\nTcpExt: 1 2 x 4\n\
-            Ip: Forwarding DefaultTTL\nIp: 1 64\nUdp: InErrors\nTcp: 1\n";
+            Ip: Forwarding DefaultTTL\nIp: 1 64\nUdp: InErrors\nTcp: 1\n\
+            UdpLite: InErrors NoPorts\nUdpLite: 1\nTcp: InErrs\n";
         let (mut faults, mut seen) = (Faults::default(), Vec::new());
         let mut take =
             |protocol: &str, name: &str, value| seen.push((format!("{protocol}_{name}"), value));
@@ -148,7 +162,9 @@ mod tests {
         assert_eq!(
             faults.into_result().unwrap_err().to_string(),
             "net/snmp, line 2, ListenDrops: \"x\" is not a number; \
-             net/snmp, line 6, protocol: not that of the line above"
+             net/snmp, line 6, protocol: not that of the line above; \
+             net/snmp, line 8, UdpLite: 1 values for 2 names; \
+             net/snmp, line 9, Tcp: InErrs: no line of values"
         );
     }
 }

@@ -80,8 +80,12 @@ impl Probe for PressureProbe {
 /// The `total` of the line that starts with `share`. The kernel counts microseconds.
 fn total_seconds(text: &str, share: &str, file: &str, faults: &mut Faults) -> Option<f64> {
     let numbered = text.lines().enumerate();
-    let (at, rest) =
-        numbered.filter_map(|(at, line)| Some((at, line.strip_prefix(share)?))).next()?;
+    let Some((at, rest)) =
+        numbered.filter_map(|(at, line)| Some((at, line.strip_prefix(share)?))).next()
+    else {
+        faults.value(file, 1, share, "missing");
+        return None;
+    };
     let total = rest.split_ascii_whitespace().find_map(|word| word.strip_prefix("total="));
     let microseconds = faults.number(file, at + 1, share, total)?;
     Some(microseconds / 1000.0 / 1000.0)
@@ -100,6 +104,8 @@ mod tests {
         assert_eq!(total_seconds(text, "none", "pressure/io", &mut faults), None);
         assert_eq!(total_seconds(text, "full", "pressure/io", &mut faults), None);
         let said = faults.into_result().unwrap_err().to_string();
-        assert_eq!(said, "pressure/io, line 2, full: \"x\" is not a number");
+        let expect =
+            "pressure/io, line 1, none: missing; pressure/io, line 2, full: \"x\" is not a number";
+        assert_eq!(said, expect);
     }
 }

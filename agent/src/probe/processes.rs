@@ -43,13 +43,17 @@ impl Probe for ProcessesProbe {
                 out.gauge(metric, help, &[], value);
             }
         }
-        let mut census = Census::default();
+        let (mut census, mut unread) = (Census::default(), Faults::default());
         for entry in host.list(Tree::Proc, "")? {
             if is_number(&entry.name) {
-                census.take(host, &entry.name, &mut faults);
+                census.take(host, &entry.name, &mut unread);
             }
         }
-        census.observe(out);
+        // Where a process cannot be read, it is not known how many of any kind there are.
+        if unread.is_empty() {
+            census.observe(out);
+        }
+        faults.append(unread);
         faults.into_result()
     }
 }
@@ -205,7 +209,7 @@ mod tests {
     fn processes_and_threads_are_counted_by_state() {
         let [one, two, idle] =
             [line("a", "S", "1"), line("b", "R", "2"), line("c", "I", "1")].map(String::into_bytes);
-        let (_folder, host) = host_with(&[
+        let (folder, host) = host_with(&[
             ("proc/sys/kernel/threads-max", b"7801\n"),
             ("proc/sys/kernel/pid_max", b"x\n"),
             ("proc/1/stat", &one),
@@ -214,7 +218,6 @@ mod tests {
             ("proc/20/task/20/stat", &two),
             ("proc/20/task/21/stat", &one),
             ("proc/30/stat", &idle),
-            ("proc/31/stat", b"broken"),
             ("proc/40/comm", b"it ended"),
             ("proc/self/stat", &one),
         ]);
@@ -222,8 +225,7 @@ mod tests {
         let error = ProcessesProbe.observe(&host, &mut out).unwrap_err().to_string();
         assert_eq!(
             error,
-            "sys/kernel/pid_max, line 1, node_processes_max_processes: \"x\" is not a number; \
-             31/stat, line 1, state and threads: cannot be read"
+            "sys/kernel/pid_max, line 1, node_processes_max_processes: \"x\" is not a number"
         );
         assert_eq!(
             page_of(&out),
@@ -238,5 +240,10 @@ mod tests {
                 "node_processes_threads_state{thread_state=\"S\"} 2",
             ]
         );
+        std::fs::write(folder.path().join("proc/30/stat"), "broken").unwrap();
+        let mut out = Observation::at(0);
+        let error = ProcessesProbe.observe(&host, &mut out).unwrap_err().to_string();
+        assert!(error.ends_with("; 30/stat, line 1, state and threads: cannot be read"), "{error}");
+        assert_eq!(page_of(&out), ["node_processes_max_threads 7801"]);
     }
 }

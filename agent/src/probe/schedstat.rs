@@ -2,6 +2,7 @@
 
 use upkeep_model::Observation;
 
+use super::device::is_number;
 use super::{Faults, Probe, ProbeError};
 use crate::host::{Host, Tree};
 
@@ -50,10 +51,12 @@ impl Probe for SchedstatProbe {
 /// the others describe the scheduler itself.
 fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&str, &str, &str, f64)) {
     for (at, line) in text.lines().enumerate() {
-        let Some((cpu, rest)) = line.strip_prefix("cpu").and_then(|rest| rest.split_once(' '))
-        else {
+        let Some(rest) = line.strip_prefix("cpu") else { continue };
+        let (cpu, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        if !is_number(cpu) {
+            faults.value(FILE, at + 1, &format!("cpu{cpu}"), "not the number of a processor");
             continue;
-        };
+        }
         for (place, metric, unit, help) in COLUMNS {
             let word = rest.split_ascii_whitespace().nth(place);
             if let Some(value) = faults.number(FILE, at + 1, metric, word) {
@@ -85,7 +88,8 @@ mod tests {
         assert_eq!(
             faults.into_result().unwrap_err().to_string(),
             "schedstat, line 5, node_schedstat_waiting_seconds_total: \"x\" is not a number; \
-             schedstat, line 5, node_schedstat_timeslices_total: missing"
+             schedstat, line 5, node_schedstat_timeslices_total: missing; \
+             schedstat, line 6, cpu: not the number of a processor"
         );
     }
 }

@@ -48,6 +48,11 @@ fn parse(file: &str, text: &str, faults: &mut Faults, mut take: impl FnMut(&str,
         };
         let mut words = rest.split_ascii_whitespace();
         while let Some(state) = words.next() {
+            // Where a word is missing, a number stands in a name's place.
+            if !state.starts_with(|letter: char| letter.is_ascii_alphabetic()) {
+                faults.value(file, at + 1, protocol, format!("{state:?} is not a state"));
+                break;
+            }
             if let Some(value) = faults.number(file, at + 1, state, words.next()) {
                 take(protocol, state, value);
             }
@@ -61,7 +66,7 @@ mod tests {
 
     #[test]
     fn sockstat_is_read() {
-        let text = "sockets: used 229\nTCP: inuse 4 orphan x\nUDP inuse\nRAW: inuse\n";
+        let text = "sockets: used 229\nTCP: inuse 4 orphan x\nUDP inuse\nRAW: inuse\nFRAG: 3 4\n";
         let (mut faults, mut seen) = (Faults::default(), Vec::new());
         parse("s", text, &mut faults, |protocol, state, value| {
             seen.push((format!("{protocol}_{state}"), value));
@@ -70,7 +75,8 @@ mod tests {
         assert_eq!(
             faults.into_result().unwrap_err().to_string(),
             "s, line 2, orphan: \"x\" is not a number; \
-             s, line 3, UDP inuse: no colon after the protocol; s, line 4, inuse: missing"
+             s, line 3, UDP inuse: no colon after the protocol; s, line 4, inuse: missing; \
+             s, line 5, FRAG: \"3\" is not a state"
         );
     }
 }

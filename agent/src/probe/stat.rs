@@ -98,13 +98,22 @@ impl Probe for StatProbe {
 }
 
 fn parse(text: &str, faults: &mut Faults, mut take: impl FnMut(&Counter, f64)) {
+    let mut seen = [false; COUNTERS.len()];
+    let mut lines = 0;
     for (at, line) in text.lines().enumerate() {
+        lines = at + 1;
         let mut words = line.split_ascii_whitespace();
         let Some(key) = words.next() else { continue };
-        let Some(counter) = COUNTERS.iter().find(|counter| counter.key == key) else { continue };
-        if let Some(value) = faults.number(FILE, at + 1, key, words.next()) {
+        let known = COUNTERS.iter().zip(&mut seen).find(|(counter, _)| counter.key == key);
+        let Some((counter, is_seen)) = known else { continue };
+        *is_seen = true;
+        if let Some(value) = faults.number(FILE, lines, key, words.next()) {
             take(counter, value);
         }
+    }
+    // Every kernel has all of them.
+    for (counter, _) in COUNTERS.iter().zip(seen).filter(|(_, is_seen)| !is_seen) {
+        faults.value(FILE, lines, counter.key, "missing");
     }
 }
 
@@ -136,7 +145,8 @@ mod tests {
         );
         assert_eq!(
             faults.into_result().unwrap_err().to_string(),
-            "stat, line 3, ctxt: \"x\" is not a number; stat, line 5, procs_running: missing"
+            "stat, line 3, ctxt: \"x\" is not a number; stat, line 5, procs_running: missing; \
+             stat, line 6, processes: missing; stat, line 6, procs_blocked: missing"
         );
     }
 

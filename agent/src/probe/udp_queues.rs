@@ -23,10 +23,15 @@ impl Probe for UdpQueuesProbe {
             let read = host.read_if_present(Tree::Proc, file);
             let Some(text) = faults.keep(read).flatten() else { continue };
             let (mut sends, mut received) = (0, 0);
-            sockets::parse(file, &text, &mut faults, |socket| {
+            let mut of_file = Faults::default();
+            sockets::parse(file, &text, &mut of_file, |socket| {
                 sends += u64::from(socket.sends);
                 received += u64::from(socket.received);
             });
+            if !of_file.is_empty() {
+                faults.append(of_file);
+                continue;
+            }
             for (queue, bytes) in [("tx", sends), ("rx", received)] {
                 let labels = [("ip", protocol), ("queue", queue)];
                 out.gauge(
@@ -60,8 +65,6 @@ mod tests {
             [
                 "node_udp_queues{ip=\"v4\",queue=\"rx\"} 16",
                 "node_udp_queues{ip=\"v4\",queue=\"tx\"} 22",
-                "node_udp_queues{ip=\"v6\",queue=\"rx\"} 0",
-                "node_udp_queues{ip=\"v6\",queue=\"tx\"} 0",
             ]
         );
     }

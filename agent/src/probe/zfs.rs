@@ -70,7 +70,7 @@ fn observe_pool(host: &Host, pool: &str, path: &str, faults: &mut Faults, out: &
         let Some(text) = faults.keep(read).flatten() else { continue };
         match entry.name.as_str() {
             "io" => observe_transfers(pool, &file, &text, faults, out),
-            "state" => observe_state(pool, &text, out),
+            "state" => observe_state(pool, &file, &text, faults, out),
             _ => observe_dataset(pool, &file, &text, faults, out),
         }
     }
@@ -103,8 +103,12 @@ fn observe_dataset(pool: &str, file: &str, text: &str, faults: &mut Faults, out:
     });
 }
 
-fn observe_state(pool: &str, text: &str, out: &mut Observation) {
+fn observe_state(pool: &str, file: &str, text: &str, faults: &mut Faults, out: &mut Observation) {
     let now = text.trim();
+    if !STATES.iter().any(|state| now.eq_ignore_ascii_case(state)) {
+        faults.value(file, 1, "state", format!("{now:?} is not a pool's state"));
+        return;
+    }
     for state in STATES {
         let value = if now.eq_ignore_ascii_case(state) { 1.0 } else { 0.0 };
         let labels = [("state", state), ("zpool", pool)];
@@ -123,10 +127,10 @@ fn set_name(metric: &mut String, prefix: &str, name: &str) {
 fn rows(text: &str) -> impl Iterator<Item = (usize, &str, &str, &str)> {
     let lines = text.lines().enumerate();
     let below = lines.skip_while(|(_, line)| !line.split_ascii_whitespace().eq(HEADING)).skip(1);
-    below.filter_map(|(at, line)| {
-        let (name, rest) = line.split_once(' ')?;
-        let (kind, value) = rest.trim_start().split_once(' ')?;
-        Some((at + 1, name, kind, value.trim()))
+    below.filter(|(_, line)| !line.trim().is_empty()).map(|(at, line)| {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (kind, value) = rest.trim_start().split_once(' ').unwrap_or_default();
+        (at + 1, name, kind, value.trim())
     })
 }
 
@@ -143,6 +147,9 @@ fn parse_table(file: &str, text: &str, faults: &mut Faults, mut take: impl FnMut
         faults.value(file, 1, "heading", "missing");
     }
     for (line, name, kind, value) in rows(text) {
+        if kind.is_empty() {
+            faults.value(file, line, name, "missing");
+        }
         if ["3", "4"].contains(&kind)
             && is_name(name)
             && let Some(value) = faults.number(file, line, name, Some(value))
@@ -159,9 +166,15 @@ fn parse_columns(file: &str, text: &str, faults: &mut Faults, mut take: impl FnM
         faults.value(file, 1, "nread", "missing");
         return;
     };
-    let mut values = values.split_ascii_whitespace();
-    for name in names.split_ascii_whitespace() {
-        let value = faults.number(file, at + 1, name, values.next());
+    let (names, values) = (names.split_ascii_whitespace(), values.split_ascii_whitespace());
+    let counts = (names.clone().count(), values.clone().count());
+    // With one too few or too many, it is not known which number is which.
+    if counts.0 != counts.1 {
+        faults.value(file, at + 1, "nread", format!("{} values for {} names", counts.1, counts.0));
+        return;
+    }
+    for (name, value) in names.zip(values) {
+        let value = faults.number(file, at + 1, name, Some(value));
         if let Some(value) = value.filter(|_| is_name(name)) {
             take(name, value);
         }
@@ -196,6 +209,9 @@ mod tests {
             ("proc/spl/kstat/zfs/tank/objset-0x37", b"name type data\nreads 4 3\n"),
             ("proc/spl/kstat/zfs/tank/txgs", b"1 2 3\n"),
             ("proc/spl/kstat/zfs/tape/io", b"nread nwritten\n"),
+            ("proc/spl/kstat/zfs/wide/io", b"nread nwritten\n1\n"),
+            ("proc/spl/kstat/zfs/wide/state", b"TORN\n"),
+            ("proc/spl/kstat/zfs/xuio_stats", b"name type data\nshort 4\n"),
         ]);
         let mut out = Observation::at(0);
         let error = ZfsProbe.observe(&host, &mut out).unwrap_err().to_string();
@@ -205,7 +221,10 @@ mod tests {
             format!(
                 "{at}/fm, line 6, odd: \"x\" is not a number; \
                  {at}/tank/objset-0x37, line 1, dataset_name: missing; \
-                 {at}/tape/io, line 1, nread: missing; {at}/zil, line 1, heading: missing"
+                 {at}/tape/io, line 1, nread: missing; \
+                 {at}/wide/io, line 2, nread: 1 values for 2 names; \
+                 {at}/wide/state, line 1, state: \"TORN\" is not a pool's state; \
+                 {at}/xuio_stats, line 2, short: missing; {at}/zil, line 1, heading: missing"
             )
         );
         let page = page_of(&out);

@@ -65,6 +65,14 @@ impl<'json, 'notes> Fields<'json, 'notes> {
         self.checked(pointer, number, "is not a number")
     }
 
+    /// A whole number that is not below zero. Anything else would pass for no fault where faults are
+    /// counted.
+    pub(super) fn count(&mut self, pointer: &str) -> Option<f64> {
+        let number = self.number(pointer)?;
+        let is_count = number >= 0.0 && number.fract() == 0.0;
+        self.checked(pointer, is_count.then_some(number), "is not a count")
+    }
+
     /// A number that is written as text, as smartctl has it where digits after the point matter.
     pub(super) fn number_in_text(&mut self, pointer: &str) -> Option<f64> {
         let Some(text) = self.get(pointer)?.as_str() else { return self.number(pointer) };

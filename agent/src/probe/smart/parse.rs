@@ -72,8 +72,9 @@ fn read(output: &SmartOutput, fields: &mut Fields<'_, '_>) -> Disk {
     let exit = exit(output.exit, fields);
     let complaints = complaints(fields);
     let protocol = identity.protocol.as_str();
-    let nvme = (protocol == "NVMe").then(|| nvme(fields)).flatten();
-    let scsi = (protocol == "SCSI").then(|| scsi(fields)).flatten();
+    let interface = identity.interface.as_str();
+    let nvme = (protocol == "NVMe" || interface == "nvme").then(|| nvme(fields)).flatten();
+    let scsi = (protocol == "SCSI" || interface == "scsi").then(|| scsi(fields)).flatten();
     let endurance_used = fields
         .number("/endurance_used/current_percent")
         .or(nvme.as_ref().and_then(|nvme| nvme.percentage_used))
@@ -181,8 +182,14 @@ fn program(fields: &mut Fields<'_, '_>) -> Program {
 /// The exit status as the program ended, with what it wrote down of it: a bit that either has is
 /// set.
 fn exit(ended: Option<i32>, fields: &mut Fields<'_, '_>) -> Option<u8> {
-    let written = fields.number("/smartctl/exit_status");
-    let written = written.filter(|exit| (0.0..=255.0).contains(exit)).map(|exit| exit as u8);
+    const STATUS: &str = "/smartctl/exit_status";
+    let written = fields.number(STATUS).and_then(|status| {
+        let is_status = (0.0..=255.0).contains(&status) && status.fract() == 0.0;
+        if !is_status {
+            fields.note(STATUS, "is not from 0 to 255");
+        }
+        is_status.then_some(status as u8)
+    });
     let ended = ended.and_then(|exit| u8::try_from(exit).ok());
     Some(ended? | written.unwrap_or_default())
 }
@@ -236,10 +243,10 @@ fn attributes(fields: &mut Fields<'_, '_>) -> Vec<Attribute> {
             flags_short: row.text("/flags/string"),
             flags_long: flags(row, &ATTRIBUTE_FLAGS),
             is_prefailure: row.flag("/flags/prefailure").unwrap_or_default(),
-            value: row.number("/value"),
-            worst: row.number("/worst"),
-            threshold: row.number("/thresh"),
-            raw: row.number("/raw/value"),
+            value: row.count("/value"),
+            worst: row.count("/worst"),
+            threshold: row.count("/thresh"),
+            raw: row.count("/raw/value"),
             raw_text: row.text("/raw/string"),
             failed: match row.text("/when_failed").as_str() {
                 "now" => Failed::Now,
@@ -344,7 +351,7 @@ fn nvme(fields: &mut Fields<'_, '_>) -> Option<Nvme> {
     if !fields.has(LOG) {
         return None;
     }
-    let mut number = |name: &str| fields.number(&format!("{LOG}/{name}"));
+    let mut number = |name: &str| fields.count(&format!("{LOG}/{name}"));
     // A disk that does not count what it moves says 0.
     let bytes =
         |units: Option<f64>| Some(units.filter(|&units| units > 0.0)? * NVME_DATA_UNIT_BYTES);
@@ -372,14 +379,14 @@ fn scsi(fields: &mut Fields<'_, '_>) -> Option<Scsi> {
         Some(fields.number_in_text(&format!("{LOG}/{work}/gigabytes_processed"))? * 1e9)
     };
     let (bytes_read, bytes_written) = (bytes("read"), bytes("write"));
-    let grown_defects = fields.number("/scsi_grown_defect_list");
-    let endurance_used = fields.number("/scsi_percentage_used_endurance_indicator");
+    let grown_defects = fields.count("/scsi_grown_defect_list");
+    let endurance_used = fields.count("/scsi_percentage_used_endurance_indicator");
     let is_told = grown_defects.is_some() || endurance_used.is_some() || !errors.is_empty();
     is_told.then_some(Scsi { grown_defects, endurance_used, bytes_read, bytes_written, errors })
 }
 
 fn scsi_errors(log: &str, work: &'static str, fields: &mut Fields<'_, '_>) -> ScsiErrors {
-    let mut number = |name: &str| fields.number(&format!("{log}/{work}/{name}"));
+    let mut number = |name: &str| fields.count(&format!("{log}/{work}/{name}"));
     ScsiErrors {
         work,
         corrected_by_rereads: number("errors_corrected_by_rereads_rewrites"),
