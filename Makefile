@@ -33,10 +33,10 @@ bench: ## Measure cost and speed, and print the figures
 	@UPKEEP_AGENT="$$(realpath $${CARGO_TARGET_DIR:-target})/small/upkeep-agent" UPKEEP_PEERS="$$(packaging/peers)" \
 		cargo run --release --quiet --package upkeep-tests --bin bench
 
-fuzz: ## Spoil what the agent's readers read, at random, for FUZZ_SECONDS (60 unless told)
+fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for FUZZ_SECONDS (60 unless told)
 	@packaging/install-needs build
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
-		cargo test --quiet --package upkeep-agent --test foreign_bytes -- --nocapture
+		cargo test --quiet --workspace --test foreign_bytes --test spoilt_queries -- --nocapture
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build

@@ -1,9 +1,11 @@
 //! The harness of the end-to-end stories: starts the real agent and the real collector, each in a
-//! temporary folder of its own and on ports that the system gives, and ends what it started.
+//! temporary folder of its own and on ports that the system gives, and ends what it started. Beside it,
+//! what all targets of `make fuzz` share.
 
 mod agent;
 mod collector;
 mod fake_host;
+pub mod fuzz;
 mod history;
 mod node_exporter;
 mod process;

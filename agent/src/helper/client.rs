@@ -14,13 +14,16 @@ pub(super) const MAX_REPLY_BYTES: usize = 8 << 20;
 /// So much later than the helper the agent gives up, so that it hears why there is no answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Asks the helper that listens at `socket`.
+/// Asks the helper that listens at `socket`, and waits a little longer than its answer may take.
 pub(super) fn ask(socket: &Path, verb: Verb) -> Result<Answer, HelperError> {
     ask_within(socket, verb, verb.deadline() + PATIENCE)
 }
 
-/// Asks and waits for so long.
-pub(super) fn ask_within(socket: &Path, verb: Verb, time: Duration) -> Result<Answer, HelperError> {
+/// Asks the helper that listens at `socket`, and waits for so long.
+///
+/// # Errors
+/// When there is no answer, with the reason.
+pub fn ask_within(socket: &Path, verb: Verb, time: Duration) -> Result<Answer, HelperError> {
     let stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => HelperError::Off { socket: socket.to_owned() },
         _ => HelperError::Connect { socket: socket.to_owned(), source },

@@ -29,6 +29,8 @@ use std::path::Path;
 
 use crate::host::{ClockState, Host, Tree};
 
+#[cfg(target_os = "linux")]
+pub use self::client::ask_within;
 pub use self::dmi::DmiAnswer;
 pub use self::energy::{EnergyAnswer, EnergyZone};
 pub use self::error::HelperError;

@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::helper::client;
-    use crate::host::HostPaths;
+    use crate::host::tests::host_with;
 
     /// A user that no file of the system belongs to.
     const STRANGER: u32 = 65_534;
@@ -113,19 +113,9 @@ mod tests {
         rustix::process::geteuid().as_raw()
     }
 
-    /// A host without anything, and a socket in its folder.
+    /// A host with next to nothing, and a socket in its folder.
     fn host() -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = HostPaths {
-            rootfs: folder.path().into(),
-            procfs: folder.path().join("proc"),
-            sysfs: folder.path().join("sys"),
-            udev_data: folder.path().join("udev"),
-        };
-        let id = folder.path().join("sys/class/dmi/id");
-        std::fs::create_dir_all(&id).unwrap();
-        std::fs::write(id.join("product_uuid"), "4c4c4544\n").unwrap();
-        (folder, Host::new(paths))
+        host_with(&[("sys/class/dmi/id/product_uuid", b"4c4c4544\n")])
     }
 
     /// What the helper makes of one visitor at a real socket, and what the visitor makes of it.

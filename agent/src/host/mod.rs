@@ -15,7 +15,7 @@ mod kept;
 mod os_release;
 mod replay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod users;
 mod virtualization;

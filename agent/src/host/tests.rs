@@ -1,16 +1,32 @@
 use super::*;
 
-fn tree() -> (tempfile::TempDir, Host) {
+/// A host made of a few files; paths start with `proc/`, `sys/`, `udev/` or a folder of the root.
+pub(crate) fn host_with(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Host) {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(folder.path().join("etc")).unwrap();
-    std::fs::write(folder.path().join("etc/hostname"), "web1\n").unwrap();
-    let paths = HostPaths {
-        rootfs: folder.path().into(),
-        procfs: folder.path().join("proc"),
-        sysfs: folder.path().join("sys"),
-        udev_data: folder.path().join("udev"),
-    };
-    (folder, Host::new(paths))
+    let root = folder.path();
+    for (path, content) in files {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let host = Host::new(HostPaths {
+        rootfs: root.into(),
+        procfs: root.join("proc"),
+        sysfs: root.join("sys"),
+        udev_data: root.join("udev"),
+    });
+    (folder, host)
+}
+
+/// The same of files that are text.
+pub(crate) fn host_with_texts(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(path, content)| (*path, content.as_bytes())).collect();
+    host_with(&files)
+}
+
+fn tree() -> (tempfile::TempDir, Host) {
+    host_with(&[("etc/hostname", b"web1\n")])
 }
 
 #[test]

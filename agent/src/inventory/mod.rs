@@ -101,24 +101,7 @@ fn boot_time_ms(stat: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostPaths;
-
-    /// A host made of a few files; paths start with `proc/`, `sys/` or a folder of the root.
-    pub(super) fn host_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        let host = Host::new(HostPaths {
-            rootfs: folder.path().into(),
-            procfs: folder.path().join("proc"),
-            sysfs: folder.path().join("sys"),
-            udev_data: folder.path().join("udev"),
-        });
-        (folder, host)
-    }
+    pub(super) use crate::host::tests::host_with_texts as host_with;
 
     #[test]
     fn facts_are_gathered_and_what_is_missing_stays_empty() {

@@ -2,6 +2,7 @@
 
 use upkeep_model::InstalledPackage;
 
+use super::whole;
 use crate::host::{Host, HostError, Tree};
 
 /// Where the database may be, relative to the root.
@@ -21,7 +22,7 @@ pub fn installed(host: &Host) -> Result<Vec<InstalledPackage>, HostError> {
         reader.end_paragraph();
         break;
     }
-    Ok(reader.packages)
+    Ok(whole("apk", reader.packages))
 }
 
 /// Reads paragraphs of `K:value` lines: `P` is the name, `V` the version, `A` the architecture.
@@ -44,7 +45,7 @@ impl Reader {
 
     fn end_paragraph(&mut self) {
         let package = std::mem::take(&mut self.package);
-        if !package.name.is_empty() {
+        if package != InstalledPackage::default() {
             self.packages.push(package);
         }
     }

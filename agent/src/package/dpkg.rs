@@ -2,6 +2,7 @@
 
 use upkeep_model::InstalledPackage;
 
+use super::whole;
 use crate::host::{Host, HostError, Tree};
 
 /// The database, relative to the root.
@@ -19,7 +20,7 @@ pub fn installed(host: &Host) -> Result<Vec<InstalledPackage>, HostError> {
     let mut reader = Reader::default();
     match host.each_line(Tree::Root, STATUS, |line| reader.line(line)) {
         Err(error) if error.is_absent() => Ok(Vec::new()),
-        answer => answer.map(|()| reader.finish()),
+        answer => answer.map(|()| whole("dpkg", reader.finish())),
     }
 }
 
@@ -63,7 +64,7 @@ impl Reader {
     fn end_paragraph(&mut self) {
         let package = std::mem::take(&mut self.package);
         let is_there = std::mem::take(&mut self.is_there);
-        if is_there && !package.name.is_empty() {
+        if is_there {
             self.packages.push(package);
         }
     }

@@ -9,6 +9,7 @@ pub mod pacman;
 pub mod rpm;
 
 use thiserror::Error;
+use tracing::warn;
 use upkeep_model::InstalledPackage;
 
 use crate::host::{Host, HostError, Output, Stamp, Tree};
@@ -91,21 +92,20 @@ impl Database {
     }
 }
 
+/// The packages without those whose name or version cannot be read, which are told in the log.
+fn whole(manager: &str, mut packages: Vec<InstalledPackage>) -> Vec<InstalledPackage> {
+    let all = packages.len();
+    packages.retain(|package| !package.name.is_empty() && !package.version.is_empty());
+    let torn = all - packages.len();
+    if torn > 0 {
+        warn!("{torn} packages in the database of {manager} cannot be read and are left out");
+    }
+    packages
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::host::{Host, HostPaths};
-
-    /// A host whose root holds a few files.
-    pub(super) fn host_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        let paths = HostPaths { rootfs: folder.path().into(), ..HostPaths::default() };
-        (folder, Host::new(paths))
-    }
+    pub(super) use crate::host::tests::host_with_texts as host_with;
 
     #[test]
     fn a_database_that_is_not_there_has_no_stamp_and_one_that_changes_another() {

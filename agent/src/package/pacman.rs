@@ -2,6 +2,7 @@
 
 use upkeep_model::InstalledPackage;
 
+use super::whole;
 use crate::host::{Host, HostError, Tree};
 
 /// The database, relative to the root. Each of its folders is called after a package and its
@@ -18,14 +19,14 @@ pub fn installed(host: &Host) -> Result<Vec<InstalledPackage>, HostError> {
     for entry in host.list_if_present(Tree::Root, FOLDER)? {
         let file = format!("{FOLDER}/{}/desc", entry.name);
         if let Some(text) = host.read_if_present(Tree::Root, &file)? {
-            packages.extend(parse(&text));
+            packages.push(parse(&text));
         }
     }
-    Ok(packages)
+    Ok(whole("pacman", packages))
 }
 
 /// Reads a description: headings such as `%NAME%`, each followed by its values.
-fn parse(text: &str) -> Option<InstalledPackage> {
+fn parse(text: &str) -> InstalledPackage {
     let mut package = InstalledPackage::default();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -37,7 +38,7 @@ fn parse(text: &str) -> Option<InstalledPackage> {
         };
         lines.next().unwrap_or_default().clone_into(field);
     }
-    (!package.name.is_empty()).then_some(package)
+    package
 }
 
 #[cfg(test)]

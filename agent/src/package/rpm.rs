@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use upkeep_model::InstalledPackage;
 
-use super::PackageError;
+use super::{PackageError, whole};
 use crate::host::Host;
 
 /// Where the database may be, relative to the root, in its several formats.
@@ -41,21 +41,23 @@ pub fn installed(host: &Host) -> Result<Vec<InstalledPackage>, PackageError> {
     if output.exit != Some(0) {
         return Err(PackageError::failed("rpm", &output));
     }
-    Ok(output.stdout.lines().filter_map(parse).collect())
+    let packages = output.stdout.lines().map(parse);
+    Ok(whole("rpm", packages.collect()))
 }
 
-fn parse(line: &str) -> Option<InstalledPackage> {
-    let mut words = line.split('\t');
-    let (name, mut architecture, version) = (words.next()?, words.next()?, words.next()?);
+/// Reads a line; one of another form is a package without a name.
+fn parse(line: &str) -> InstalledPackage {
+    let words: Vec<&str> = line.split('\t').collect();
+    let [name, architecture, version] = words.as_slice() else {
+        return InstalledPackage::default();
+    };
     let [none, independent] = NO_ARCHITECTURE;
-    if architecture == none {
-        architecture = independent;
-    }
-    (!name.is_empty() && words.next().is_none()).then(|| InstalledPackage {
-        name: name.to_owned(),
+    let architecture = if *architecture == none { independent } else { architecture };
+    InstalledPackage {
+        name: (*name).to_owned(),
         architecture: architecture.to_owned(),
-        version: version.to_owned(),
-    })
+        version: (*version).to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -64,21 +66,18 @@ mod tests {
 
     #[test]
     fn a_line_is_a_package() {
-        let check = |line: &str, expect: Option<[&str; 3]>| {
-            let seen = parse(line);
-            let seen = seen.as_ref().map(|package| {
-                [package.name.as_str(), package.architecture.as_str(), package.version.as_str()]
-            });
-            assert_eq!(seen, expect, "{line}");
+        let check = |line: &str, expect: [&str; 3]| {
+            let InstalledPackage { name, architecture, version } = parse(line);
+            assert_eq!([name, architecture, version], expect, "{line}");
         };
-        check("bash\tx86_64\t5.1.8-9.el9", Some(["bash", "x86_64", "5.1.8-9.el9"]));
-        check("dhcp\tx86_64\t12:4.4.2-1", Some(["dhcp", "x86_64", "12:4.4.2-1"]));
+        check("bash\tx86_64\t5.1.8-9.el9", ["bash", "x86_64", "5.1.8-9.el9"]);
+        check("dhcp\tx86_64\t12:4.4.2-1", ["dhcp", "x86_64", "12:4.4.2-1"]);
         check(
             "gpg-pubkey\t(none)\t3a893e63-627cbc0e",
-            Some(["gpg-pubkey", "noarch", "3a893e63-627cbc0e"]),
+            ["gpg-pubkey", "noarch", "3a893e63-627cbc0e"],
         );
-        check("error: rpmdb open failed", None);
-        check("a\tb\tc\td", None);
+        check("error: rpmdb open failed", [""; 3]);
+        check("a\tb\tc\td", [""; 3]);
     }
 
     /// Where `rpm` is at hand, it is asked about a database that it has just made.

@@ -206,7 +206,9 @@ fn observe_sensor(
     for (property, value) in readings.iter().filter(|(property, _)| *property != "label") {
         let number = value.parse().ok().filter(|number: &f64| number.is_finite());
         let Some(value) = number else {
-            if NUMBERS.contains(&property.as_str()) {
+            // A text that a driver means as one begins with a letter.
+            let is_text = value.starts_with(|letter: char| letter.is_ascii_alphabetic());
+            if NUMBERS.contains(&property.as_str()) || !is_text {
                 unread(&format!("{name}_{property}"), value);
             }
             continue;

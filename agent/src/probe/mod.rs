@@ -136,26 +136,7 @@ pub trait Probe: Send + Sync {
 mod tests {
     use upkeep_model::Observation;
 
-    use crate::host::{Host, HostPaths};
-
-    /// A host made of a few files; paths start with `proc/`, `sys/`, `udev/` or a folder of the
-    /// root.
-    pub(super) fn host_with(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Host) {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        for (path, content) in files {
-            let path = root.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        let host = Host::new(HostPaths {
-            rootfs: root.into(),
-            procfs: root.join("proc"),
-            sysfs: root.join("sys"),
-            udev_data: root.join("udev"),
-        });
-        (folder, host)
-    }
+    pub(super) use crate::host::tests::host_with;
 
     /// The series of an observation in exposition format, sorted.
     pub(super) fn page_of(observation: &Observation) -> Vec<String> {

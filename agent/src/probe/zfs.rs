@@ -2,6 +2,7 @@
 
 use upkeep_model::Observation;
 
+use super::device::is_number;
 use super::{Faults, Probe, ProbeError};
 use crate::host::{EntryKind, Host, Tree};
 
@@ -147,8 +148,8 @@ fn parse_table(file: &str, text: &str, faults: &mut Faults, mut take: impl FnMut
         faults.value(file, 1, "heading", "missing");
     }
     for (line, name, kind, value) in rows(text) {
-        if kind.is_empty() {
-            faults.value(file, line, name, "missing");
+        if !is_number(kind) {
+            faults.value(file, line, name, "its type or value is missing");
         }
         if ["3", "4"].contains(&kind)
             && is_name(name)
@@ -224,7 +225,7 @@ mod tests {
                  {at}/tape/io, line 1, nread: missing; \
                  {at}/wide/io, line 2, nread: 1 values for 2 names; \
                  {at}/wide/state, line 1, state: \"TORN\" is not a pool's state; \
-                 {at}/xuio_stats, line 2, short: missing; {at}/zil, line 1, heading: missing"
+                 {at}/xuio_stats, line 2, short: its type or value is missing; {at}/zil, line 1, heading: missing"
             )
         );
         let page = page_of(&out);

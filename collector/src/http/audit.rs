@@ -39,7 +39,7 @@ pub(super) async fn list(
         .get("cursor")
         .map(str::parse::<i64>)
         .transpose()
-        .map_err(|_| ApiError::parameter("cursor", "it is none that an earlier page gave"))?;
+        .map_err(|_| ApiError::cursor())?;
     let entries = services.ask_state(move |state| state.audit(before, limit)).await?;
     // The first entry of all has the number 1, so a page that ends with it is the last.
     let last = entries.last().filter(|last| last.id > 1 && entries.len() == limit as usize);

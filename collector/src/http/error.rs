@@ -102,6 +102,11 @@ impl ApiError {
         Self::bad_data(format!("invalid parameter {name:?}: {why}"))
     }
 
+    /// A cursor is not one that a page of the list has given.
+    pub fn cursor() -> Self {
+        Self::parameter("cursor", "it is none that an earlier page gave")
+    }
+
     /// There is no such thing.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorType::NotFound, message)

@@ -7,7 +7,7 @@ use serde::Serialize;
 use upkeep_model::{Change, ChangeKind, HostId};
 
 use super::error::ApiError;
-use super::parameters::{PageLengths, Parameters};
+use super::parameters::{self, PageLengths, Parameters};
 use super::{Services, hosts, prometheus, time};
 use crate::state::{ChangeCursor, ChangeFilter, SeenChange};
 
@@ -40,10 +40,7 @@ pub(super) async fn list(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let limit = parameters.page(LENGTHS)?;
-    let host = match parameters.get("host") {
-        Some(name) => Some(hosts::find(&services, name.to_owned()).await?.record.id),
-        None => None,
-    };
+    let host = hosts::chosen(&services, &parameters).await?;
     let filter = ChangeFilter {
         host,
         kinds: parameters.all("kind").map(kind).collect::<Result<_, _>>()?,
@@ -54,9 +51,7 @@ pub(super) async fn list(
     // One more than a page tells whether there is another.
     let found = services.ask_state(move |state| state.changes(&filter, limit.saturating_add(1)));
     let mut changes = found.await?;
-    let is_last = changes.len() <= limit as usize;
-    changes.truncate(limit as usize);
-    let next_cursor = changes.last().filter(|_| !is_last).map(cursor_text);
+    let next_cursor = parameters::cut(&mut changes, limit).map(cursor_text);
     let events = changes.into_iter().map(view).collect();
     Ok(prometheus::success(Page { events, next_cursor }))
 }
@@ -75,8 +70,7 @@ fn cursor_text(last: &SeenChange) -> String {
 fn cursor(text: &str) -> Result<ChangeCursor, ApiError> {
     let parts = text.split_once('.');
     let numbers = parts.and_then(|(at_ms, id)| Some((at_ms.parse().ok()?, id.parse().ok()?)));
-    let wrong = || ApiError::parameter("cursor", "it is none that an earlier page gave");
-    numbers.map(|(at_ms, id)| ChangeCursor { at_ms, id }).ok_or_else(wrong)
+    numbers.map(|(at_ms, id)| ChangeCursor { at_ms, id }).ok_or_else(ApiError::cursor)
 }
 
 fn view(seen: SeenChange) -> EventView {

@@ -84,6 +84,15 @@ pub(super) async fn find(services: &Services, name: String) -> Result<Found, Api
     found.await?.ok_or(missing)
 }
 
+/// The host that the parameter `host` (id or instance) limits a list to; `None` for all.
+pub(super) async fn chosen(
+    services: &Services,
+    parameters: &Parameters,
+) -> Result<Option<HostId>, ApiError> {
+    let Some(name) = parameters.get("host") else { return Ok(None) };
+    Ok(Some(find(services, name.to_owned()).await?.record.id))
+}
+
 fn with_updates(state: &State, record: HostRecord) -> Result<Found, StateError> {
     let updates = state.updates(record.id)?;
     Ok(Found { record, updates })

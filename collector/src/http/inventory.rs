@@ -7,7 +7,7 @@ use serde::Serialize;
 use upkeep_model::{HostId, InstalledPackage};
 
 use super::error::ApiError;
-use super::parameters::{PageLengths, Parameters};
+use super::parameters::{self, PageLengths, Parameters};
 use super::{Services, hosts, prometheus, time};
 use crate::state::{HostPackage, PackageCursor, PackageFilter, PackageState};
 
@@ -56,18 +56,13 @@ pub(super) async fn list(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let limit = parameters.page(LENGTHS)?;
-    let host = match parameters.get("host") {
-        Some(name) => Some(hosts::find(&services, name.to_owned()).await?.record.id),
-        None => None,
-    };
+    let host = hosts::chosen(&services, &parameters).await?;
     let after = parameters.get("cursor").map(cursor).transpose()?.unwrap_or_default();
     let filter = PackageFilter { host, name: parameters.get("package").map(str::to_owned), after };
     // One more than a page tells whether there is another.
     let found = services.ask_state(move |state| state.packages(&filter, limit.saturating_add(1)));
     let mut packages = found.await?;
-    let is_last = packages.len() <= limit as usize;
-    packages.truncate(limit as usize);
-    let next_cursor = packages.last().filter(|_| !is_last).map(cursor_text);
+    let next_cursor = parameters::cut(&mut packages, limit).map(cursor_text);
     let packages = packages.into_iter().map(view).collect();
     Ok(prometheus::success(Page { packages, next_cursor }))
 }
@@ -112,9 +107,8 @@ fn cursor_text(last: &HostPackage) -> String {
 }
 
 fn cursor(text: &str) -> Result<PackageCursor, ApiError> {
-    let wrong = || ApiError::parameter("cursor", "it is none that an earlier page gave");
-    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| wrong())?;
-    let place: Place = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| ApiError::cursor())?;
+    let place: Place = serde_json::from_slice(&bytes).map_err(|_| ApiError::cursor())?;
     let [instance, manager, name, architecture, version] = place;
     Ok(PackageCursor {
         instance,

@@ -203,6 +203,14 @@ fn written_duration(text: &str) -> Option<i64> {
     (!text.is_empty() && total <= MAX_TIME_MS).then_some(total)
 }
 
+/// Cuts a page off what was found when one entry more than a page has was asked for. The page's last
+/// entry, where there are others after it.
+pub(super) fn cut<T>(found: &mut Vec<T>, limit: u32) -> Option<&T> {
+    let is_last = found.len() <= limit as usize;
+    found.truncate(limit as usize);
+    found.last().filter(|_| !is_last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -311,17 +311,16 @@ mod tests {
         check(&good, copied, refused(EnrollmentRefusal::KeyInUse));
     }
 
+    fn new_token(uses: u32) -> NewEnrollmentToken {
+        let secret_hash = SecretHash::of(b"secret");
+        NewEnrollmentToken { id: "t1".into(), secret_hash, expires_at_ms: NOW + 10, uses }
+    }
+
     #[test]
     fn a_token_is_used_once_and_a_lost_reply_makes_no_second_host() {
         let (_folder, state) = temporary();
         let by = By { actor: "command-line:root".into(), at_ms: NOW };
-        let new = NewEnrollmentToken {
-            id: "t1".into(),
-            secret_hash: SecretHash::of(b"secret"),
-            expires_at_ms: NOW + 10,
-            uses: 1,
-        };
-        state.create_enrollment_token(&new, &by).unwrap();
+        state.create_enrollment_token(&new_token(1), &by).unwrap();
 
         let enroll = |attempt: &EnrollmentAttempt| state.enroll(attempt, NOW).unwrap();
         let (first, name) = enroll(&attempt(b"secret", "r1", b"key", 1)).unwrap();
@@ -344,13 +343,7 @@ mod tests {
     fn a_token_that_was_taken_back_is_refused() {
         let (_folder, state) = temporary();
         let by = By { actor: "command-line:root".into(), at_ms: NOW };
-        let new = NewEnrollmentToken {
-            id: "t1".into(),
-            secret_hash: SecretHash::of(b"secret"),
-            expires_at_ms: NOW + 10,
-            uses: 5,
-        };
-        state.create_enrollment_token(&new, &by).unwrap();
+        state.create_enrollment_token(&new_token(5), &by).unwrap();
         assert!(state.revoke_enrollment_token("t1", &by).unwrap());
         assert!(!state.revoke_enrollment_token("t2", &by).unwrap());
         let refused = state.enroll(&attempt(b"secret", "r1", b"key", 1), NOW).unwrap();

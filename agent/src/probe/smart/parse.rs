@@ -168,8 +168,11 @@ fn identity(output: &SmartOutput, fields: &mut Fields<'_, '_>) -> Identity {
 
 fn program(fields: &mut Fields<'_, '_>) -> Program {
     let mut dotted = |pointer: &str| {
-        let parts = fields.rows(pointer, |field| field.number(""));
-        parts.iter().map(f64::to_string).collect::<Vec<_>>().join(".")
+        let parts = fields.rows(pointer, |field| Some(field.number("")));
+        // A version with a part missing would be another one.
+        let parts: Option<Vec<String>> =
+            parts.into_iter().map(|part| part.map(|number| number.to_string())).collect();
+        parts.unwrap_or_default().join(".")
     };
     Program {
         version: dotted("/smartctl/version"),
@@ -278,8 +281,10 @@ fn transport_state(fields: &mut Fields<'_, '_>) -> Option<f64> {
 }
 
 fn power_on_seconds(fields: &mut Fields<'_, '_>) -> Option<f64> {
-    let hours = fields.number("/power_on_time/hours")?;
-    Some(hours * 3600.0 + fields.number("/power_on_time/minutes").unwrap_or_default() * 60.0)
+    const MINUTES: &str = "/power_on_time/minutes";
+    let hours = fields.number("/power_on_time/hours");
+    let minutes = if fields.has(MINUTES) { fields.number(MINUTES) } else { Some(0.0) };
+    Some(hours? * 3600.0 + minutes? * 60.0)
 }
 
 fn statistics(fields: &mut Fields<'_, '_>) -> Vec<Statistic> {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::disk::Disk;
 use super::field::Notes;
 use super::parse::{label, parse};
 use super::verdict::{Health, verdict};
@@ -224,8 +225,11 @@ fn scsi_cases() -> Vec<Case> {
         let test = json!({"result": {"value": result, "string": "Completed, segment failed"}});
         with(scsi(0, 0, 0), &json!({"scsi_self_test_0": test}))
     };
+    let unnamed = json!({"device": {"name": "/dev/sda", "type": "scsi"}});
     vec![
         (0, scsi(0, 0, 0), Fine, &[]),
+        // Older versions name the way only, not the protocol.
+        (0, with(scsi(16, 0, 0), &unnamed), PreFailing, &[("grown_defects", PreFailing)]),
         (0, scsi(15, 0, 0), OldAge, &[("grown_defects", OldAge)]),
         (0, scsi(16, 0, 0), PreFailing, &[("grown_defects", PreFailing)]),
         (0, scsi(0, 1, 0), PreFailing, &[("uncorrected_read_errors", PreFailing)]),
@@ -245,6 +249,12 @@ fn unreadable_cases() -> Vec<Case> {
     let said = |text: &str| json!({"smartctl": {"messages": [{"string": text}]}});
     let device = json!({"device": {"name": "/dev/sda", "protocol": "ATA"}});
     vec![
+        (
+            1,
+            said("/dev/sdb: Unknown USB bridge [0x0bc2:0x2322 (0x100)]"),
+            Unknown,
+            &[("unreadable", Unknown)],
+        ),
         (1, said("/dev/vda: Unable to detect device type"), Unknown, &[("unreadable", Unknown)]),
         (
             2,
@@ -318,6 +328,7 @@ fn what_cannot_be_read_is_left_out_and_named() {
             {"id": 5, "name": "Reallocated_Sector_Ct", "raw": {"value": "9", "string": 9}},
             {"id": 5, "name": "Reallocated_Sector_Ct", "raw": {"value": "9", "string": 9}},
         ]},
+        "smartctl": {"exit_status": 256},
     });
     let mut notes = Notes::default();
     let disk = parse(&output("/dev/sda", "sat", 0, &document), &mut notes);
@@ -328,9 +339,28 @@ fn what_cannot_be_read_is_left_out_and_named() {
     let mut faults = crate::probe::Faults::default();
     notes.tell(&mut faults);
     let error = faults.into_result().unwrap_err();
-    assert_eq!(error.count(), 10, "{error}");
+    assert_eq!(error.count(), 11, "{error}");
     let first = "smartctl /dev/sda/device/protocol: is not text";
     assert!(error.to_string().starts_with(first), "{error}");
+}
+
+#[test]
+fn what_is_no_count_never_passes_for_none() {
+    let check = |document: &Value, counts: fn(&Disk) -> Vec<Option<f64>>| {
+        let mut notes = Notes::default();
+        let disk = parse(&output("/dev/sda", "", 0, document), &mut notes);
+        assert!(counts(&disk).iter().all(Option::is_none), "{document}: {disk:?}");
+        assert_ne!(notes, Notes::default(), "{document}");
+    };
+    for wrong in [json!(-1), json!(0.5), json!("0")] {
+        let log = json!({"critical_warning": wrong, "media_errors": wrong});
+        check(&nvme(true, &log), |disk| {
+            let nvme = disk.nvme.as_ref().unwrap();
+            vec![nvme.critical_warning, nvme.media_errors]
+        });
+        let more = json!({"scsi_grown_defect_list": wrong});
+        check(&with(scsi(0, 0, 0), &more), |disk| vec![disk.scsi.as_ref().unwrap().grown_defects]);
+    }
 }
 
 #[test]
