@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_counted_of_each_probe() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("stat"), "ctxt many\nbtime 1\nprocesses\n").unwrap();
+        let stat = "intr 1\nctxt many\nbtime 1\nprocesses\nprocs_running 1\nprocs_blocked 0\n";
+        std::fs::write(folder.path().join("stat"), stat).unwrap();
         std::fs::write(folder.path().join("loadavg"), "1 2 3 1/2 3\n").unwrap();
         let paths = HostPaths { procfs: folder.path().into(), ..HostPaths::default() };
         let probes: Vec<Box<dyn Probe>> = vec![Box::new(StatProbe::default()), Box::new(LoadProbe)];
