@@ -184,3 +184,25 @@ async fn a_full_disk_of_the_agent_loses_nothing_that_was_confirmed() -> Result<(
     every_confirmed_once(&collector, &agent, SOON).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn series_that_no_collector_takes_keep_nothing_from_being_delivered() -> Result<()> {
+    let collector = Collector::start(&CollectorOptions::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let long = "v".repeat(5000);
+    let text = format!("good 7\nclaim{{instance=\"web2\"}} 1\nwide{{a=\"{long}\"}} 1\n");
+    std::fs::write(folder.path().join("script.prom"), text)?;
+    let settings = format!("[textfile]\ndirectories = [{:?}]\n", folder.path());
+    let options = AgentOptions { settings, ..AgentOptions::default() };
+    let _agent = Agent::start(&collector, &options)?;
+    let counted = "upkeep_agent_unreadable_values_total{collector=\"textfile\"} >= 2";
+    until("what was left out", SOON, || async {
+        Ok(collector.query(counted).await?.into_iter().next())
+    })
+    .await?;
+    assert_eq!(collector.query("good").await?[0]["value"][1], "7");
+    for left_out in ["claim", "wide"] {
+        assert_eq!(collector.query(left_out).await?, Vec::<serde_json::Value>::new());
+    }
+    Ok(())
+}

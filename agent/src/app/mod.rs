@@ -8,6 +8,8 @@ mod as_user;
 #[cfg(unix)]
 mod as_user;
 mod enroll;
+#[cfg(target_os = "linux")]
+mod one_heap;
 mod report;
 mod run;
 mod show;
@@ -19,12 +21,14 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::config::{self, Config};
 use crate::host::{Host, HostPaths};
 use crate::patch;
 use crate::probe::{self, UnitChoice, smart};
+use crate::scheduler::PROCESS_METRICS;
 
 use arguments::{Arguments, Command, MetricsArguments};
 
@@ -37,6 +41,10 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs the command that the arguments name: 0 is success, 1 failure, 2 wrong usage.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(target_os = "linux")]
+    if matches!(arguments.command, Command::Run) {
+        one_heap::ensure();
+    }
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output, `head` say, has seen enough.
@@ -110,7 +118,7 @@ fn probes(config: &Config) -> probe::Settings {
         enable: config.probes.enable.clone(),
         disable: config.probes.disable.clone(),
         textfile_folders: config.textfile.directories.clone(),
-        own_metrics: patch::METRICS.to_vec(),
+        own_metrics: [&patch::METRICS[..], &PROCESS_METRICS[..]].concat(),
         stat_softirq: config.probes.stat.softirq,
         sysctl_numbers: config.probes.sysctl.include.clone(),
         sysctl_words: config.probes.sysctl.include_info.clone(),
@@ -135,15 +143,15 @@ fn probes_shown(config: &Config, arguments: &MetricsArguments) -> probe::Setting
 /// Logs to standard error, which the journal takes; it puts the time to each line itself.
 fn start_logging(default: &str) -> Result<()> {
     let text = std::env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
-    let filter = EnvFilter::try_new(&text).with_context(|| format!("log filter {text:?}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // Levels by module suffice; the filter by patterns brings a whole engine of regular expressions.
+    let filter: Targets = text.parse().with_context(|| format!("log filter {text:?}"))?;
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.without_time().init();
+        tracing_subscriber::registry().with(lines.without_time().with_filter(filter)).init();
     } else {
-        builder.init();
+        tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     }
     Ok(())
 }

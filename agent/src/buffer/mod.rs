@@ -69,6 +69,11 @@ mod recipe;
 mod room;
 mod series;
 mod shared;
+#[cfg(target_os = "linux")]
+mod slack;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_slack.rs"]
+mod slack;
 mod state;
 
 use std::io;

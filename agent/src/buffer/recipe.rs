@@ -13,6 +13,7 @@ use sled::IVec;
 use super::BufferError;
 use super::entry::{Entry, Join, Kind, first_key, last_key};
 use super::folder::{Marker, Root, settle_snapshots, sync_file, sync_folder};
+use super::slack::with_slack;
 
 /// The database's cache; its default of 1 GB would be most of a small host.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
@@ -173,12 +174,15 @@ impl Database {
     pub(super) fn commit(&self, batch: sled::Batch) -> Result<(), BufferError> {
         self.apply(batch)?;
         guard(|| self.tree.flush().map(drop))?;
+        give_back_memory();
         self.sync()
     }
 
     /// One batch that becomes durable with the next commit. It may be lost as a whole before.
     pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), BufferError> {
-        guard(|| self.tree.apply_batch(batch))
+        guard(|| self.tree.apply_batch(batch))?;
+        give_back_memory();
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), BufferError> {
@@ -231,8 +235,11 @@ fn start(folder: &Path) -> Result<(sled::Db, File), BufferError> {
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(Some(FLUSH_EVERY_MS));
     let begun = Instant::now();
+    // The flush starts the database's threads, if opening it did not; without it they would be
+    // started by the first write, and without the slack.
+    let open = || config.open().and_then(|tree| tree.flush().map(|_| tree));
     let tree = loop {
-        match guard(|| config.open()) {
+        match with_slack(|| guard(open)) {
             Err(BufferError::Database(error)) if is_lock(&error) => {
                 if begun.elapsed() >= LOCK_PATIENCE {
                     return Err(BufferError::Locked(folder.to_owned()));
@@ -245,6 +252,13 @@ fn start(folder: &Path) -> Result<(sled::Db, File), BufferError> {
     let path = folder.join("db");
     let file = File::open(&path).map_err(|error| BufferError::file("open", &path, error))?;
     Ok((tree, file))
+}
+
+/// Lets go of what the database no longer needs. By itself it does so in each thread only after that
+/// thread has replaced some sixty things, and each of them may hold a buffer of half a megabyte: with
+/// threads that write seldom, several megabytes for hours.
+fn give_back_memory() {
+    crossbeam_epoch::pin().flush();
 }
 
 fn is_lock(error: &sled::Error) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use thiserror::Error;
+use upkeep_model::{is_label_name, is_metric_name};
 
 use super::Number;
 
@@ -108,7 +109,7 @@ impl Families {
             return Ok(());
         }
         let (name, rest) = word(rest);
-        if !is_name(name, true) {
+        if !is_metric_name(name) {
             return Err(format!("{name:?} is not a metric's name"));
         }
         if rest.is_empty() {
@@ -134,7 +135,7 @@ impl Families {
     fn take_sample(&mut self, line: usize, content: &str) -> Result<(), String> {
         let end = content.find(|letter| BLANKS.contains(&letter) || letter == '{');
         let (name, rest) = content.split_at(end.unwrap_or(content.len()));
-        if !is_name(name, true) {
+        if !is_metric_name(name) {
             return Err(format!("{name:?} is not a metric's name"));
         }
         let rest = rest.trim_start_matches(BLANKS);
@@ -252,7 +253,7 @@ fn labels(mut text: &str) -> Result<Labels<'_>, String> {
             return Err("a label without a value, or no brace after the labels".to_owned());
         };
         let name = name.trim_end_matches(BLANKS);
-        if !is_name(name, false) || name == "__name__" {
+        if !is_label_name(name) || name == "__name__" {
             return Err(format!("{name:?} is not a label's name"));
         }
         if labels.iter().any(|(known, _)| known == name) {
@@ -300,13 +301,6 @@ fn unescape(text: &str, quoted: bool) -> Result<String, String> {
         }
     }
     Ok(plain)
-}
-
-fn is_name(name: &str, of_metric: bool) -> bool {
-    let is_letter =
-        |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || of_metric && byte == b':';
-    name.bytes().next().is_some_and(is_letter)
-        && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod files;
 mod graphics;
 mod kept;
 mod os_release;
+#[cfg(target_os = "linux")]
+mod own_process;
 mod replay;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,6 +37,8 @@ pub use self::files::{FilesystemUsage, Stamp};
 pub use self::graphics::{Graphics, GraphicsCard};
 use self::kept::{KeptFiles, Reading};
 pub use self::os_release::OsRelease;
+#[cfg(target_os = "linux")]
+pub use self::own_process::{OwnProcess, OwnUsage};
 use self::replay::Recording;
 pub use self::text::Text;
 pub use self::users::User;
@@ -61,7 +65,7 @@ const BUS_SOCKET: &str = "run/dbus/system_bus_socket";
 const QUICK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A read buffer that grew beyond this many bytes is given back instead of kept.
-const KEPT_BUFFER_BYTES: usize = 256 << 10;
+const KEPT_BUFFER_BYTES: usize = 64 << 10;
 
 /// Where the parts of the host's file system are found, as node_exporter's `--path.*` options.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,9 @@ use crate::host::{EntryKind, Host, Tree};
 
 const FOLDER: &str = "class/net";
 
+/// The attribute that holds a device's flags.
+const FLAGS: &str = "flags";
+
 /// The bit of a device's flags that says that it was switched on.
 const SWITCHED_ON: i64 = 1;
 
@@ -37,7 +40,7 @@ const ATTRIBUTES: [Attribute; 16] = [
     counter("carrier_down_count", "node_network_carrier_down_changes_total", "Carriers gone."),
     gauge("dev_id", "node_network_device_id", "Its number among those that share an address."),
     gauge("dormant", "node_network_dormant", "1 if it waits for something before it can be used."),
-    gauge("flags", "node_network_flags", "Its flags as a number."),
+    gauge(FLAGS, "node_network_flags", "Its flags as a number."),
     gauge("ifindex", "node_network_iface_id", "Its number."),
     gauge("iflink", "node_network_iface_link", "The number of the device that carries it."),
     gauge("link_mode", "node_network_iface_link_mode", "Its link's mode."),
@@ -89,8 +92,9 @@ impl Probe for NetClassProbe {
                 continue;
             }
             let mut device = Device { name: &entry.name, host, faults: &mut faults };
-            device.observe_state(out);
-            device.observe_numbers(out);
+            let flags = device.number(FLAGS);
+            device.observe_state(flags, out);
+            device.observe_numbers(flags, out);
             device.observe_speed(self.settings.hides_unknown_speed, out);
         }
         faults.into_result()
@@ -104,10 +108,10 @@ struct Device<'probe> {
 }
 
 impl Device<'_> {
-    fn observe_state(&mut self, out: &mut Observation) {
+    fn observe_state(&mut self, flags: Option<i64>, out: &mut Observation) {
         let texts = ["address", "broadcast", "duplex", "operstate", "ifalias"]
             .map(|file| (file, self.text(file).unwrap_or_default()));
-        let admin_state = match self.number("flags") {
+        let admin_state = match flags {
             None => "unknown",
             Some(flags) if flags & SWITCHED_ON != 0 => "up",
             Some(_) => "down",
@@ -130,9 +134,11 @@ impl Device<'_> {
         out.gauge("node_network_up", help, &[("device", self.name)], up);
     }
 
-    fn observe_numbers(&mut self, out: &mut Observation) {
+    fn observe_numbers(&mut self, flags: Option<i64>, out: &mut Observation) {
         for attribute in &ATTRIBUTES {
-            let Some(value) = self.number(attribute.file) else { continue };
+            let is_known = attribute.file == FLAGS;
+            let value = if is_known { flags } else { self.number(attribute.file) };
+            let Some(value) = value else { continue };
             #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
             let (labels, value) = ([("device", self.name)], value as f64);
             match attribute.kind {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ use upkeep_model::{Observation, SeriesTable};
 
 use crate::buffer::{Draft, SharedBuffer};
 use crate::host::Host;
+#[cfg(target_os = "linux")]
+use crate::host::OwnProcess;
 use crate::patch;
 use crate::probe::Probe;
 
@@ -31,7 +33,8 @@ use clock::{Decision, decide, next_tick_ms, now_ms, skipped};
 use lookup::{LastReport, Lookup};
 use minutely::Minutely;
 pub use minutely::WatchSettings;
-use worker::ProbeRunner;
+pub use own::PROCESS_METRICS;
+use worker::{ProbeRunner, why};
 
 /// The longest that one probe may take; less where the interval is shorter.
 const LONGEST_PROBE: Duration = Duration::from_secs(5);
@@ -39,6 +42,9 @@ const LONGEST_PROBE: Duration = Duration::from_secs(5);
 /// The table of series is begun anew when it knows more than twice the series that were last seen,
 /// and so many beside: those that ended are then forgotten, and a small host's table is left alone.
 const SPARE_SERIES: usize = 1024;
+
+/// What the metrics of pending updates are told under, beside the probes.
+const UPDATES: &str = "updates";
 
 /// What the scheduler needs to know.
 #[derive(Clone, Debug)]
@@ -91,6 +97,10 @@ impl Scheduler {
             last_report,
             failures,
             skipped: 0,
+            #[cfg(target_os = "linux")]
+            process: OwnProcess::open()
+                .map_err(|error| warn!("what the agent takes will not be told: {error}"))
+                .ok(),
         };
         let minutely = Minutely::new(host.clone(), buffer.clone(), watch);
         scheduler.spawn("changes", ended, move |stop| minutely.run(&stop))?;
@@ -138,9 +148,9 @@ pub struct Observer {
     table: SeriesTable,
     /// How many series there were last.
     series: usize,
-    /// What was wrong with each probe at its last run, so that it is logged once.
     /// How many things each probe could not read since the start.
     unreadable: HashMap<&'static str, u64>,
+    /// What was wrong with each probe at its last run, so that it is logged once.
     failures: Failures,
     agent_version: String,
 }
@@ -175,6 +185,15 @@ impl Observer {
         self.series = observation.len();
         observation
     }
+
+    /// Counts and logs what was left out of an observation that something else than a probe gave.
+    fn note_left_out(&mut self, source: &'static str, observation: &mut Observation) {
+        let left_out = observation.take_left_out();
+        let count = self.unreadable.entry(source).or_default();
+        *count = count.saturating_add(left_out.count as u64);
+        own::unreadable(source, *count, observation);
+        note_failure(&mut self.failures, source, why(None, &left_out));
+    }
 }
 
 /// Logs the beginning, the change and the end of a failure.
@@ -197,6 +216,8 @@ struct Ticker {
     last_report: LastReport,
     failures: watch::Sender<Failures>,
     skipped: u64,
+    #[cfg(target_os = "linux")]
+    process: Option<OwnProcess>,
 }
 
 impl Ticker {
@@ -228,12 +249,21 @@ impl Ticker {
 
     fn tick(&mut self, at_ms: i64) {
         let statistics = self.buffer.lock().statistics();
+        let begun = Instant::now();
         let mut observation = self.observer.observe(at_ms);
-        self.tell_failures();
+        own::observation(begun.elapsed(), &mut observation);
         own::delivery(&statistics, self.skipped, self.interval, &mut observation);
+        #[cfg(target_os = "linux")]
+        match self.process.as_mut().map(OwnProcess::usage) {
+            Some(Ok(usage)) => own::process(&usage, &mut observation),
+            Some(Err(error)) => debug!("what the agent takes is not known: {error}"),
+            None => {}
+        }
         if let Some(report) = self.last_report.get() {
             patch::observe(&report, &mut observation);
+            self.observer.note_left_out(UPDATES, &mut observation);
         }
+        self.tell_failures();
         let series = observation.len();
         match self.buffer.append(&[Draft::Observation(observation)]) {
             Ok(()) => debug!(timestamp_ms = at_ms, series, "observation is durable"),

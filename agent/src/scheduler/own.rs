@@ -6,6 +6,20 @@ use upkeep_model::Observation;
 
 use super::worker::Outcome;
 use crate::buffer::Statistics;
+#[cfg(target_os = "linux")]
+use crate::host::OwnUsage;
+
+/// The metrics of this process, under the names that Prometheus' client libraries give them.
+pub const PROCESS_METRICS: [&str; 8] = [
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_virtual_memory_max_bytes",
+    "process_open_fds",
+    "process_max_fds",
+    "process_threads",
+    "process_start_time_seconds",
+];
 
 /// Adds how a probe did. What it could not read is counted since the start, and told of those probes
 /// only that ever met something unreadable.
@@ -22,16 +36,52 @@ pub(super) fn probe(outcome: &Outcome, unreadable: u64, out: &mut Observation) {
         &[("collector", outcome.name)],
         if outcome.failure.is_none() { 1.0 } else { 0.0 },
     );
-    if unreadable > 0 {
+    self::unreadable(outcome.name, unreadable, out);
+}
+
+/// Adds how much could not be read of a source since the start, if anything ever was.
+pub(super) fn unreadable(source: &str, count: u64, out: &mut Observation) {
+    if count > 0 {
         let help = "Values and files that could not be read and were left out of observations.";
-        let labels = [("collector", outcome.name)];
-        out.counter("upkeep_agent_unreadable_values_total", help, &labels, unreadable as f64);
+        let labels = [("collector", source)];
+        out.counter("upkeep_agent_unreadable_values_total", help, &labels, count as f64);
     }
+}
+
+/// Adds how long all probes together took.
+pub(super) fn observation(took: Duration, out: &mut Observation) {
+    let help = "Duration of the observation, all probes together.";
+    out.gauge("upkeep_agent_observation_duration_seconds", help, &[], took.as_secs_f64());
 }
 
 /// Adds what the agent is.
 pub(super) fn version(version: &str, out: &mut Observation) {
     out.gauge("upkeep_agent_build_info", "The agent's version.", &[("version", version)], 1.0);
+}
+
+/// Adds what its process takes.
+#[cfg(target_os = "linux")]
+pub(super) fn process(usage: &OwnUsage, out: &mut Observation) {
+    let [cpu, resident, virtual_size, virtual_max, open_files, max_files, threads, start] =
+        PROCESS_METRICS;
+    let help = "Time of processors that the agent took, of user and system.";
+    out.counter(cpu, help, &[], usage.cpu.as_secs_f64());
+    out.gauge(resident, "Memory that the agent has in use.", &[], usage.resident_bytes as f64);
+    let help = "Addresses that the agent has in use.";
+    out.gauge(virtual_size, help, &[], usage.virtual_bytes as f64);
+    out.gauge(threads, "Threads of the agent.", &[], usage.threads as f64);
+    for (name, help, value) in [
+        (virtual_max, "Addresses that the agent may have in use.", usage.max_virtual_bytes),
+        (open_files, "Files that the agent has open.", usage.open_files),
+        (max_files, "Files that the agent may have open.", usage.max_open_files),
+    ] {
+        if let Some(value) = value {
+            out.gauge(name, help, &[], value as f64);
+        }
+    }
+    if let Some(started) = usage.started {
+        out.gauge(start, "When the agent was started, in seconds since 1970.", &[], started);
+    }
 }
 
 /// Adds how its ticks and its buffer are.
@@ -48,6 +98,9 @@ pub(super) fn delivery(
         &[],
         skipped_ticks as f64,
     );
+    let help = "What the last observation took in the buffer.";
+    let last = statistics.last_observation_bytes as f64;
+    out.gauge("upkeep_agent_observation_bytes", help, &[], last);
     let bytes = "What the buffered records take.";
     out.gauge("upkeep_agent_buffer_bytes", bytes, &[], statistics.bytes as f64);
     let limit = "What the buffered records may take at the moment.";
@@ -93,5 +146,38 @@ mod tests {
         assert_eq!(capacity_seconds(&statistics, Duration::from_secs(10)), None);
         let statistics = Statistics { last_observation_bytes: 100, ..statistics };
         assert_eq!(capacity_seconds(&statistics, Duration::from_secs(10)), Some(300.0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_is_told_under_its_names_and_a_limit_that_is_none_is_not() {
+        let usage = OwnUsage {
+            cpu: Duration::from_millis(1500),
+            resident_bytes: 2,
+            virtual_bytes: 3,
+            threads: 4,
+            open_files: Some(5),
+            max_open_files: Some(6),
+            max_virtual_bytes: None,
+            started: Some(7.5),
+        };
+        let mut out = Observation::at(0);
+        process(&usage, &mut out);
+        let mut told: Vec<(String, f64)> = out
+            .iter()
+            .map(|(series, value)| (series.labels.metric_name().unwrap().to_owned(), value))
+            .collect();
+        told.sort_by(|one, other| one.0.cmp(&other.0));
+        let told: Vec<(&str, f64)> = told.iter().map(|(name, value)| (&**name, *value)).collect();
+        let expect = [
+            ("process_cpu_seconds_total", 1.5),
+            ("process_max_fds", 6.0),
+            ("process_open_fds", 5.0),
+            ("process_resident_memory_bytes", 2.0),
+            ("process_start_time_seconds", 7.5),
+            ("process_threads", 4.0),
+            ("process_virtual_memory_bytes", 3.0),
+        ];
+        assert_eq!(told, expect);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use upkeep_model::{Observation, SeriesTable};
+use upkeep_model::{LeftOut, Observation, SeriesTable};
 
 use crate::host::Host;
 use crate::probe::{Probe, ProbeError};
@@ -110,6 +110,18 @@ impl ProbeRunner {
     }
 }
 
+/// What went wrong with a probe, if anything did.
+pub(super) fn why(error: Option<&ProbeError>, left_out: &LeftOut) -> Option<String> {
+    let left_out = left_out.first.as_ref().map(|(metric, fault)| {
+        format!("values left out: {}, the first of {metric:?}: {fault}", left_out.count)
+    });
+    match (error, left_out) {
+        (Some(error), Some(left_out)) => Some(format!("{error}; {left_out}")),
+        (Some(error), None) => Some(error.to_string()),
+        (None, left_out) => left_out,
+    }
+}
+
 fn failed(name: &'static str, took: Duration, reason: &str) -> Outcome {
     Outcome { name, took, failure: Some(reason.to_owned()), unreadable: 0 }
 }
@@ -192,8 +204,9 @@ impl Round {
         let (name, begun) = (probe.name(), Instant::now());
         self.state().current = Some((name, begun));
         let error = probe.observe(host, own).err();
-        let unreadable = error.as_ref().map_or(0, ProbeError::count);
-        let failure = error.map(|error| error.to_string());
+        let left_out = own.take_left_out();
+        let unreadable = error.as_ref().map_or(0, ProbeError::count) + left_out.count;
+        let failure = why(error.as_ref(), &left_out);
         let mut state = self.state();
         state.current = None;
         if state.is_left_behind {
@@ -266,6 +279,8 @@ mod tests {
     enum Behaviour {
         Works,
         Fails,
+        /// Gives a value that no collector would take.
+        Oversteps,
         Panics,
         /// Comes back when something is sent, once; works afterwards.
         Hangs(Mutex<Option<Receiver<()>>>),
@@ -282,6 +297,10 @@ mod tests {
             out.gauge(self.0, "", &[], 1.0);
             match &self.1 {
                 Behaviour::Works => Ok(()),
+                Behaviour::Oversteps => {
+                    out.gauge(self.0, "", &[("job", "1")], 1.0);
+                    Ok(())
+                }
                 Behaviour::Fails => {
                     let missing = host.read(crate::host::Tree::Root, "no/such/file");
                     missing.map(drop).map_err(ProbeError::from)
@@ -328,13 +347,19 @@ mod tests {
             Box::new(TestProbe("hangs", hangs)),
             Box::new(TestProbe("panics", Behaviour::Panics)),
             Box::new(TestProbe("last", Behaviour::Works)),
+            Box::new(TestProbe("zeal", Behaviour::Oversteps)),
         ];
         let host = Host::new(HostPaths::default());
         let mut runner = ProbeRunner::new(host, probes, Duration::from_millis(200));
         let check = |seen: Vec<(&str, usize, Option<String>)>, hangs: (usize, Option<&str>)| {
-            let [fails, first, hung, last, panics] = seen.as_slice() else { panic!("{seen:?}") };
+            let [fails, first, hung, last, panics, zeal] = seen.as_slice() else {
+                panic!("{seen:?}")
+            };
             assert_eq!(*first, ("first", 1, None));
             assert_eq!(*last, ("last", 1, None));
+            let label = "label \"job\" is set by the collector, not by a host";
+            let left_out = format!("values left out: 1, the first of \"zeal\": {label}");
+            assert_eq!(*zeal, ("zeal", 1, Some(left_out)), "what can be taken is kept");
             assert!(fails.2.as_ref().unwrap().contains("no/such/file"), "{fails:?}");
             assert_eq!(fails.1, 1, "what could be read is kept");
             assert!(panics.2.as_ref().unwrap().contains("panicked"), "{panics:?}");

@@ -7,7 +7,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use upkeep_agent::host::Host;
 use upkeep_agent::probe::{Probe, Settings, chosen};
-use upkeep_model::Observation;
+use upkeep_model::{METRIC_NAME, Observation, check_series};
 use upkeep_tests::fuzz;
 
 use crate::{Changed, conformance, host_of, put};
@@ -83,13 +83,8 @@ fn observe(probes: &[Box<dyn Probe>], host: &Host) {
         assert!(out.len() < MOST_SERIES, "{}: {} series", probe.name(), out.len());
         for (series, value) in out.iter() {
             let name = series.labels.metric_name().unwrap();
-            let is_good = |at: usize, letter: char| {
-                letter.is_ascii_alphabetic()
-                    || "_:".contains(letter)
-                    || at > 0 && letter.is_ascii_digit()
-            };
-            let mut letters = name.chars().enumerate();
-            assert!(letters.all(|(at, letter)| is_good(at, letter)), "{}: {name:?}", probe.name());
+            let labels = series.labels.iter().filter(|(label, _)| *label != METRIC_NAME);
+            check_series(name, labels).unwrap();
             // The format of textfiles has such values, the kernel's files do not.
             let may_be_any = probe.name() == "textfile";
             assert!(may_be_any || value.is_finite(), "{}: {name} is {value}", probe.name());

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
-use upkeep_model::{HostId, Labels, METRIC_NAME};
+use upkeep_model::{HostId, INSTANCE, JOB, Labels, METRIC_NAME};
 
+use super::HOST_JOB;
 use super::liveness::{Verdict, judge};
-use super::{INSTANCE, JOB};
 use crate::state::{HostRecord, State, StateError};
 
 /// A host as its batches are held against it.
@@ -188,7 +188,7 @@ impl Member {
             }
         }
         labels.set(INSTANCE, self.instance.as_str());
-        labels.set(JOB.0, JOB.1);
+        labels.set(JOB, HOST_JOB);
         labels
     }
 

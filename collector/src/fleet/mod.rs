@@ -12,12 +12,10 @@ pub use membership::{Fleet, Member, Standing};
 pub use watch::{FleetError, REFRESH, SILENCE_MARK, watch};
 
 use thiserror::Error;
+use upkeep_model::{is_label_name, is_reserved};
 
-/// The label that names a host.
-pub const INSTANCE: &str = "instance";
-
-/// The label that names what a host's series come from, and its value.
-pub const JOB: (&str, &str) = ("job", "node");
+/// The value of the label that names what a host's series come from.
+const HOST_JOB: &str = "node";
 
 /// The longest name of a host, as in DNS.
 const MAX_NAME_CHARS: usize = 253;
@@ -69,18 +67,6 @@ pub fn check_tag(name: &str, value: &str) -> Result<(), NameFault> {
         return Err(NameFault::TagValue(name.to_owned()));
     }
     Ok(())
-}
-
-/// Whether a text is a label name in Prometheus' classic sense.
-pub fn is_label_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && chars.all(|char| char.is_ascii_alphanumeric() || char == '_')
-}
-
-/// Whether a label is one that only the collector sets.
-pub fn is_reserved(name: &str) -> bool {
-    name == INSTANCE || name == JOB.0 || name.starts_with("__")
 }
 
 #[cfg(test)]

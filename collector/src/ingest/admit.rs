@@ -3,18 +3,7 @@
 
 use thiserror::Error;
 use upkeep_codec::FrameHead;
-use upkeep_model::{METRIC_NAME, Series};
-
-use crate::fleet::{is_label_name, is_reserved};
-
-/// The most labels that a series may have, its name included.
-const MAX_LABELS: usize = 32;
-
-/// The longest name of a metric or label, in bytes.
-const MAX_NAME_BYTES: usize = 128;
-
-/// The longest value of a label, in bytes: a path of Linux fits.
-const MAX_VALUE_BYTES: usize = 4096;
+use upkeep_model::{METRIC_NAME, Series, SeriesFault, check_series};
 
 /// Over the life of its buffer a host may describe so many times the series that it may have at
 /// once, since devices and containers come and go.
@@ -60,21 +49,9 @@ pub enum Refusal {
         /// How many are known.
         known: u32,
     },
-    /// A name is no metric name.
-    #[error("series {0}: {1:?} is no metric name")]
-    MetricName(u64, String),
-    /// A name is no label name.
-    #[error("series {0}: {1:?} is no label name")]
-    LabelName(u64, String),
-    /// A label is one that only the collector sets.
-    #[error("series {0}: label {1:?} is set by the collector, not by a host")]
-    ReservedLabel(u64, String),
-    /// A value is too long.
-    #[error("series {0}: the value of label {1:?} is longer than {MAX_VALUE_BYTES} bytes")]
-    LabelValue(u64, String),
-    /// There are too many labels.
-    #[error("series {0} has {1} labels, the limit is {MAX_LABELS}")]
-    TooManyLabels(u64, usize),
+    /// A series is none that could be stored.
+    #[error("series {0}: {1}")]
+    Series(u64, SeriesFault),
 }
 
 /// Whether series may be described. `known` numbers are described already.
@@ -103,24 +80,9 @@ pub fn admit_series(
 
 fn admit_labels(number: u64, series: &Series) -> Result<(), Refusal> {
     let name = series.labels.metric_name().unwrap_or_default();
-    if !is_metric_name(name) {
-        return Err(Refusal::MetricName(number, short(name)));
-    }
-    if series.labels.len() > MAX_LABELS {
-        return Err(Refusal::TooManyLabels(number, series.labels.len()));
-    }
-    for (name, value) in series.labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
-        if !is_label_name(name) || name.len() > MAX_NAME_BYTES {
-            return Err(Refusal::LabelName(number, short(name)));
-        }
-        if is_reserved(name) {
-            return Err(Refusal::ReservedLabel(number, short(name)));
-        }
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(Refusal::LabelValue(number, short(name)));
-        }
-    }
-    Ok(())
+    let labels = series.labels.iter();
+    check_series(name, labels.filter(|(name, _)| *name != METRIC_NAME))
+        .map_err(|fault| Refusal::Series(number, fault))
 }
 
 /// What is to be done about a frame's time.
@@ -165,18 +127,6 @@ pub(super) fn believable_ms(at_ms: i64, offset_ms: i64, now_ms: i64) -> Option<i
     Some(if shifted_ms <= latest_ms { shifted_ms } else { now_ms })
 }
 
-fn is_metric_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    name.len() <= MAX_NAME_BYTES
-        && chars.next().is_some_and(|first| first.is_ascii_alphabetic() || "_:".contains(first))
-        && chars.all(|char| char.is_ascii_alphanumeric() || "_:".contains(char))
-}
-
-/// As much of a foreign text as belongs into a message.
-fn short(text: &str) -> String {
-    text.chars().take(64).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,21 +161,12 @@ mod tests {
         let one = |series: Series| admit_series(LIMITS, 9, 9, &[series]).unwrap_err();
         let nameless =
             Series { labels: Labels::default(), kind: MetricKind::Gauge, help: "".into() };
-        assert_eq!(one(nameless), Refusal::MetricName(9, "".into()));
-        assert_eq!(one(series("1x", &[])), Refusal::MetricName(9, "1x".into()));
-        assert_eq!(one(series("a b", &[])), Refusal::MetricName(9, "a b".into()));
-        let long = "x".repeat(129);
-        assert_eq!(one(series(&long, &[])), Refusal::MetricName(9, "x".repeat(64)));
-        assert_eq!(one(series("x", &[("a-b", "1")])), Refusal::LabelName(9, "a-b".into()));
-        let reserved = |name: &str| Refusal::ReservedLabel(9, name.into());
-        assert_eq!(one(series("x", &[("instance", "1")])), reserved("instance"));
-        assert_eq!(one(series("x", &[("job", "1")])), reserved("job"));
-        assert_eq!(one(series("x", &[("__address__", "1")])), reserved("__address__"));
-        let value = "v".repeat(MAX_VALUE_BYTES + 1);
-        assert_eq!(one(series("x", &[("a", &value)])), Refusal::LabelValue(9, "a".into()));
-        let names: Vec<String> = (0..32).map(|index| format!("l{index}")).collect();
-        let labels: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
-        assert_eq!(one(series("x", &labels)), Refusal::TooManyLabels(9, 33));
+        let refused = |fault| Refusal::Series(9, fault);
+        assert_eq!(one(nameless), refused(SeriesFault::MetricName("".into())));
+        let reserved = one(series("x", &[("instance", "1")]));
+        assert_eq!(reserved, refused(SeriesFault::ReservedLabel("instance".into())));
+        let text = "series 9: label \"instance\" is set by the collector, not by a host";
+        assert_eq!(reserved.to_string(), text);
     }
 
     #[test]

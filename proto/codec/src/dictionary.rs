@@ -120,7 +120,7 @@ mod tests {
         let mut dictionary = Dictionary::restore(vec![stored]);
         let (one, other) = (SeriesTable::default(), SeriesTable::default());
         // Numbers of a table differ from those of the dictionary and from another table's.
-        other.number(MetricKind::Gauge, "unseen", "", &[]);
+        other.number(MetricKind::Gauge, "unseen", "", &[]).unwrap();
         let mut check = |table: &SeriesTable, names: [&str; 2], expect: [u32; 2]| {
             let mut observation = Observation::within(table, 0);
             for name in names {

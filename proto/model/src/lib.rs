@@ -3,6 +3,7 @@
 //! This crate knows neither the wire nor any disk format: those convert to and from these types
 //! at their own edges.
 
+mod admission;
 mod change;
 mod delivery;
 mod event;
@@ -15,13 +16,17 @@ mod processes;
 mod series;
 mod updates;
 
+pub use admission::{
+    INSTANCE, JOB, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_NAME_BYTES, SeriesFault, check_series,
+    is_label_name, is_metric_name, is_reserved,
+};
 pub use change::{Change, ChangeKind};
 pub use delivery::{Epoch, HostId, Lane, StreamKey};
 pub use event::{Event, EventKind, Gap};
 pub use facts::{Distribution, Hardware, HostFacts, Virtualization};
 pub use labels::{Label, Labels, METRIC_NAME};
 pub use matcher::{MatchOperator, Matcher, MatcherError};
-pub use observation::{Observation, Sample, SeriesSamples, is_stale, stale_marker};
+pub use observation::{LeftOut, Observation, Sample, SeriesSamples, is_stale, stale_marker};
 pub use packages::{InstalledPackage, PackageInventory, state_hash};
 pub use processes::{ProcessReport, ProcessUsage};
 pub use series::{MetricKind, Series, SeriesTable};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{Labels, METRIC_NAME, MetricKind, Series, SeriesTable};
+use crate::admission::shown;
+use crate::{Labels, METRIC_NAME, MetricKind, Series, SeriesFault, SeriesTable};
 
 /// The bits of Prometheus' staleness marker, a NaN of its own.
 const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -33,6 +34,18 @@ pub struct Observation {
     pub timestamp_ms: i64,
     table: SeriesTable,
     samples: Vec<Sample>,
+    left_out: LeftOut,
+}
+
+/// What was given to an observation and could not be taken. Names and labels that are made of what
+/// stands in a file are only as good as the file, and the collector would refuse one that is bad with
+/// everything beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many values.
+    pub count: usize,
+    /// The name of the first one's metric, cut short where it is long, and what is wrong with it.
+    pub first: Option<(String, SeriesFault)>,
 }
 
 impl Observation {
@@ -44,7 +57,7 @@ impl Observation {
     /// An observation without values yet, whose series are those of a table that outlives it. What
     /// is observed again and again then allocates nothing for a series that is known.
     pub fn within(table: &SeriesTable, timestamp_ms: i64) -> Self {
-        Self { timestamp_ms, table: table.clone(), samples: Vec::new() }
+        Self { timestamp_ms, table: table.clone(), ..Self::default() }
     }
 
     /// Adds a value that goes up and down.
@@ -62,8 +75,13 @@ impl Observation {
         self.add(MetricKind::Untyped, name, help, labels, value);
     }
 
+    /// What was given and could not be taken, once: it is forgotten with this.
+    pub fn take_left_out(&mut self) -> LeftOut {
+        std::mem::take(&mut self.left_out)
+    }
+
     /// Takes the values of another observation over, after those that are there. It keeps its room
-    /// for values, so that it can be used again.
+    /// for values, so that it can be used again, and what it left out.
     pub fn take(&mut self, other: &mut Self) {
         if self.table.is_same(&other.table) {
             self.samples.append(&mut other.samples);
@@ -113,20 +131,14 @@ impl Observation {
         labels: &[(&str, &str)],
         value: f64,
     ) {
-        // Names that are made of what stands in a file are only as good as the file, and one that is
-        // no name would be refused with everything beside it.
-        if !is_metric_name(name) {
-            return;
+        match self.table.number(kind, name, help, labels) {
+            Ok(series) => self.samples.push(Sample { series, value }),
+            Err(fault) => {
+                self.left_out.count += 1;
+                self.left_out.first.get_or_insert_with(|| (shown(name), fault));
+            }
         }
-        let series = self.table.number(kind, name, help, labels);
-        self.samples.push(Sample { series, value });
     }
-}
-
-fn is_metric_name(name: &str) -> bool {
-    name.bytes().enumerate().all(|(at, byte)| {
-        byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') || at > 0 && byte.is_ascii_digit()
-    }) && !name.is_empty()
 }
 
 /// A stretch of one series: as many timestamps as values, timestamps strictly ascending.
@@ -151,12 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_of_a_metric_is_left_out() {
+    fn what_no_collector_would_take_is_left_out_and_counted() {
         let mut all = Observation::at(5);
-        for name in ["", "1x", "a-b", "a\u{fffd}", "a b", "a", "_a:1"] {
-            all.gauge(name, "", &[], 1.0);
+        for (name, label) in [("a", "b"), ("a b", "b"), ("a", "job"), ("a", "b")] {
+            all.gauge(name, "", &[(label, "1")], 1.0);
         }
         assert_eq!(all.len(), 2);
+        let fault = SeriesFault::MetricName("a b".to_owned());
+        let expect = LeftOut { count: 2, first: Some(("a b".to_owned(), fault)) };
+        assert_eq!(all.take_left_out(), expect);
+        assert_eq!(all.take_left_out(), LeftOut::default());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Labels, METRIC_NAME};
+use crate::{Labels, METRIC_NAME, SeriesFault, check_series};
 
 /// Parts the texts of a key; it is a byte that no UTF-8 has, so no two keys run into one another.
 const SEPARATOR: u8 = 0xff;
@@ -60,16 +60,26 @@ struct Entries {
 
 impl SeriesTable {
     /// The number of a series; one that is new gets the next.
-    pub fn number(&self, kind: MetricKind, name: &str, help: &str, labels: &[(&str, &str)]) -> u32 {
+    ///
+    /// # Errors
+    /// When a new one is none that a collector would take.
+    pub fn number(
+        &self,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<u32, SeriesFault> {
         let entries = &mut *self.lock();
         write_key(&mut entries.key, name, labels);
         if let Some(&number) = entries.numbers.get(entries.key.as_slice()) {
-            return number;
+            return Ok(number);
         }
+        check_series(name, labels.iter().copied())?;
         let number = u32::try_from(entries.series.len()).unwrap_or(u32::MAX);
         entries.series.push(Arc::new(Series::new(kind, name, help, labels)));
         entries.numbers.insert(entries.key.as_slice().into(), number);
-        number
+        Ok(number)
     }
 
     /// The series of a number; `None` where no series has it.
@@ -115,8 +125,9 @@ mod tests {
     #[test]
     fn a_series_keeps_its_number_and_no_two_share_one() {
         let table = SeriesTable::default();
-        let number =
-            |name: &str, labels: &[(&str, &str)]| table.number(MetricKind::Gauge, name, "", labels);
+        let number = |name: &str, labels: &[(&str, &str)]| {
+            table.number(MetricKind::Gauge, name, "", labels).unwrap()
+        };
         let given: [(&str, &[(&str, &str)]); 5] = [
             ("a", &[]),
             ("a", &[("b", "cd")]),
@@ -135,6 +146,8 @@ mod tests {
             assert_eq!(*table.get(at).unwrap(), expect);
         }
         assert!(table.get(5).is_none());
+        table.number(MetricKind::Gauge, "a", "", &[("job", "x")]).unwrap_err();
+        assert_eq!(table.len(), 5);
     }
 
     #[test]
