@@ -265,22 +265,12 @@ fn text(host: &Host, tree: Tree, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostPaths;
+    use crate::host::tests::host_with_texts;
 
     /// What is found on a host made of the given files.
     fn found(files: &[(&str, &str)]) -> Virtualization {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        detect(&Host::new(HostPaths {
-            rootfs: folder.path().into(),
-            procfs: folder.path().join("proc"),
-            sysfs: folder.path().join("sys"),
-            udev_data: folder.path().join("udev"),
-        }))
+        let (_folder, host) = host_with_texts(files);
+        detect(&host)
     }
 
     const GUEST: (&str, &str) = ("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu hypervisor sse\n");
@@ -388,6 +378,8 @@ mod tests {
         check(&[("proc/1/cgroup", "1:name=systemd:/docker/0123\n")], "docker");
         check(&[("proc/1/cgroup", "0::/system.slice/docker-0123.scope\n")], "docker");
         check(&[("proc/1/cgroup", "0::/lxc.payload.web\n")], "lxc");
+        check(&[("proc/1/cgroup", "3:cpu:/lxc/web\n")], "lxc");
+        check(&[("proc/1/cgroup", "0::/machine.slice/libpod-01.scope\n")], "podman");
         let account = "run/secrets/kubernetes.io/serviceaccount/token";
         check(&[(account, "x"), (".dockerenv", "")], "kubernetes");
         check(&[("proc/vz/version", "1\n")], "openvz");

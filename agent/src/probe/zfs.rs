@@ -232,6 +232,7 @@ mod tests {
         let (states, others): (Vec<_>, Vec<_>) =
             page.into_iter().partition(|line| line.starts_with("node_zfs_zpool_state"));
         assert_eq!(states.len(), STATES.len());
+        assert_eq!(states.iter().filter(|line| line.ends_with(" 0")).count(), STATES.len() - 1);
         assert!(
             states
                 .contains(&"node_zfs_zpool_state{state=\"degraded\",zpool=\"tank\"} 1".to_owned())
