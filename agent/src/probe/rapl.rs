@@ -15,12 +15,14 @@ const FOLDER: &str = "class/powercap";
 /// The kernel counts millionths of joules.
 const PER_JOULE: f64 = 1_000_000.0;
 
-/// How often the helper is asked, since each question starts a process.
-const RHYTHM: Duration = Duration::from_secs(60);
+/// How often the helper is asked. Each question starts a process in a sandbox, 80 ms of a processor:
+/// once a minute that would be more than all else the agent does. The counters only grow, so that
+/// longer means are right.
+const RHYTHM: Duration = Duration::from_secs(300);
 
 /// Joules that each zone of the hardware's power meter has counted, as
 /// `node_rapl_<zone>_joules_total`. Since Linux 5.10 only the administrator may read them; without
-/// such rights the helper is asked once a minute, and in between its last answer stands.
+/// such rights the helper is asked every five minutes, and in between its last answer stands.
 #[derive(Debug)]
 pub struct RaplProbe {
     asked: AskedOfHelper<EnergyAnswer>,
