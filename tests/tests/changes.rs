@@ -96,10 +96,9 @@ async fn an_agent_killed_about_a_change_tells_it_once() -> Result<()> {
     let host = FakeHost::new("web1")?;
     host.write("etc/hosts", "0")?;
     let mut agent = Agent::start(&collector, &options(&host))?;
-    until("the first look", SOON, || async {
-        Ok(agent.log()?.contains("events are durable").then_some(()))
-    })
-    .await?;
+    // What later looks are compared with; before that no change can be told.
+    let first_look = agent.state_dir().join("changes.json");
+    until("the first look", SOON, || async { Ok(first_look.exists().then_some(())) }).await?;
     // There and back, so that the same change comes again and again.
     let mut told = 0;
     for kill in 1..=KILLS {

@@ -188,6 +188,8 @@ fn agent_cases() -> Vec<Case> {
     let dropped = "upkeep_agent_buffer_dropped_records_total{instance='web1',lane='samples'}";
     let refused = "upkeep_agent_buffer_refused_observations_total{web1}";
     let skipped = "upkeep_agent_skipped_ticks_total{web1}";
+    let memory = "process_resident_memory_bytes{instance='web1',job='node'}";
+    let build = "upkeep_agent_build_info{instance='web1',job='node'}";
     let filling = "AgentBufferFilling";
     vec![
         case(filling, yes, &[(bytes, flat(60.0)), (limit, flat(100.0)), (age, flat(700.0))]),
@@ -199,6 +201,9 @@ fn agent_cases() -> Vec<Case> {
         case("AgentCannotBuffer", no, &[(refused, flat(7.0))]),
         case("AgentSkipsTicks", yes, &[(skipped, Line(0.0, 360.0))]),
         case("AgentSkipsTicks", no, &[(skipped, Line(0.0, 12.0))]),
+        case("AgentTakesMuchMemory", yes, &[(memory, flat(1e8)), (build, flat(1.0))]),
+        case("AgentTakesMuchMemory", no, &[(memory, flat(2e7)), (build, flat(1.0))]),
+        case("AgentTakesMuchMemory", no, &[(memory, flat(1e8))]),
     ]
 }
 
