@@ -7,6 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options, Portion, Record};
 use upkeep_codec::{Frame, KeyFrame, decode};
@@ -15,6 +17,10 @@ use upkeep_wire::decode_event;
 
 const NOW: i64 = 1_700_000_000_000;
 const EVERYTHING: Portion = Portion { records: 1_000_000, bytes: usize::MAX };
+
+/// How long the database's lock is waited for, and how often it is tried meanwhile.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Set in the child processes that append until they are killed.
 const CHILD: &str = "UPKEEP_TEST_BUFFER";
@@ -283,7 +289,16 @@ fn damage_begins_a_new_epoch_with_a_gap() {
         assert_eq!(quarantine, expect == Expect::Lost && name != "no folder", "{name}");
         open(folder.path()).append(&[observation(4)]).unwrap();
     };
-    let database = |folder: &Path| sled::open(folder.join("records.1")).unwrap();
+    // The database lets go of its lock on a thread of its own, a moment after it was dropped.
+    let database = |folder: &Path| {
+        let begun = Instant::now();
+        loop {
+            match sled::open(folder.join("records.1")) {
+                Err(_) if begun.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_RETRY),
+                opened => break opened.unwrap(),
+            }
+        }
+    };
     let truncate = |path: &Path, length: u64| {
         fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
     };
