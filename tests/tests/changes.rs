@@ -97,11 +97,12 @@ async fn an_agent_killed_about_a_change_tells_it_once() -> Result<()> {
     host.write("etc/hosts", "0")?;
     let mut agent = Agent::start(&collector, &options(&host))?;
     // What later looks are compared with; before that no change can be told.
-    let first_look = agent.state_dir().join("changes.json");
-    until("the first look", SOON, || async { Ok(first_look.exists().then_some(())) }).await?;
+    let memory = agent.state_dir().join("changes.json");
+    until("the first look", SOON, || async { Ok(memory.exists().then_some(())) }).await?;
     // There and back, so that the same change comes again and again.
     let mut told = 0;
     for kill in 1..=KILLS {
+        let remembered = std::fs::read(&memory)?;
         host.write("etc/hosts", &format!("{}", kill % 2))?;
         tokio::time::sleep(Duration::from_millis(9 * kill)).await;
         agent.kill()?;
@@ -109,6 +110,11 @@ async fn an_agent_killed_about_a_change_tells_it_once() -> Result<()> {
         agent.launch()?;
         until("the change", SOON, || async {
             Ok((changes(&collector).await?.len() as u64 >= kill).then_some(()))
+        })
+        .await?;
+        // What is taken back before it was remembered is as it was for whoever looks next.
+        until("the memory of it", SOON, || async {
+            Ok((std::fs::read(&memory)? != remembered).then_some(()))
         })
         .await?;
     }
