@@ -10,7 +10,7 @@ use upkeep_model::{Change, ChangeKind, Event, EventKind, HostFacts};
 
 use super::configuration::{ConfigurationWatch, are_comparable};
 use super::failed_units::{self, FailedUnit};
-use super::memory::{self, MemoryError, Told};
+use super::memory::{self, MemoryError, Telling, Told};
 use crate::host::Host;
 
 /// The file of what was told, in the state folder.
@@ -47,6 +47,8 @@ pub struct ChangeWatch {
     told: Option<Told<Seen>>,
     /// Whether the file says what is held here.
     is_stored: bool,
+    /// What is being told, until it is known to be.
+    telling: Option<Telling<Seen>>,
 }
 
 impl ChangeWatch {
@@ -57,18 +59,26 @@ impl ChangeWatch {
     pub fn open(folder: &Path, patterns: &[String]) -> Result<Self, MemoryError> {
         let path = folder.join(FILE);
         let told = memory::load(&path)?;
+        let telling = match &told {
+            Some(told) => memory::announced(&path, told)?,
+            None => None,
+        };
         Ok(Self {
             path,
             patterns: patterns.to_vec(),
             configuration: ConfigurationWatch::default(),
             is_stored: told.is_some(),
             told,
+            telling,
         })
     }
 
     /// Looks at the host; `None` if it is as it was told. The first look of all is what later ones
-    /// are compared with, and has no changes.
+    /// are compared with, and has no changes. What was being told comes first, again.
     pub fn look(&mut self, host: &Host, facts: &HostFacts, now_ms: i64) -> Option<Changes> {
+        if let Some(telling) = &self.telling {
+            return Some(Changes { events: telling.events(), told: telling.told.clone() });
+        }
         let failed = failed_units::look(host);
         let files = self.configuration.look(host, &self.patterns);
         let before = self.told.as_ref().map(|told| told.state.clone()).unwrap_or_default();
@@ -110,8 +120,23 @@ impl ChangeWatch {
         Some(Changes { events, told: told.next(seen, now_ms) })
     }
 
+    /// Writes down which changes are about to be told, so that they are told even if the host is as
+    /// before when the agent comes back. To be called before they are.
+    pub fn announce(&mut self, changes: &Changes) {
+        if self.telling.is_some() {
+            return;
+        }
+        self.telling = Telling::of(&changes.events, changes.told.clone());
+        if let Some(telling) = &self.telling
+            && let Err(error) = memory::announce(&self.path, telling)
+        {
+            warn!("which changes are being told cannot be written down: {error}");
+        }
+    }
+
     /// Remembers that changes were told, so that they are not found again.
     pub fn remember(&mut self, changes: Changes) {
+        self.telling = None;
         self.told = Some(changes.told);
         self.is_stored = false;
         self.store();
@@ -295,6 +320,25 @@ mod tests {
         assert_eq!(again.events[0].at_ms, 8, "the file's date is in the future of this clock");
         watch.remember(again);
         assert!(open().look(&host, &facts, 9).is_none());
+
+        // Being told when the agent ends, and taken back: both are changes.
+        fs::write(folder.path().join("etc/hosts"), "c").unwrap();
+        let mut watch = open();
+        let changes = watch.look(&host, &facts, 10).unwrap();
+        watch.announce(&changes);
+        let told_there = changes.events;
+        fs::write(folder.path().join("etc/hosts"), "b").unwrap();
+        let mut watch = open();
+        let changes = watch.look(&host, &facts, 11).unwrap();
+        assert_eq!(changes.events, told_there);
+        watch.announce(&changes);
+        watch.remember(changes);
+        let back = watch.look(&host, &facts, 12).unwrap();
+        assert_eq!(back.events.len(), 1);
+        assert_ne!(back.events, told_there);
+        watch.announce(&back);
+        watch.remember(back);
+        assert!(open().look(&host, &facts, 13).is_none());
 
         // There and back: each time another name.
         let mut names = told;

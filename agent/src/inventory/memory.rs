@@ -12,10 +12,15 @@
 //! | `state` | what was told |
 //!
 //! It is replaced as a whole, and only after the events that lead to its state are durable in the
-//! buffer. If the agent ends between the two, it finds the same changes again at its next start. A
-//! change's name is therefore made of the origin, the occurrence and the change itself: the same
-//! change against the same writing of the file has the same name, and the collector takes it once;
-//! when the same thing happens again later, the file was written in between, and the name is another.
+//! buffer. Before they are appended, a file beside it, `NAME.telling.json`, holds them and the state
+//! that they lead to. If the agent ends in between, it tells them at its next start, however the host
+//! is by then, and then looks what differs from that state: what was taken back meanwhile is a change
+//! of its own. What is told twice has the same name twice, and the collector takes it once: the name is
+//! made of the origin, the occurrence and the change itself. When the same thing happens again later,
+//! the file was written in between, and the name is another.
+//!
+//! A file of what is being told counts only if it follows on the writing of the other one that is
+//! there; one that was left behind does not.
 
 use std::fs;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -27,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tracing::warn;
-use upkeep_model::Change;
+use upkeep_model::{Change, Event, EventKind};
 
 /// The version of the files.
 const VERSION: u32 = 1;
@@ -56,6 +61,35 @@ pub(super) struct Told<T> {
     pub(super) state: T,
 }
 
+/// Changes that are being told, and what will have been told with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Telling<T> {
+    /// When each happened, in milliseconds since 1970, and what it is.
+    pub(super) changes: Vec<(i64, Change)>,
+    pub(super) told: Told<T>,
+}
+
+impl<T> Telling<T> {
+    /// The changes among events; `None` where there are none.
+    pub(super) fn of(events: &[Event], told: Told<T>) -> Option<Self> {
+        let changes = events.iter().filter_map(|event| match &event.kind {
+            EventKind::Change(change) => Some((event.at_ms, change.clone())),
+            _ => None,
+        });
+        let changes: Vec<_> = changes.collect();
+        (!changes.is_empty()).then_some(Self { changes, told })
+    }
+
+    /// The changes as events.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let event = |(at_ms, change): &(i64, Change)| Event {
+            at_ms: *at_ms,
+            kind: EventKind::Change(change.clone()),
+        };
+        self.changes.iter().map(event).collect()
+    }
+}
+
 impl<T> Told<T> {
     /// The beginning, before anything was told.
     pub(super) fn first(state: T, at_ms: i64) -> Self {
@@ -67,6 +101,13 @@ impl<T> Told<T> {
     pub(super) fn next(&self, state: T, at_ms: i64) -> Self {
         let (origin, occurrence) = (self.origin.clone(), self.occurrence + 1);
         Self { version: VERSION, origin, occurrence, at_ms, state }
+    }
+
+    /// Whether this is what follows once changes against the other were told.
+    fn follows(&self, other: &Self) -> bool {
+        self.version == VERSION
+            && self.origin == other.origin
+            && self.occurrence == other.occurrence + 1
     }
 
     /// Names a change against this.
@@ -89,17 +130,50 @@ pub(super) fn hexadecimal<'byte>(bytes: impl IntoIterator<Item = &'byte u8>) -> 
 
 /// Reads what was told; `None` where nothing was, or the file is not understood, which is logged.
 pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<Told<T>>, MemoryError> {
+    let told = read::<Told<T>>(path)?;
+    Ok(told.filter(|told| {
+        if told.version != VERSION {
+            warn!(version = told.version, "{} is of another version; begun anew", path.display());
+        }
+        told.version == VERSION
+    }))
+}
+
+/// Replaces a file durably. What was being told has been told then.
+pub(super) fn store<T: Serialize>(path: &Path, told: &Told<T>) -> Result<(), MemoryError> {
+    replace(path, told)?;
+    // One that stays does not follow on what was just written.
+    let _left = fs::remove_file(telling_beside(path));
+    Ok(())
+}
+
+/// Writes durably what is about to be told.
+pub(super) fn announce<T: Serialize>(path: &Path, telling: &Telling<T>) -> Result<(), MemoryError> {
+    replace(&telling_beside(path), telling)
+}
+
+/// Reads what was being told when the agent ended, against what was told before.
+pub(super) fn announced<T: DeserializeOwned>(
+    path: &Path,
+    before: &Told<T>,
+) -> Result<Option<Telling<T>>, MemoryError> {
+    let telling = read::<Telling<T>>(&telling_beside(path))?;
+    Ok(telling.filter(|telling| telling.told.follows(before)))
+}
+
+fn telling_beside(path: &Path) -> PathBuf {
+    path.with_extension("telling.json")
+}
+
+/// Reads a file; `None` where it is not there, or not understood, which is logged.
+fn read<D: DeserializeOwned>(path: &Path) -> Result<Option<D>, MemoryError> {
     let failed = |source| MemoryError { action: "read", path: path.to_owned(), source };
     let file = match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(failed)?,
     };
-    match serde_json::from_reader::<_, Told<T>>(BufReader::new(file)) {
-        Ok(told) if told.version == VERSION => Ok(Some(told)),
-        Ok(told) => {
-            warn!(version = told.version, "{} is of another version; begun anew", path.display());
-            Ok(None)
-        }
+    match serde_json::from_reader(BufReader::new(file)) {
+        Ok(content) => Ok(Some(content)),
         Err(error) if error.is_io() => Err(failed(error.into())),
         Err(error) => {
             warn!("{} is not understood and begun anew: {error}", path.display());
@@ -108,11 +182,10 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<Told<T>>, 
     }
 }
 
-/// Replaces a file durably.
-pub(super) fn store<T: Serialize>(path: &Path, told: &Told<T>) -> Result<(), MemoryError> {
+fn replace(path: &Path, content: &impl Serialize) -> Result<(), MemoryError> {
     let replace = || -> io::Result<()> {
         let mut out = BufWriter::new(AtomicWriteFile::open(path)?);
-        serde_json::to_writer(&mut out, told)?;
+        serde_json::to_writer(&mut out, content)?;
         out.write_all(b"\n")?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
         path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
@@ -163,5 +236,25 @@ mod tests {
             assert_eq!(load::<u32>(&path).unwrap(), None, "{damaged:?}");
         }
         assert!(store(&folder.path().join("none/changes.json"), &Told::first(7, 5)).is_err());
+    }
+
+    #[test]
+    fn what_was_being_told_counts_only_against_what_was_told_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes.json");
+        let first = Told::first(1, 5);
+        let next = first.next(2, 6);
+        assert_eq!(announced(&path, &first).unwrap(), None);
+        let telling = Telling { changes: Vec::new(), told: next.clone() };
+        announce(&path, &telling).unwrap();
+        assert_eq!(announced(&path, &first).unwrap(), Some(telling.clone()));
+        for other in &[next.clone(), Told::first(1, 5)] {
+            assert_eq!(announced(&path, other).unwrap(), None, "{other:?}");
+        }
+        let newer = Telling { told: Told { version: 2, ..next.clone() }, ..telling };
+        announce(&path, &newer).unwrap();
+        assert_eq!(announced(&path, &first).unwrap(), None);
+        store(&path, &next).unwrap();
+        assert!(!telling_beside(&path).exists());
     }
 }

@@ -12,7 +12,7 @@ use upkeep_model::{
 
 use super::changes::believable;
 use super::configuration::milliseconds;
-use super::memory::{self, MemoryError, Told};
+use super::memory::{self, MemoryError, Telling, Told};
 use crate::host::{Host, Stamp};
 use crate::package::{DATABASES, Database};
 
@@ -100,6 +100,17 @@ impl PackageWatch {
         news.collect()
     }
 
+    /// Writes down which changes are about to be told, so that they are told even if the packages are
+    /// as before when the agent comes back. To be called before they are.
+    pub fn announce(&self, news: &PackageNews) {
+        let told = news.told.clone();
+        if let Some(telling) = told.and_then(|told| Telling::of(&news.events, told))
+            && let Err(error) = memory::announce(&self.path(news.manager), &telling)
+        {
+            warn!("which packages are being told cannot be written down: {error}");
+        }
+    }
+
     /// Remembers what was told, so that it is not told again.
     pub fn remember(&mut self, news: PackageNews) {
         if let Some(told) = &news.told
@@ -149,8 +160,13 @@ impl PackageWatch {
         is_held: &impl Fn(&str, &str) -> bool,
     ) -> Result<PackageNews, MemoryError> {
         let manager = database.manager;
-        let hash = state_hash(&packages);
         let told = memory::load::<Seen>(&self.path(manager))?;
+        if let Some(before) = &told
+            && let Some(telling) = memory::announced(&self.path(manager), before)?
+        {
+            return Ok(once_more(manager, before, telling));
+        }
+        let hash = state_hash(&packages);
         let changed_ms = stamps.iter().filter_map(|stamp| milliseconds(stamp.modified)).max();
         let news = |events, told| PackageNews { events, manager, stamps, hash, told };
         let Some(before) = told else {
@@ -174,6 +190,16 @@ impl PackageWatch {
         let told = before.next(Seen { packages }, now_ms);
         Ok(news(events, Some(told)))
     }
+}
+
+/// What was being told when the agent ended. The packages themselves are looked at after that.
+fn once_more(manager: &'static str, before: &Told<Seen>, telling: Telling<Seen>) -> PackageNews {
+    let mut events = telling.events();
+    let at_ms = events.first().map_or(telling.told.at_ms, |event| event.at_ms);
+    let packages = &telling.told.state.packages;
+    events.append(&mut inventories(manager, Some(&before.state.packages), packages, at_ms));
+    let hash = state_hash(packages);
+    PackageNews { events, manager, stamps: Vec::new(), hash, told: Some(telling.told) }
 }
 
 /// The way from one state to another, or to a whole state, in events that each fit.
@@ -422,6 +448,22 @@ mod tests {
         };
         assert_eq!(ids(&again), ids(&news));
         news.into_iter().for_each(|news| watch.remember(news));
+        assert!(watch.look(&host, 10, held).is_empty());
+
+        // Being told when the agent ends, and taken back: both are changes.
+        let before = fs::read(folder.path().join(STATUS)).unwrap();
+        fs::write(folder.path().join(STATUS), status(&[("a", "2")])).unwrap();
+        let news = watch.look(&host, 10, held);
+        assert_eq!(words(&news), ["package_removed c", "difference +0 -1"]);
+        news.iter().for_each(|news| watch.announce(news));
+        fs::write(folder.path().join(STATUS), before).unwrap();
+        let mut watch = PackageWatch::new(state.path());
+        let again = watch.look(&host, 10, held);
+        assert_eq!((ids(&again), words(&again)), (ids(&news), words(&news)));
+        again.into_iter().for_each(|news| watch.remember(news));
+        let back = watch.look(&host, 10, held);
+        assert_eq!(words(&back), ["package_installed c", "difference +1 -0"]);
+        back.into_iter().for_each(|news| watch.remember(news));
         assert!(watch.look(&host, 10, held).is_empty());
 
         // What the collector lacks is told whole, by a watch that knows it and by a new one.

@@ -106,6 +106,7 @@ impl Minutely {
         let is_told = match watch.look(&self.host, facts, now_ms()) {
             None => true,
             Some(mut changes) => {
+                watch.announce(&changes);
                 let is_told = self.append(std::mem::take(&mut changes.events));
                 if is_told {
                     watch.remember(changes);
@@ -124,6 +125,7 @@ impl Minutely {
         let is_held = |manager: &str, hash: &str| holds(held.as_ref(), sent, manager, hash);
         let mut is_told = true;
         for mut news in self.packages.look(&self.host, now_ms(), is_held) {
+            self.packages.announce(&news);
             if !self.append(std::mem::take(&mut news.events)) {
                 is_told = false;
                 continue;
