@@ -1,8 +1,8 @@
-//! Holds the probes against a captured machine and what node_exporter says about it: the same
-//! series with the same values, and no others.
+//! Holds the probes against a captured machine and what node_exporter says about it: the same page,
+//! line by line, but for the help.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,31 +50,23 @@ impl Captured {
         Some(Self { host, expected: data.join("expected"), folder })
     }
 
-    /// The series and types that node_exporter gives, of one collector or more; `None` where it is
-    /// not known of one. The loopback device is left out, since it is that of the machine on which
-    /// node_exporter ran.
-    fn expected(&self, collectors: &[&str]) -> Option<BTreeSet<String>> {
-        let mut lines = BTreeSet::new();
+    /// What node_exporter prints, of one collector or more; `None` where it is not known of one. The
+    /// loopback device is left out, since it is that of the machine on which node_exporter ran.
+    fn expected(&self, collectors: &[&str]) -> Option<Vec<String>> {
+        let mut all = String::new();
         for collector in collectors {
             let path = self.expected.join(format!("{collector}.prom"));
             if !path.exists() {
                 eprintln!("SKIPPED: {} is not there", path.display());
                 return None;
             }
-            let page = std::fs::read_to_string(&path).unwrap();
-            let of_others = page.lines().filter(|line| !line.contains("device=\"lo\""));
-            lines.extend(of_others.filter(|line| !line.starts_with("# HELP")).map(normal));
+            all.push_str(&std::fs::read_to_string(&path).unwrap());
         }
-        let families: BTreeSet<String> = lines.iter().map(|line| name_of(line)).collect();
-        lines.retain(|line| {
-            let family = line.strip_prefix("# TYPE ").map(name_of);
-            family.is_none_or(|family| families.contains(&family))
-        });
-        Some(lines)
+        Some(lines_of(&all, |line| line.contains("device=\"lo\"")))
     }
 
-    /// The series that probes give.
-    fn seen(&self, probes: &[Box<dyn Probe>]) -> BTreeSet<String> {
+    /// What the agent prints of what probes give.
+    fn seen(&self, probes: &[Box<dyn Probe>]) -> Vec<String> {
         let mut out = Observation::at(0);
         for probe in probes {
             if let Err(error) = probe.observe(&self.host, &mut out) {
@@ -86,36 +78,24 @@ impl Captured {
         // Where node_exporter tells a path, it looked into a folder of another name.
         let root = self.host.path(Tree::Root, "");
         let page = String::from_utf8(page).unwrap().replace(root.to_str().unwrap(), "fixtures/");
-        let series: Vec<String> =
-            page.lines().filter(|line| !line.starts_with("# HELP")).map(normal).collect();
-        let set: BTreeSet<String> = series.iter().cloned().collect();
-        assert_eq!(set.len(), series.len(), "a series or a type comes twice");
-        set
+        lines_of(&page, |_| false)
     }
 }
 
-/// A line with its labels sorted, and without empty ones, which mean nothing to Prometheus.
-fn normal(line: &str) -> String {
-    let Some((name, rest)) = line.split_once('{') else { return line.to_owned() };
-    let (labels, value) = rest.rsplit_once('}').unwrap();
-    let mut kept: Vec<&str> =
-        split_labels(labels).into_iter().filter(|label| !label.ends_with("=\"\"")).collect();
-    kept.sort_unstable();
-    if kept.is_empty() {
-        format!("{name}{value}")
-    } else {
-        format!("{name}{{{}}}{value}", kept.join(","))
+/// The lines of a page as they stand there, family by family, without help, which everybody words in
+/// their own way, and without those that are to be left out.
+fn lines_of(page: &str, is_left_out: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut families: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut family = "";
+    for line in page.lines().filter(|line| !line.starts_with("# HELP ") && !is_left_out(line)) {
+        if let Some(of) = line.strip_prefix("# TYPE ") {
+            family = of.split(' ').next().unwrap();
+            assert!(!families.contains_key(family), "{family} comes twice");
+        }
+        families.entry(family).or_default().push(line);
     }
-}
-
-/// The labels of a series; no value in the data has a quote or a backslash in it.
-fn split_labels(labels: &str) -> Vec<&str> {
-    labels.split_inclusive("\",").map(|label| label.trim_end_matches(',')).collect()
-}
-
-/// The metric of a line; none for a comment.
-fn name_of(line: &str) -> String {
-    line.split(['{', ' ']).next().unwrap_or_default().to_owned()
+    let told = families.into_values().filter(|lines| lines.len() > 1);
+    told.flatten().map(str::to_owned).collect()
 }
 
 /// Collectors, and the probes that stand for them.
@@ -181,26 +161,28 @@ fn what_node_exporter_says_comes_out_and_nothing_else() {
         let Some(expected) = captured.expected(collectors) else { continue };
         assert!(!expected.is_empty(), "{collectors:?}: nothing is expected");
         let seen = captured.seen(&probes);
-        let missing: Vec<_> = expected.difference(&seen).collect();
-        let surplus: Vec<_> = seen.difference(&expected).collect();
+        let missing: Vec<_> = expected.iter().filter(|line| !seen.contains(line)).collect();
+        let surplus: Vec<_> = seen.iter().filter(|line| !expected.contains(line)).collect();
         assert!(
             missing.is_empty() && surplus.is_empty(),
             "{collectors:?}: missing {missing:#?}, surplus {surplus:#?}"
         );
+        assert_eq!(seen, expected, "{collectors:?}: another order, or lines that come twice");
     }
 }
 
-/// The series of a page; times at which files were written are all 1, as in the expected pages.
-fn series_of(page: &str) -> BTreeSet<String> {
-    let lines = page.lines().filter(|line| !line.starts_with('#')).map(normal);
-    lines
-        .map(|line| match line.rsplit_once(' ') {
-            Some((series, _)) if series.starts_with("node_textfile_mtime_seconds") => {
-                format!("{series} 1")
-            }
-            _ => line,
-        })
-        .collect()
+/// The lines of a page; times at which files were written are all 1, as in the expected pages. Help
+/// that files give is compared, too.
+fn textfile_lines_of(page: &str) -> Vec<String> {
+    let help = page.lines().filter(|line| line.starts_with("# HELP "));
+    let help = help.filter(|line| !line.contains(" node_textfile_")).map(str::to_owned);
+    let lines = lines_of(page, |_| false).into_iter().map(|line| match line.rsplit_once(' ') {
+        Some((series, _)) if series.starts_with("node_textfile_mtime_seconds{") => {
+            format!("{series} 1")
+        }
+        _ => line,
+    });
+    help.chain(lines).collect()
 }
 
 #[test]
@@ -216,7 +198,7 @@ fn files_of_metrics_are_read_as_node_exporter_reads_them() {
         let mut page = Vec::new();
         exposition::write(&out, &mut page).unwrap();
         let page = String::from_utf8(page).unwrap().replace(&above, "");
-        assert_eq!(series_of(&page), series_of(expected), "{pattern}");
+        assert_eq!(textfile_lines_of(&page), textfile_lines_of(expected), "{pattern}");
         cases += 1;
     };
     let folder = captured.folder.path().join("fixtures/textfile");
@@ -233,6 +215,9 @@ fn files_of_metrics_are_read_as_node_exporter_reads_them() {
         let file = format!("fixtures/textfile/two_metric_files/metrics{number}.prom");
         format!("node_textfile_mtime_seconds{{file=\"{file}\"}} 1\n")
     });
-    check("two_metric_files/", &(page + &written.concat()), false);
+    let kind = "# TYPE node_textfile_mtime_seconds gauge\n".to_owned();
+    let expected = page.replace("collector/fixtures", "fixtures");
+    let expected = expected.replace(&kind, &(kind.clone() + &written.concat()));
+    check("two_metric_files/", &expected, false);
     assert!(cases > 10, "only {cases} cases");
 }

@@ -194,15 +194,14 @@ fn expected_attribute(row: &Value, device: &str) -> BTreeMap<String, f64> {
         ["prefailure", "updated_online", "performance", "error_rate", "event_count", "auto_keep"];
     let set = names.into_iter().filter(|name| row["flags"][name] == true);
     let long = set.collect::<Vec<_>>().join(",");
-    let long = if long.is_empty() { long } else { format!("attribute_flags_long=\"{long}\",") };
     let short = text(&row["flags"]["string"]);
     let (id, name) = (row["id"].as_u64().unwrap(), text(&row["name"]));
     let kinds =
         [("value", "/value"), ("worst", "/worst"), ("thresh", "/thresh"), ("raw", "/raw/value")];
     let one = |(kind, pointer): (&str, &str)| {
         let series = format!(
-            "smartctl_device_attribute{{{long}attribute_flags_short=\"{short}\",\
-             attribute_id=\"{id}\",attribute_name=\"{name}\",attribute_value_type=\"{kind}\",\
+            "smartctl_device_attribute{{attribute_flags_long=\"{long}\",\
+             attribute_flags_short=\"{short}\",attribute_id=\"{id}\",attribute_name=\"{name}\",attribute_value_type=\"{kind}\",\
              device=\"{device}\"}}"
         );
         (series, row.pointer(pointer).unwrap().as_f64().unwrap())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use thiserror::Error;
 use upkeep_model::{is_label_name, is_metric_name};
 
-use super::Number;
+use super::number::Number;
 
 /// Metrics of one name, with what the text says about them.
 #[derive(Clone, Debug, PartialEq)]

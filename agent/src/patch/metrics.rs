@@ -322,13 +322,13 @@ mod tests {
                 "node_reboot_required 1",
                 "upkeep_updates_checked_timestamp_seconds 2",
                 "upkeep_updates_held{manager=\"apt\",stay=\"held\"} 1",
-                "upkeep_updates_held{manager=\"apt\",stay=\"pinned\"} 0",
-                "upkeep_updates_held{manager=\"apt\",stay=\"phased\"} 0",
                 "upkeep_updates_held{manager=\"apt\",stay=\"kept_back\"} 1",
+                "upkeep_updates_held{manager=\"apt\",stay=\"phased\"} 0",
+                "upkeep_updates_held{manager=\"apt\",stay=\"pinned\"} 0",
                 "upkeep_updates_known{manager=\"apt\"} 1",
                 "upkeep_updates_lists_refreshed_timestamp_seconds{manager=\"apt\"} 1.5",
-                "upkeep_updates_pending{manager=\"apt\",security=\"true\"} 1",
                 "upkeep_updates_pending{manager=\"apt\",security=\"false\"} 2",
+                "upkeep_updates_pending{manager=\"apt\",security=\"true\"} 1",
             ],
         );
     }
@@ -360,13 +360,13 @@ mod tests {
                 "node_reboot_required 0",
                 "upkeep_updates_checked_timestamp_seconds 2",
                 "upkeep_updates_held{manager=\"apt\",stay=\"held\"} 0",
-                "upkeep_updates_held{manager=\"apt\",stay=\"pinned\"} 0",
-                "upkeep_updates_held{manager=\"apt\",stay=\"phased\"} 0",
                 "upkeep_updates_held{manager=\"apt\",stay=\"kept_back\"} 0",
+                "upkeep_updates_held{manager=\"apt\",stay=\"phased\"} 0",
+                "upkeep_updates_held{manager=\"apt\",stay=\"pinned\"} 0",
                 "upkeep_updates_known{manager=\"apt\"} 1",
                 "upkeep_updates_lists_refreshed_timestamp_seconds{manager=\"apt\"} 1.5",
-                "upkeep_updates_pending{manager=\"apt\",security=\"true\"} 0",
                 "upkeep_updates_pending{manager=\"apt\",security=\"false\"} 0",
+                "upkeep_updates_pending{manager=\"apt\",security=\"true\"} 0",
             ],
         );
     }
@@ -383,9 +383,9 @@ mod tests {
             let frame = [
                 "upkeep_updates_checked_timestamp_seconds 2",
                 "upkeep_updates_held{manager=\"zypper\",stay=\"held\"} 0",
-                "upkeep_updates_held{manager=\"zypper\",stay=\"pinned\"} 0",
-                "upkeep_updates_held{manager=\"zypper\",stay=\"phased\"} 0",
                 kept_back,
+                "upkeep_updates_held{manager=\"zypper\",stay=\"phased\"} 0",
+                "upkeep_updates_held{manager=\"zypper\",stay=\"pinned\"} 0",
                 "upkeep_updates_known{manager=\"zypper\"} 1",
             ];
             let unknown = Knowledge::Unknown("no kernel".to_owned());
@@ -406,8 +406,8 @@ mod tests {
             ],
             "upkeep_updates_held{manager=\"zypper\",stay=\"kept_back\"} 1",
             &[
-                "upkeep_updates_pending{manager=\"zypper\",security=\"true\"} 1",
                 "upkeep_updates_pending{manager=\"zypper\",security=\"false\"} 2",
+                "upkeep_updates_pending{manager=\"zypper\",security=\"true\"} 1",
                 "upkeep_updates_pending{manager=\"zypper\",security=\"unknown\"} 1",
             ],
         );
@@ -449,8 +449,8 @@ mod tests {
         check(
             &report(Refresh::Works, true),
             &[
-                "upkeep_os_support_end_timestamp_seconds{support=\"standard\"} 5",
                 "upkeep_os_support_end_timestamp_seconds{support=\"extended\"} 6",
+                "upkeep_os_support_end_timestamp_seconds{support=\"standard\"} 5",
                 "upkeep_services_stale 1",
                 "upkeep_updates_checked_timestamp_seconds 0",
                 "upkeep_updates_known{manager=\"dnf\"} 1",

@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(
             page_of(&out),
             [
-                "node_cpu_vulnerabilities_info{codename=\"mds\",state=\"not affected\"} 1",
+                "node_cpu_vulnerabilities_info{codename=\"mds\",mitigation=\"\",state=\"not affected\"} 1",
                 "node_cpu_vulnerabilities_info{codename=\"retbleed\",\
                  mitigation=\"Enhanced IBRS\",state=\"mitigation\"} 1",
             ]

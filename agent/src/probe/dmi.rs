@@ -152,7 +152,8 @@ mod tests {
         for _ in 0..2 {
             let mut out = Observation::at(0);
             probe.observe(&host, &mut out).unwrap();
-            let expect = "node_dmi_info{product_name=\"Box 1\",system_vendor=\"Maker Inc.\"} 1";
+            let expect = "node_dmi_info{chassis_asset_tag=\"\",product_name=\"Box 1\",\
+                 system_vendor=\"Maker Inc.\"} 1";
             assert_eq!(page_of(&out), [expect]);
             std::fs::write(folder.path().join("sys/class/dmi/id/product_name"), b"x").unwrap();
         }

@@ -225,8 +225,10 @@ mod tests {
             page_of(&out),
             [
                 "node_network_flags{device=\"eth0\"} 4098",
-                "node_network_info{adminstate=\"down\",device=\"eth0\",operstate=\"down\"} 1",
-                "node_network_info{adminstate=\"unknown\",device=\"eth1\",operstate=\"sideways\"} 1",
+                "node_network_info{address=\"\",adminstate=\"down\",broadcast=\"\",\
+                 device=\"eth0\",duplex=\"\",ifalias=\"\",operstate=\"down\"} 1",
+                "node_network_info{address=\"\",adminstate=\"unknown\",broadcast=\"\",\
+                 device=\"eth1\",duplex=\"\",ifalias=\"\",operstate=\"sideways\"} 1",
                 "node_network_speed_bytes{device=\"eth0\"} -125000",
                 "node_network_up{device=\"eth0\"} 0",
             ]

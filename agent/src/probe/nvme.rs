@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(
             page_of(&out),
             [
-                "node_nvme_info{device=\"nvme0\",model=\"Fast Disk\",state=\"live\"} 1",
+                "node_nvme_info{cntlid=\"\",device=\"nvme0\",firmware_revision=\"\",\
+                 model=\"Fast Disk\",serial=\"\",state=\"live\"} 1",
                 "node_nvme_namespace_capacity_bytes{device=\"nvme0\",nsid=\"1\"} 512000",
                 "node_nvme_namespace_capacity_bytes{device=\"nvme0\",nsid=\"2\"} 4.096e+06",
                 "node_nvme_namespace_info{ana_state=\"optimized\",device=\"nvme0\",nsid=\"2\"} 1",

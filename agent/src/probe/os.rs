@@ -106,9 +106,11 @@ mod tests {
         assert_eq!(
             page_of(&out),
             [
-                "node_os_info{id=\"debian\",name=\"Debian GNU/Linux\",version_id=\"12\"} 1",
+                "node_os_info{build_id=\"\",id=\"debian\",id_like=\"\",image_id=\"\",image_version=\"\",\
+                 name=\"Debian GNU/Linux\",pretty_name=\"\",variant=\"\",variant_id=\"\",\
+                 version=\"\",version_codename=\"\",version_id=\"12\"} 1",
                 "node_os_support_end_timestamp_seconds 1.845936e+09",
-                "node_os_version{id=\"debian\",name=\"Debian GNU/Linux\"} 12",
+                "node_os_version{id=\"debian\",id_like=\"\",name=\"Debian GNU/Linux\"} 12",
             ]
         );
     }

@@ -117,8 +117,10 @@ fn observe_supply(supply: &str, host: &Host, out: &mut Observation) -> Result<()
             out.gauge(metric, help, &[("power_supply", supply)], value / divisor);
         }
         let text = TEXTS.iter().find(|name| **name == file.name);
+        // node_exporter leaves out what is empty here, and nowhere else.
         if let Some(name) = text
             && let Some(value) = device.text(name, &mut faults)
+            && !value.is_empty()
         {
             texts.push((*name, value));
         }
@@ -143,6 +145,7 @@ mod tests {
             ("sys/class/power_supply/BAT1/charge_now", b"lots\n"),
             ("sys/class/power_supply/BAT1/status", b"Charging\n"),
             ("sys/class/power_supply/BAT1/model_name", b"X\xff1\n"),
+            ("sys/class/power_supply/BAT1/manufacturer", b"\n"),
             ("sys/class/power_supply/BAT1/alarm", b"0\n"),
         ]);
         let mut out = Observation::at(0);

@@ -3,11 +3,11 @@
 //! A program writes the whole file under another name and renames it into place. A file that is
 //! wrong anywhere is left out as a whole, and told; it does not spoil the others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::SystemTime;
 
 use glob::Pattern;
-use upkeep_model::Observation;
+use upkeep_model::{Compound, MAX_LABELS, Observation};
 
 use super::{Faults, Probe, ProbeError};
 use crate::exposition::{self, Family, FamilyKind, ParsedSample};
@@ -91,12 +91,15 @@ fn expand(host: &Host, pattern: &str) -> Vec<String> {
     if found.is_empty() { vec![pattern.to_owned()] } else { found }
 }
 
+/// Labels with their values, sorted.
+type Labels = Vec<(String, String)>;
+
 /// What all files gave.
 #[derive(Default)]
 struct Gathered {
     families: Vec<Gatherable>,
     places: HashMap<String, usize>,
-    seen: HashSet<(String, Vec<(String, String)>)>,
+    seen: HashSet<(String, Labels)>,
     /// The files that were read, and when they were written, in seconds since 1970.
     written: Vec<(String, u64)>,
 }
@@ -117,7 +120,8 @@ impl Gathered {
         let Some(written) = faults.keep(host.modified(Tree::Own, path)) else { return };
         let since = written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.written.push((path.to_owned(), since.as_secs()));
-        for family in families {
+        for mut family in families {
+            fill(&mut family);
             let name = &family.name;
             let line = family.samples.first().map_or(0, |sample| sample.line);
             if own_metrics.contains(&name.as_str()) {
@@ -146,7 +150,7 @@ impl Gathered {
             return faults.value(path, line, &family.name, fault);
         }
         family.samples.retain(|sample| {
-            let is_new = self.seen.insert((sample.name.clone(), sample.labels.clone()));
+            let is_new = self.seen.insert((sample.name.clone(), meant(&sample.labels)));
             if !is_new {
                 let fault = "left out, since an earlier file has the same series";
                 faults.value(path, sample.line, &sample.name, fault);
@@ -184,7 +188,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Family>, (usize, String, String)> {
     for sample in families.iter().flat_map(|family| &family.samples) {
         let fault = if sample.timestamp_ms.is_some() {
             "it has a time of its own, which nothing can be done with"
-        } else if !seen.insert((&sample.name, &sample.labels)) {
+        } else if !seen.insert((&sample.name, meant(&sample.labels))) {
             "the series comes twice"
         } else {
             continue;
@@ -194,9 +198,45 @@ fn read(bytes: &[u8]) -> Result<Vec<Family>, (usize, String, String)> {
     Ok(families)
 }
 
+/// The labels that mean something: one without a value is as good as none.
+fn meant(labels: &[(String, String)]) -> Labels {
+    labels.iter().filter(|(_, value)| !value.is_empty()).cloned().collect()
+}
+
+/// What a family is the whole of, with the label of its quantiles or buckets.
+fn whole(kind: FamilyKind) -> Option<(Compound, &'static str)> {
+    match kind {
+        FamilyKind::Histogram => Some((Compound::Histogram, "le")),
+        FamilyKind::Summary => Some((Compound::Summary, "quantile")),
+        FamilyKind::Counter | FamilyKind::Gauge | FamilyKind::Untyped => None,
+    }
+}
+
+/// Gives every sample the labels that others of its file's family have, without a value, as
+/// node_exporter does. It is left undone where there are more than one series may have: a script
+/// that has gone wild must not make labels without end.
+fn fill(family: &mut Family) {
+    let bound = whole(family.kind).map(|(_, label)| label);
+    let all = family.samples.iter().flat_map(|sample| &sample.labels).map(|(name, _)| name);
+    let names: BTreeSet<String> =
+        all.filter(|name| Some(name.as_str()) != bound).cloned().collect();
+    if names.len() >= MAX_LABELS {
+        return;
+    }
+    for ParsedSample { labels, .. } in &mut family.samples {
+        let lacks = |name: &&String| labels.iter().all(|(has, _)| has != *name);
+        let lacking: Labels =
+            names.iter().filter(lacks).map(|name| (name.clone(), String::new())).collect();
+        labels.extend(lacking);
+        labels.sort();
+    }
+}
+
 /// The parts that a summary or histogram has under one set of labels.
 #[derive(Default)]
 struct Parts {
+    /// The labels with those that have no value.
+    labels: Labels,
     sum: bool,
     count: Option<f64>,
     buckets: bool,
@@ -207,16 +247,13 @@ struct Parts {
 /// Adds what a summary or histogram must have and a file left out: a sum and a number of zero, and
 /// the bucket of everything.
 fn complete(family: &mut Family) {
-    let (label, is_histogram) = match family.kind {
-        FamilyKind::Histogram => ("le", true),
-        FamilyKind::Summary => ("quantile", false),
-        FamilyKind::Counter | FamilyKind::Gauge | FamilyKind::Untyped => return,
-    };
-    let mut all: BTreeMap<Vec<(String, String)>, Parts> = BTreeMap::new();
+    let Some((compound, label)) = whole(family.kind) else { return };
+    let mut all: BTreeMap<Labels, Parts> = BTreeMap::new();
     for sample in &family.samples {
         let mut labels = sample.labels.clone();
         labels.retain(|(name, _)| name != label);
-        let parts = all.entry(labels).or_default();
+        let parts = all.entry(meant(&labels)).or_default();
+        parts.labels = labels;
         parts.line = sample.line;
         match sample.name.strip_prefix(&family.name) {
             Some("_sum") => parts.sum = true,
@@ -227,8 +264,9 @@ fn complete(family: &mut Family) {
             }
         }
     }
-    for (labels, parts) in all {
-        let mut add = |suffix: &str, labels: Vec<(String, String)>, value: f64| {
+    for parts in all.into_values() {
+        let labels = &parts.labels;
+        let mut add = |suffix: &str, labels: Labels, value: f64| {
             let name = format!("{}{suffix}", family.name);
             let sample = ParsedSample { name, labels, value, timestamp_ms: None, line: parts.line };
             family.samples.push(sample);
@@ -239,14 +277,17 @@ fn complete(family: &mut Family) {
         if parts.count.is_none() {
             add("_count", labels.clone(), 0.0);
         }
-        if is_histogram && !parts.infinite {
-            let bucket = [labels, vec![(label.to_owned(), "+Inf".to_owned())]].concat();
+        if compound == Compound::Histogram && !parts.infinite {
+            let bucket = [&**labels, &[(label.to_owned(), "+Inf".to_owned())]].concat();
             add("_bucket", bucket, parts.count.unwrap_or_default());
         }
     }
 }
 
 fn observe_family(family: &Family, help: &str, out: &mut Observation) {
+    if let Some((compound, _)) = whole(family.kind) {
+        out.compound(&family.name, compound);
+    }
     for sample in &family.samples {
         let labels: Vec<(&str, &str)> =
             sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -308,7 +349,7 @@ mod tests {
             ("notes.txt", b"not read"),
             ("time.prom", b"d 1\ne 1 1441205977284\n"),
             ("torn.prom", b"f 1\nf"),
-            ("twice.prom", b"g{a=\"1\",b=\"2\"} 1\ng{b=\"2\",a=\"1\"} 1\n"),
+            ("twice.prom", b"g{a=\"1\",b=\"2\"} 1\ng{b=\"2\",a=\"1\",c=\"\"} 1\n"),
         ];
         let expect = [
             "a 1",
@@ -327,7 +368,7 @@ mod tests {
     fn files_must_agree() {
         let files: [(&str, &[u8]); 3] = [
             ("1.prom", b"# HELP a one\n# TYPE a gauge\na{f=\"1\"} 1\nb 1\nnode_own 1\n"),
-            ("2.prom", b"# HELP a two\n# TYPE a gauge\na{f=\"2\"} 1\nb 2\n"),
+            ("2.prom", b"# HELP a two\n# TYPE a gauge\na{f=\"2\"} 1\nb{g=\"\"} 2\n"),
             ("3.prom", b"# TYPE a gauge\na{f=\"3\"} 1\n# TYPE b counter\nb{f=\"3\"} 1\n"),
         ];
         let expect = [
@@ -365,12 +406,35 @@ mod tests {
     }
 
     #[test]
+    fn a_series_has_the_labels_of_others_in_its_file_without_a_value() {
+        let files: [(&str, &[u8]); 2] = [
+            ("1.prom", b"a{x=\"1\"} 1\na{job=\"left out\"} 2\na 3\nb{y=\"1\"} 1\n"),
+            ("2.prom", b"a{x=\"2\"} 1\nb 2\n"),
+        ];
+        let expect = [
+            "a{job=\"\",x=\"\"} 3",
+            "a{job=\"\",x=\"1\"} 1",
+            "a{x=\"2\"} 1",
+            "b 2",
+            "b{y=\"1\"} 1",
+            "node_textfile_mtime_seconds{file=\"/1.prom\"} WRITTEN",
+            "node_textfile_mtime_seconds{file=\"/2.prom\"} WRITTEN",
+            "node_textfile_scrape_error 0",
+        ];
+        check(&files, "", &expect, "");
+        let names = 0..MAX_LABELS;
+        let wild: String = names.map(|name| format!("w{{x{name}=\"1\"}} 1\n")).collect();
+        let (page, _) = seen(&[("w.prom", wild.as_bytes())], "");
+        assert_eq!(page.last().unwrap(), "w{x9=\"1\"} 1");
+    }
+
+    #[test]
     fn parts_that_a_file_left_out_are_added() {
         let text = b"# TYPE h histogram\nh_bucket{x=\"1\",le=\"5\"} 1\nh_count{x=\"1\"} 3\n\
             # TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 4\n";
         let expect = [
-            "h_bucket{le=\"+Inf\",x=\"1\"} 3",
-            "h_bucket{le=\"5\",x=\"1\"} 1",
+            "h_bucket{x=\"1\",le=\"+Inf\"} 3",
+            "h_bucket{x=\"1\",le=\"5\"} 1",
             "h_count{x=\"1\"} 3",
             "h_sum{x=\"1\"} 0",
             "node_textfile_mtime_seconds{file=\"/m.prom\"} WRITTEN",

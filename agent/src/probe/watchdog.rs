@@ -77,8 +77,10 @@ mod tests {
         assert_eq!(
             page_of(&out),
             [
-                "node_watchdog_info{identity=\"iTCO_wdt\",name=\"watchdog0\"} 1",
-                "node_watchdog_info{name=\"watchdog1\"} 1",
+                "node_watchdog_info{identity=\"\",name=\"watchdog1\",options=\"\",\
+                 pretimeout_governor=\"\",state=\"\",status=\"\"} 1",
+                "node_watchdog_info{identity=\"iTCO_wdt\",name=\"watchdog0\",options=\"\",\
+                 pretimeout_governor=\"\",state=\"\",status=\"\"} 1",
                 "node_watchdog_timeout_seconds{name=\"watchdog0\"} 30",
             ]
         );

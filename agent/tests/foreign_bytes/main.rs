@@ -83,12 +83,13 @@ fn told(probe: &dyn Probe, host: &Host) -> (BTreeSet<String>, Result<(), ProbeEr
     (lines.map(str::to_owned).collect(), outcome)
 }
 
-/// Whether a series is one of the good ones, but for labels that it lacks.
+/// Whether a series is one of the good ones, but for labels that it lacks or that have no value.
 fn is_poorer(line: &str, good: &BTreeSet<String>) -> bool {
     let parts = |line: &str| -> Option<(String, BTreeSet<String>)> {
         let (name, rest) = line.split_once('{')?;
         let (labels, value) = rest.rsplit_once('}')?;
         let labels = labels.split_inclusive("\",").map(|one| one.trim_end_matches(',').to_owned());
+        let labels = labels.filter(|one| !one.ends_with("=\"\""));
         Some((format!("{name}{value}"), labels.collect()))
     };
     let Some((name, labels)) = parts(line) else { return false };

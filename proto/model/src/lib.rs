@@ -26,7 +26,9 @@ pub use event::{Event, EventKind, Gap};
 pub use facts::{Distribution, Hardware, HostFacts, Virtualization};
 pub use labels::{Label, Labels, METRIC_NAME};
 pub use matcher::{MatchOperator, Matcher, MatcherError};
-pub use observation::{LeftOut, Observation, Sample, SeriesSamples, is_stale, stale_marker};
+pub use observation::{
+    Compound, LeftOut, Observation, Sample, SeriesSamples, is_stale, stale_marker,
+};
 pub use packages::{InstalledPackage, PackageInventory, state_hash};
 pub use processes::{ProcessReport, ProcessUsage};
 pub use series::{MetricKind, Series, SeriesTable};

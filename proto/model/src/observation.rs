@@ -27,6 +27,15 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// What several metrics are that belong together, by their names: those of `x` with its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compound {
+    /// `x_bucket` with the label `le`, `x_sum` and `x_count`.
+    Histogram,
+    /// `x` with the label `quantile`, `x_sum` and `x_count`.
+    Summary,
+}
+
 /// Everything the probes saw in one tick, under one timestamp.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
@@ -34,6 +43,7 @@ pub struct Observation {
     pub timestamp_ms: i64,
     table: SeriesTable,
     samples: Vec<Sample>,
+    compounds: Vec<(String, Compound)>,
     left_out: LeftOut,
 }
 
@@ -75,6 +85,12 @@ impl Observation {
         self.add(MetricKind::Untyped, name, help, labels, value);
     }
 
+    /// Says that metrics which were added belong together. A page says so of them; each is a metric
+    /// by itself nevertheless.
+    pub fn compound(&mut self, name: &str, compound: Compound) {
+        self.compounds.push((name.to_owned(), compound));
+    }
+
     /// What was given and could not be taken, once: it is forgotten with this.
     pub fn take_left_out(&mut self) -> LeftOut {
         std::mem::take(&mut self.left_out)
@@ -83,15 +99,19 @@ impl Observation {
     /// Takes the values of another observation over, after those that are there. It keeps its room
     /// for values, so that it can be used again, and what it left out.
     pub fn take(&mut self, other: &mut Self) {
+        self.compounds.append(&mut other.compounds);
         if self.table.is_same(&other.table) {
             self.samples.append(&mut other.samples);
             return;
         }
-        for (series, value) in other.iter() {
-            let labels: Vec<_> =
-                series.labels.iter().filter(|(name, _)| *name != METRIC_NAME).collect();
+        let empty = other.table.empty_labels();
+        for sample in &other.samples {
+            let Some(series) = other.table.get(sample.series) else { continue };
+            let labels = series.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+            let empty = empty.get(&sample.series).into_iter().flatten();
+            let labels: Vec<_> = labels.chain(empty.map(|label| (label.as_str(), ""))).collect();
             let name = series.labels.metric_name().unwrap_or_default();
-            self.add(series.kind, name, &series.help, &labels, value);
+            self.add(series.kind, name, &series.help, &labels, sample.value);
         }
         other.samples.clear();
     }
@@ -104,6 +124,11 @@ impl Observation {
     /// The table that the numbers of the series are of.
     pub fn table(&self) -> &SeriesTable {
         &self.table
+    }
+
+    /// The metrics that were said to belong together, by the names of the whole.
+    pub fn compounds(&self) -> &[(String, Compound)] {
+        &self.compounds
     }
 
     /// Every series with its value, in the order in which the probes gave them.
@@ -181,14 +206,20 @@ mod tests {
         let mut all = Observation::within(&table, 5);
         all.gauge("a", "", &[], 1.0);
         for mut part in [Observation::within(&table, 5), Observation::at(5)] {
-            part.counter("b_total", "Of b.", &[("x", "1")], 2.0);
+            part.counter("b_total", "Of b.", &[("x", "1"), ("y", "")], 2.0);
+            part.compound("c", Compound::Summary);
             all.take(&mut part);
-            assert!(part.is_empty());
+            assert!(part.is_empty() && part.compounds().is_empty());
         }
         let numbers: Vec<u32> = all.samples().iter().map(|sample| sample.series).collect();
         assert_eq!(numbers, [0, 1, 1]);
         let b = Series::new(MetricKind::Counter, "b_total", "Of b.", &[("x", "1")]);
         assert!(all.iter().skip(1).all(|(series, value)| *series == b && value == 2.0));
         assert_eq!((all.len(), table.len()), (3, 2));
+        assert_eq!(table.empty_labels(), [(1, vec!["y".to_owned()])].into());
+        assert_eq!(
+            all.compounds(),
+            [const { Compound::Summary }; 2].map(|one| ("c".to_owned(), one))
+        );
     }
 }

@@ -75,7 +75,8 @@ impl SeriesTable {
         if let Some(&number) = entries.numbers.get(entries.key.as_slice()) {
             return Ok(number);
         }
-        check_series(name, labels.iter().copied())?;
+        // A label without a value is as good as none, whatever it is called.
+        check_series(name, labels.iter().copied().filter(|(_, value)| !value.is_empty()))?;
         let number = u32::try_from(entries.series.len()).unwrap_or(u32::MAX);
         entries.series.push(Arc::new(Series::new(kind, name, help, labels)));
         entries.numbers.insert(entries.key.as_slice().into(), number);
@@ -85,6 +86,15 @@ impl SeriesTable {
     /// The series of a number; `None` where no series has it.
     pub fn get(&self, number: u32) -> Option<Arc<Series>> {
         self.lock().series.get(number as usize).cloned()
+    }
+
+    /// By number, the labels that series were given without a value. They say nothing and are no part
+    /// of a series; a page for people and programs to compare shows them. Every key is gone through,
+    /// so that what is not asked for costs nothing.
+    pub fn empty_labels(&self) -> HashMap<u32, Vec<String>> {
+        let entries = self.lock();
+        let empty = entries.numbers.iter().map(|(key, number)| (*number, empty_labels_of(key)));
+        empty.filter(|(_, labels)| !labels.is_empty()).collect()
     }
 
     /// How many series have a number.
@@ -118,6 +128,18 @@ fn write_key(key: &mut Vec<u8>, name: &str, labels: &[(&str, &str)]) {
     }
 }
 
+/// The labels in a key that have no value: after the name, labels and values take turns.
+fn empty_labels_of(key: &[u8]) -> Vec<String> {
+    let mut texts = key.split(|byte| *byte == SEPARATOR).skip(1);
+    let mut empty = Vec::new();
+    while let (Some(label), Some(value)) = (texts.next(), texts.next()) {
+        if value.is_empty() {
+            empty.push(String::from_utf8_lossy(label).into_owned());
+        }
+    }
+    empty
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,26 +150,33 @@ mod tests {
         let number = |name: &str, labels: &[(&str, &str)]| {
             table.number(MetricKind::Gauge, name, "", labels).unwrap()
         };
-        let given: [(&str, &[(&str, &str)]); 5] = [
+        let given: [(&str, &[(&str, &str)]); 6] = [
             ("a", &[]),
             ("a", &[("b", "cd")]),
             ("a", &[("bc", "d")]),
             ("ab", &[("c", "d")]),
             ("a", &[("b", ""), ("c", "d")]),
+            ("a", &[("b", "c"), ("d", ""), ("e", "")]),
         ];
         for _ in 0..2 {
             let numbers: Vec<u32> =
                 given.iter().map(|(name, labels)| number(name, labels)).collect();
-            assert_eq!(numbers, [0, 1, 2, 3, 4]);
+            assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
         }
-        assert_eq!(table.len(), 5);
+        assert_eq!(table.len(), 6);
         for (at, (name, labels)) in (0..).zip(given) {
             let expect = Series::new(MetricKind::Gauge, name, "", labels);
             assert_eq!(*table.get(at).unwrap(), expect);
         }
-        assert!(table.get(5).is_none());
+        assert!(table.get(6).is_none());
+        let empty = [(4, vec!["b".to_owned()]), (5, vec!["d".to_owned(), "e".to_owned()])];
+        assert_eq!(table.empty_labels(), empty.into());
+        let kept = table.get(5).unwrap();
+        assert_eq!(kept.labels.iter().collect::<Vec<_>>(), [(METRIC_NAME, "a"), ("b", "c")]);
         table.number(MetricKind::Gauge, "a", "", &[("job", "x")]).unwrap_err();
-        assert_eq!(table.len(), 5);
+        assert_eq!(table.len(), 6);
+        number("a", &[("job", "")]);
+        assert_eq!(table.len(), 7);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use upkeep_agent::exposition::{self, FamilyKind};
 
 use super::page::{Difference, Row};
 
-/// A series' metric and labels. Labels without a value are left out, as they mean nothing.
+/// A series' metric and labels, those without a value included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
     pub metric: String,
@@ -34,8 +34,7 @@ pub fn read(page: &str, rows: &[Row]) -> Result<Look> {
     let mut look = Look::new();
     for family in exposition::parse(page)? {
         for sample in family.samples {
-            let labels = sample.labels.into_iter().filter(|(_, value)| !value.is_empty());
-            let mut name = Name { metric: sample.name, labels: labels.collect() };
+            let mut name = Name { metric: sample.name, labels: sample.labels };
             alike(&mut name, rows);
             look.insert(name, (family.kind, sample.value));
         }

@@ -87,8 +87,8 @@ fn differences_are_seen_unless_the_page_tells_of_them() {
             .concat();
         let read = |page: &str| look::read(&format!("{kinds}{page}\n"), &rows).unwrap();
         let (first, second) = (
-            read("a_total{x=\"1\"} 5\nb{x=\"1\",y=\"\"} 3\nnode_load1 1"),
-            read("a_total{x=\"1\"} 7\nb{x=\"1\",y=\"\"} 3\nnode_load1 1"),
+            read("a_total{x=\"1\"} 5\nb{x=\"1\"} 3\nnode_load1 1"),
+            read("a_total{x=\"1\"} 7\nb{x=\"1\"} 3\nnode_load1 1"),
         );
         assert_eq!(judge::faults(&rows, &first, &read(agent), &second), expect, "{rows:?}");
     };
@@ -99,6 +99,9 @@ fn differences_are_seen_unless_the_page_tells_of_them() {
     check("| `a_*{x=\"1\"}` | other value | |", &after, &[]);
     check("", &same.replace("} 3", "} 4"), &["b{x=\"1\"} is 4, at node_exporter 3 and then 3"]);
     check("", &same.replace("1.2", "9"), &["node_load1{} is 9, at node_exporter 1 and then 1"]);
+    let empty = same.replace("b{", "b{y=\"\",");
+    let expect = ["only node_exporter has b{x=\"1\"}", "only the agent has b{x=\"1\",y=\"\"}"];
+    check("", &empty, &expect);
     let labelled = same.replace("b{", "b{z=\"new\",");
     let expect = ["only node_exporter has b{x=\"1\"}", "only the agent has b{x=\"1\",z=\"new\"}"];
     check("", &labelled, &expect);
