@@ -142,15 +142,22 @@ mod tests {
         assert_eq!(Row::parse(""), None);
     }
 
+    /// So often files are counted until nobody disturbs it.
+    const LOOKS: usize = 100;
+
     #[test]
     fn what_this_process_takes_is_what_it_does() {
         let mut process = OwnProcess::open().unwrap();
+        // Other tests open and close files meanwhile where they are threads of this process.
+        let mut looks = (0..LOOKS).map(|_| {
+            let before = process.usage().unwrap().open_files.unwrap();
+            let files: Vec<File> = (0..7).map(|_| File::open(ROW).unwrap()).collect();
+            process.usage().unwrap().open_files.unwrap() == before + files.len() as u64
+        });
+        assert!(looks.any(|is_seen| is_seen), "7 files were opened");
         let before = process.usage().unwrap();
-        let files: Vec<File> = (0..7).map(|_| File::open(ROW).unwrap()).collect();
         let room = vec![1_u8; 64 << 20];
         let after = process.usage().unwrap();
-        let opened = after.open_files.unwrap() - before.open_files.unwrap();
-        assert!((7..12).contains(&opened), "{opened} files were opened, and {}", files.len());
         let grown = after.resident_bytes - before.resident_bytes;
         assert!((32 << 20..128 << 20).contains(&grown), "{grown} bytes, and {}", room.len());
         assert!(after.virtual_bytes > after.resident_bytes);

@@ -234,7 +234,32 @@ fn compare(one: &str, other: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
+    use crate::host::tests::host_with;
+
+    #[test]
+    fn the_youngest_indexes_are_in_use_as_many_as_repositories() {
+        let folder = CACHES[0];
+        let files = ["old", "new", "older"].map(|name| format!("{folder}/{INDEX}{name}.tar.gz"));
+        let other = format!("{folder}/installed");
+        let paths = files.iter().chain([&other]).map(|path| (path.as_str(), &b""[..]));
+        let (root, host) = host_with(&paths.collect::<Vec<_>>());
+        for (file, days) in files.iter().zip([30, 90, 20]) {
+            let file = std::fs::File::options().append(true).open(root.path().join(file)).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(days * 24 * 3600)).unwrap();
+        }
+        let check = |repositories: usize, expect: &[i64]| {
+            let days = lists(&host, repositories);
+            let days: Vec<_> = days.iter().map(|list| list.refreshed_at_ms / DAY_MS).collect();
+            assert_eq!(days, expect, "{repositories} repositories");
+        };
+        check(0, &[]);
+        check(1, &[90]);
+        check(2, &[90, 30]);
+        check(5, &[90, 30, 20]);
+    }
 
     #[test]
     fn a_line_is_an_upgrade() {

@@ -309,13 +309,25 @@ mod tests {
         }
     }
 
+    fn settings(interval: Duration) -> Settings {
+        Settings { interval, updates_interval: interval, agent_version: "0".to_owned() }
+    }
+
+    #[test]
+    fn a_probe_may_take_an_interval_and_no_more_than_its_bound() {
+        let check = |interval_ms: u64, expect_ms: u64| {
+            let settings = settings(Duration::from_millis(interval_ms));
+            let observer = Observer::new(&Host::new(HostPaths::default()), Vec::new(), &settings);
+            assert_eq!(observer.runner.deadline, Duration::from_millis(expect_ms));
+        };
+        check(1_000, 1_000);
+        check(5_000, 5_000);
+        check(3_600_000, 5_000);
+    }
+
     #[test]
     fn series_that_ended_are_forgotten() {
-        let settings = Settings {
-            interval: Duration::from_secs(10),
-            updates_interval: Duration::from_secs(10),
-            agent_version: "0".to_owned(),
-        };
+        let settings = settings(Duration::from_secs(10));
         let probe = EverNew(500, AtomicUsize::new(0));
         let host = Host::new(HostPaths::default());
         let mut observer = Observer::new(&host, vec![Box::new(probe)], &settings);
@@ -335,11 +347,7 @@ mod tests {
         std::fs::write(folder.path().join("loadavg"), "1 2 3 1/2 3\n").unwrap();
         let paths = HostPaths { procfs: folder.path().into(), ..HostPaths::default() };
         let probes: Vec<Box<dyn Probe>> = vec![Box::new(StatProbe::default()), Box::new(LoadProbe)];
-        let settings = Settings {
-            interval: Duration::from_secs(10),
-            updates_interval: Duration::from_secs(10),
-            agent_version: "0".to_owned(),
-        };
+        let settings = settings(Duration::from_secs(10));
         let mut observer = Observer::new(&Host::new(paths), probes, &settings);
         for tick in 1..=2 {
             let observation = observer.observe(tick);

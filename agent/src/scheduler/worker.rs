@@ -30,7 +30,8 @@ pub(super) struct Outcome {
 /// Runs probes with a deadline each.
 pub(super) struct ProbeRunner {
     host: Host,
-    deadline: Duration,
+    /// How long each probe is waited for.
+    pub(super) deadline: Duration,
     worker: Option<Worker>,
     probes: Vec<Slot>,
 }
