@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options, Portion, Record};
 use upkeep_codec::{Frame, KeyFrame, decode};
-use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Observation};
+use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Observation, is_stale};
 use upkeep_wire::decode_event;
 
 const NOW: i64 = 1_700_000_000_000;
@@ -108,6 +108,75 @@ fn what_was_appended_is_there_after_opening_again() {
     assert_eq!(buffer.series_since(0).len(), 20);
     assert_eq!(buffer.series_since(19)[0].labels.get("cpu"), Some("19"));
     assert_eq!(gaps(&mut buffer), []);
+}
+
+/// 200 series that stay and 300 that are only in this observation.
+fn churn(tick: i64) -> Draft {
+    let mut observation = Observation::at(NOW + tick * 10_000);
+    for number in (0..200).chain(1000 * (tick + 1)..1000 * (tick + 1) + 300) {
+        observation.gauge("device_bytes", "", &[("device", &number.to_string())], tick as f64);
+    }
+    Draft::Observation(observation)
+}
+
+#[test]
+fn series_that_ended_lose_their_numbers_once_everything_was_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = open(folder.path());
+    let devices = |buffer: &Buffer| -> Vec<String> {
+        let series = buffer.series_since(0).iter();
+        series.map(|one| one.labels.get("device").unwrap().to_owned()).collect()
+    };
+    let (mut alive, mut numberings, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for tick in 0..30 {
+        buffer.append(&[churn(tick)]).unwrap();
+        if tick % 10 == 7 {
+            let before = devices(&buffer);
+            drop(buffer);
+            buffer = open(folder.path());
+            assert_eq!(devices(&buffer), before, "tick {tick}");
+        } else {
+            numberings.insert(buffer.numbering());
+        }
+        let known = devices(&buffer);
+        most = most.max(known.len());
+        // As the collector sees it: a series is alive until a frame ends it.
+        for frame in frames(&mut buffer) {
+            for (number, value) in frame.numbers.iter().zip(&frame.values) {
+                let device = known[*number as usize].clone();
+                if is_stale(*value) {
+                    alive.remove(&device)
+                } else {
+                    alive.insert(device)
+                };
+            }
+        }
+        let seen: BTreeSet<String> = (0..200)
+            .chain(1000 * (tick + 1)..1000 * (tick + 1) + 300)
+            .map(|number: i64| number.to_string())
+            .collect();
+        if tick % 10 != 8 {
+            assert_eq!(alive, seen, "tick {tick}");
+        } else {
+            // The first frame after a start ends nothing, since nobody knows what was before.
+            alive = seen;
+        }
+        let last = buffer.lane(Lane::Samples).next_sequence - 1;
+        buffer.forget_through(Lane::Samples, last).unwrap();
+    }
+    assert!(most > 2000 && most < 3000, "{most} series at once, of 9200 in all");
+    assert!(numberings.len() > 4, "{numberings:?}");
+
+    // What waits is read by its numbers, so they stay.
+    buffer.append(&[churn(30)]).unwrap();
+    let numbering = buffer.numbering();
+    let before = buffer.series_since(0).len();
+    for tick in 31..45 {
+        buffer.append(&[churn(tick)]).unwrap();
+    }
+    assert_eq!(frames(&mut buffer).len(), 15);
+    let more = buffer.series_since(0).len() - before;
+    assert!(buffer.numbering() == numbering && more == 14 * 300, "{more}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! One batch in the making: what an append writes and removes, all of it or nothing.
 
-use upkeep_model::{Event, EventKind, Gap, Lane, Observation};
+use std::sync::Arc;
+
+use upkeep_model::{Event, EventKind, Gap, Lane, Observation, stale_marker};
 use upkeep_wire::encode_event;
 
 use super::entry::{Entry, Kind, remove};
@@ -15,6 +17,10 @@ const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
 /// An event that takes no more than this is not replaced to make room.
 const SMALL_EVENT_BYTES: u64 = 512;
+
+/// The series are numbered anew when they are more than twice those that were last seen, and so many
+/// beside: where devices and containers come and go, those that ended would else be kept for ever.
+const SPARE_SERIES: usize = 1024;
 
 /// Records that were dropped to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub(super) struct Change {
     pub(super) old_keys: Vec<u64>,
     pub(super) dropped: Dropped,
     pub(super) last_observation_bytes: Option<u64>,
+    /// How many series there were, if they are numbered anew from this change on.
+    pub(super) series_before: Option<u32>,
     latest_ms: i64,
 }
 
@@ -42,6 +50,7 @@ impl Change {
     /// loaded anew.
     pub(super) fn of(
         state: &mut State,
+        database: &Database,
         drafts: &[Draft],
         refused: Option<&Refused>,
     ) -> Result<Self, BufferError> {
@@ -54,17 +63,24 @@ impl Change {
             old_keys: Vec::new(),
             dropped: Dropped::default(),
             last_observation_bytes: None,
+            series_before: None,
             latest_ms: drafts.iter().map(Draft::at_ms).max().unwrap_or_default(),
         };
         if let Some(refused) = refused {
             change.put_event(&refused.declaration())?;
         }
-        let first = state.dictionary.len();
+        let mut first = state.dictionary.len();
         for draft in drafts {
             match draft {
                 Draft::Observation(observation) => change.put_observation(state, observation)?,
                 Draft::Event(event) => change.put_event(event)?,
             }
+        }
+        if change.series_before.is_some() {
+            for entry in database.entries(Kind::Series, 0, u64::MAX) {
+                entry?.remove(&mut change.batch);
+            }
+            first = 0;
         }
         let new = state.dictionary.since(first);
         if !new.is_empty() {
@@ -106,7 +122,13 @@ impl Change {
         state: &mut State,
         observation: &Observation,
     ) -> Result<(), BufferError> {
-        let row = state.dictionary.row(observation);
+        let mut row = state.dictionary.row(observation);
+        // Numbers may change only while no record waits that was written under them.
+        let has_many = state.dictionary.len() as usize > 2 * row.len() + SPARE_SERIES;
+        if has_many && self.lanes.samples.pending() == 0 {
+            self.series_before = Some(state.dictionary.len());
+            row = number_anew(state, observation, &row);
+        }
         let sequence = self.lanes.samples.next_sequence;
         let at_ms = observation.timestamp_ms;
         let encoded = state.encoder.encode(sequence, at_ms, row);
@@ -219,4 +241,21 @@ impl Change {
         }
         Ok(())
     }
+}
+
+/// Begins a dictionary of the series that are in an observation, and of those that it ends; gives its
+/// row under their new numbers. `row` is that under the old ones.
+fn number_anew(
+    state: &mut State,
+    observation: &Observation,
+    row: &[(u32, f64)],
+) -> Vec<(u32, f64)> {
+    let old = std::mem::take(&mut state.dictionary);
+    let ended = std::mem::take(&mut state.encoder).ended(row);
+    state.numbering = rand::random();
+    let mut row = state.dictionary.row(observation);
+    for series in ended.into_iter().filter_map(|number| old.since(number).first()) {
+        row.push((state.dictionary.number(Arc::clone(series)), stale_marker()));
+    }
+    row
 }

@@ -54,9 +54,14 @@
 //! |---|---|---|
 //! | 1 sentinel | 0 | the epoch, 16 bytes |
 //! | 2 counters | 0 | samples, then events: next sequence, acknowledged, lost through, 8 bytes each |
-//! | 3 series | of its first series | series of the epoch's dictionary, see the module `series` |
+//! | 3 series | of its first series | series of the dictionary, see the module `series` |
 //! | 4 samples | sequence | timestamp in ms (8), sequence of the key frame or 0 (8), frame |
 //! | 5 events | sequence | timestamp in ms (8), 0 (8), event as it goes over the wire |
+//!
+//! Series that ended are kept for the sake of records that name them by number. When they are most
+//! of the dictionary and no record of samples waits, an append begins a new one: its batch removes all
+//! series and writes those of its observation, and those that it ends, under new numbers. The key
+//! frame before is of the old numbers, and no record leans on it any more.
 //!
 //! Acknowledged records are removed at once, in batches that become durable with the next append.
 //! (A later version keeps them for a while, for a collector that was restored from a backup.)

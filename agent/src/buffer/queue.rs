@@ -150,7 +150,13 @@ impl Buffer {
         Ok(())
     }
 
-    /// The series of the epoch from a number on, in the order of their numbers.
+    /// Names the numbers that series have at the moment. They are numbered anew, from 0 on, when
+    /// most have ended and every record was acknowledged.
+    pub fn numbering(&self) -> u64 {
+        self.state.numbering
+    }
+
+    /// The series that have numbers, from a number on, in the order of their numbers.
     pub fn series_since(&self, number: u32) -> &[Arc<Series>] {
         self.state.dictionary.since(number)
     }
@@ -284,7 +290,7 @@ impl Buffer {
     fn write(&mut self, drafts: &[Draft]) -> Result<(), (BufferError, Option<Lanes>)> {
         let early = |error| (error, None);
         let Some(database) = &self.database else { return Ok(()) };
-        let change = Change::of(&mut self.state, drafts, self.refused.as_ref());
+        let change = Change::of(&mut self.state, database, drafts, self.refused.as_ref());
         let mut change = change.map_err(early)?;
         let limit = self.room.limit(self.state.record_bytes, self.root.path());
         change.make_room(&self.state, database, limit).map_err(early)?;
@@ -295,6 +301,10 @@ impl Buffer {
         let written = change.lanes;
         let batch = std::mem::take(&mut change.batch);
         database.commit(batch).map_err(|error| (error, Some(written)))?;
+        if let Some(before) = change.series_before {
+            let series = self.state.dictionary.len();
+            info!(before, series, "series that ended are forgotten, and the others numbered anew");
+        }
         self.dropped.samples += change.dropped.samples;
         self.dropped.events += change.dropped.events;
         if change.dropped != Dropped::default() {

@@ -122,6 +122,8 @@ pub(super) struct State {
     pub(super) epoch: Epoch,
     pub(super) lanes: Lanes,
     pub(super) dictionary: Dictionary,
+    /// Names the numbers that the dictionary's series have; another at random with each dictionary.
+    pub(super) numbering: u64,
     pub(super) encoder: Encoder,
     /// The key frames that are there: those of pending records, and the last before them.
     pub(super) keys: BTreeSet<u64>,
@@ -136,6 +138,7 @@ impl State {
             epoch,
             lanes: Lanes::default(),
             dictionary: Dictionary::default(),
+            numbering: rand::random(),
             encoder: Encoder::default(),
             keys: BTreeSet::new(),
             record_bytes: 0,
@@ -171,6 +174,7 @@ impl State {
             epoch: Epoch(epoch.ok_or_else(|| damaged("sentinel"))?),
             lanes,
             dictionary: Dictionary::restore(series),
+            numbering: rand::random(),
             encoder: Encoder::default(),
             keys: records.keys,
             record_bytes: records.bytes,

@@ -19,6 +19,8 @@ pub(super) struct Shipment {
     pub(super) epoch: Epoch,
     /// Where the lane of events stood when this was read.
     pub(super) events: LaneState,
+    /// Names the numbers of its series.
+    pub(super) numbering: u64,
     /// Series that the collector was not told yet.
     pub(super) new_series: Vec<Arc<Series>>,
     /// The key frame that the first record leans on, where the collector was not told.
@@ -29,10 +31,19 @@ pub(super) struct Shipment {
 /// What the collector was told on this connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Told {
+    /// Names the numbers that the series had.
+    pub(super) numbering: u64,
     /// So many series.
     pub(super) series: u32,
     /// The key frame that was sent last, as a record or as a reference.
     pub(super) key: Option<u64>,
+}
+
+impl Told {
+    /// What still holds under a numbering: of another one, nothing was told.
+    fn under(self, numbering: u64) -> Self {
+        if self.numbering == numbering { self } else { Self { numbering, ..Self::default() } }
+    }
 }
 
 /// Reads what comes after a record of a lane.
@@ -43,6 +54,7 @@ pub(super) fn load(
     room: u64,
     told: Told,
 ) -> Result<Shipment, BufferError> {
+    let told = told.under(buffer.numbering());
     let portion = Portion { records: room.min(MAX_BATCH_RECORDS), bytes: MAX_BODIES_BYTES };
     let records = buffer.pending(lane, after, portion)?;
     let wanted = records.first().and_then(|record| record.key).filter(|key| told.key != Some(*key));
@@ -55,6 +67,7 @@ pub(super) fn load(
     Ok(Shipment {
         epoch: buffer.epoch(),
         events: buffer.lane(Lane::Events),
+        numbering: buffer.numbering(),
         new_series: if records.is_empty() || lane == Lane::Events {
             Vec::new()
         } else {
@@ -68,6 +81,7 @@ pub(super) fn load(
 impl Shipment {
     /// The messages that carry it, in the order in which they must be sent.
     pub(super) fn into_messages(self, lane: Lane, told: &mut Told) -> Vec<v1::AgentMessage> {
+        *told = told.under(self.numbering);
         let mut messages = describe(&self.new_series, told.series);
         told.series += u32::try_from(self.new_series.len()).unwrap_or(u32::MAX);
         messages.extend(self.reference.map(v1::agent_message::Message::Reference));
@@ -118,14 +132,14 @@ mod tests {
     fn shipment(new_series: Vec<Arc<Series>>, records: Vec<Record>) -> Shipment {
         let reference = Some(v1::Reference { sequence: 7, frame: vec![9].into() });
         let events = LaneState::default();
-        Shipment { epoch: Epoch([0; 16]), events, new_series, reference, records }
+        Shipment { epoch: Epoch([0; 16]), events, numbering: 1, new_series, reference, records }
     }
 
     #[test]
     fn series_and_key_frames_come_before_the_records_that_need_them() {
         let one = Arc::new(Series::new(MetricKind::Gauge, "a", "", &[]));
         let series = vec![one; 3];
-        let mut told = Told { series: 4, key: None };
+        let mut told = Told { numbering: 1, series: 4, key: None };
         let records = vec![record(9, Some(7)), record(10, None), record(11, Some(10))];
         let messages = shipment(series, records).into_messages(Lane::Samples, &mut told);
         let [describe, reference, batch] = messages.as_slice() else { panic!("{messages:?}") };

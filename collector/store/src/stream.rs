@@ -76,13 +76,14 @@ impl Stream {
     }
 
     /// Gives numbers their series; numbers before the first one must have theirs. A number that
-    /// had another series begins a new generation.
+    /// had another series begins a new generation, in which those after the given ones have none:
+    /// an agent that numbers its series anew describes all of them.
     pub(crate) fn describe(&mut self, first_number: u32, series: &[SeriesRef]) {
         let first = first_number as usize;
         let known = self.dictionary().get(first..).unwrap_or_default();
         let has_changed = known.iter().zip(series).any(|(before, now)| before != now);
         if has_changed {
-            let dictionary = self.dictionary().to_vec();
+            let dictionary = self.dictionary().get(..first).unwrap_or_default().to_vec();
             self.generation += 1;
             self.dictionaries = BTreeMap::from([(self.generation, dictionary)]);
         }
@@ -236,6 +237,16 @@ mod tests {
         let after = stream.read(KEY, 2, &frame(2)).unwrap();
         assert_eq!((before.layout.generation, &*before.layout.series), (0, &[10, 11][..]));
         assert_eq!((after.layout.generation, &*after.layout.series), (1, &[10, 12][..]));
+    }
+
+    #[test]
+    fn series_that_are_numbered_anew_take_one_generation() {
+        let mut stream = Stream::default();
+        stream.describe(0, &[10, 11, 12, 13]);
+        stream.describe(0, &[13, 10]);
+        stream.describe(2, &[14]);
+        stream.describe(3, &[15, 16]);
+        assert_eq!((stream.generation, stream.dictionary()), (1, &[13, 10, 14, 15, 16][..]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The numbers of an epoch's series.
+//! The numbers of series.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use upkeep_model::{Labels, Observation, Series, SeriesTable};
 
-/// Gives each series of an epoch a number, counted from 0, that never changes within the epoch.
+/// Gives each series a number, counted from 0, that never changes. It only grows: where series come
+/// and go, a new one is begun now and then.
 #[derive(Debug, Default)]
 pub struct Dictionary {
     numbers: HashSet<Numbered>,
@@ -55,7 +56,8 @@ impl Dictionary {
         Some(number)
     }
 
-    fn number(&mut self, series: Arc<Series>) -> u32 {
+    /// The number of a series; one that is new gets the next.
+    pub fn number(&mut self, series: Arc<Series>) -> u32 {
         if let Some(known) = self.numbers.get(&series.labels) {
             return known.number;
         }

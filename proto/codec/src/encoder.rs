@@ -52,14 +52,24 @@ impl Encoder {
             let bytes = encode_delta(timestamp_ms, base, &row);
             return Encoded { bytes, key: Some(base.sequence) };
         }
-        if let Some(base) = &self.key {
-            end_missing(&base.frame, &mut row);
-        }
+        row.extend(self.ended(&row).into_iter().map(|number| (number, stale_marker())));
+        row.sort_by_key(|(number, _)| *number);
         let (numbers, values): (Vec<u32>, Vec<f64>) = row.into_iter().unzip();
         let bytes = encode_key(timestamp_ms, &numbers, &values);
         let frame = KeyFrame { numbers: Arc::from(numbers), values: Arc::from(values) };
         self.key = Some(Base { sequence, frame, frames: 1 });
         Encoded { bytes, key: None }
+    }
+
+    /// The series that are alive in the last key frame and not in the row, so that the frame which
+    /// comes is to end them.
+    pub fn ended(&self, row: &[(u32, f64)]) -> Vec<u32> {
+        let Some(Base { frame, .. }) = &self.key else { return Vec::new() };
+        let mut present: Vec<u32> = row.iter().map(|(number, _)| *number).collect();
+        present.sort_unstable();
+        let alive = frame.numbers.iter().zip(frame.values.iter());
+        let alive = alive.filter(|(_, value)| !is_stale(**value)).map(|(number, _)| *number);
+        alive.filter(|number| present.binary_search(number).is_err()).collect()
     }
 }
 
@@ -69,18 +79,6 @@ impl Base {
             && row.len() == self.frame.numbers.len()
             && row.iter().zip(self.frame.numbers.iter()).all(|((number, _), key)| number == key)
     }
-}
-
-/// Adds a staleness marker for each series that was alive in the key frame and is not in the row.
-fn end_missing(key: &KeyFrame, row: &mut Vec<(u32, f64)>) {
-    let present = row.len();
-    for (&number, &value) in key.numbers.iter().zip(key.values.iter()) {
-        let known = row.get(..present).unwrap_or_default();
-        if !is_stale(value) && known.binary_search_by_key(&number, |(one, _)| *one).is_err() {
-            row.push((number, stale_marker()));
-        }
-    }
-    row.sort_by_key(|(number, _)| *number);
 }
 
 fn encode_key(timestamp_ms: i64, numbers: &[u32], values: &[f64]) -> Vec<u8> {
