@@ -2,8 +2,8 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `journal/` | segments of what came in since the last sealing (module `journal`) |
-//! | `samples.redb` | everything sealed (module `database`) |
+//! | `journal/` | segments of what came in since the last sealing, and how far they are confirmed (module `journal`) |
+//! | `samples.redb` | everything sealed (module `database`); `samples.redb.new` while it is made |
 //! | `quarantine/` | files that were found damaged, for somebody to look at; never read again |
 
 use std::fs::{self, DirBuilder, File};
@@ -24,6 +24,9 @@ impl Folder {
         // What hosts report is for nobody else on this machine.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|source| StoreError::io("create", path, source))?;
+        // Whoever made it, perhaps an earlier run that was cut off: its name must be durable before
+        // anything in it is confirmed.
+        sync_parent(path).map_err(|source| StoreError::io("sync the parent of", path, source))?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -33,6 +36,22 @@ impl Folder {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("samples.redb")
+    }
+
+    /// Where a new database is made; what a cut left there is removed.
+    pub(crate) fn unfinished_database(&self) -> io::Result<PathBuf> {
+        let path = self.path.join("samples.redb.new");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(path),
+        }
+    }
+
+    /// Gives a new database its name, durably.
+    pub(crate) fn finish_database(&self, unfinished: &Path) -> io::Result<()> {
+        File::open(unfinished)?.sync_all()?;
+        fs::rename(unfinished, self.database())?;
+        sync_folder(&self.path)
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {
@@ -51,7 +70,9 @@ impl Folder {
         fs::create_dir_all(&quarantine).map_err(error)?;
         let name = |number: u32| quarantine.join(format!("samples.{number}.redb"));
         let target = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
-        fs::rename(self.database(), &target).map_err(error)?;
+        fs::rename(self.database(), &target)
+            .and_then(|()| sync_folder(&quarantine))
+            .map_err(error)?;
         self.sync()?;
         Ok(target)
     }
@@ -60,4 +81,14 @@ impl Folder {
 /// Makes durable which files are in a folder.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Makes durable that a file or folder is in the one it is in.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        // A relative name without folders is in the current one.
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
 }

@@ -218,23 +218,27 @@ impl Snapshot<'_> {
     }
 }
 
+/// Opens the database. A new one is made under another name and gets its own when it is whole, so
+/// that a file of that name which is no database is a damaged one.
 fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> {
     guarded(|| {
-        let database =
-            redb::Builder::new().set_cache_size(cache_bytes).create(folder.database())?;
-        // They were all made in one transaction, so where one is, all are.
-        if database.begin_read()?.open_table(CHUNKS).is_ok() {
-            return Ok(database);
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(cache_bytes);
+        if !folder.database().exists() {
+            let unfinished = folder.unfinished_database().map_err(Failure::Io)?;
+            let database = builder.create(&unfinished)?;
+            transact(&database, |transaction| {
+                transaction.open_table(STATE)?;
+                transaction.open_table(SERIES)?;
+                transaction.open_table(STREAMS)?;
+                transaction.open_table(DICTIONARIES)?;
+                transaction.open_table(CHUNKS)?;
+                Ok(())
+            })?;
+            drop(database);
+            folder.finish_database(&unfinished).map_err(Failure::Io)?;
         }
-        transact(&database, |transaction| {
-            transaction.open_table(STATE)?;
-            transaction.open_table(SERIES)?;
-            transaction.open_table(STREAMS)?;
-            transaction.open_table(DICTIONARIES)?;
-            transaction.open_table(CHUNKS)?;
-            Ok(())
-        })?;
-        Ok(database)
+        Ok(builder.open(folder.database())?)
     })
 }
 

@@ -34,6 +34,7 @@
 //! - A *group* is written at once, synced, and only then confirmed; the next group begins after
 //!   that. So only the last group of the last segment can be torn: unless it is whole, it is cut
 //!   off when the store opens, all of it, since what lies behind a gap in it was never confirmed.
+//!   Nothing is cut off that the tide (module `tide`) says was confirmed: that is damage.
 //! - Whatever else does not pass its checksum is damage: it is reported, never served, and the
 //!   entries after it are found again by their headers.
 //! - A segment can be read without the ones before it: descriptions that the database did not have
@@ -43,6 +44,7 @@
 mod entry;
 mod scan;
 mod segment;
+mod tide;
 
 pub(crate) use entry::{Entry, Group};
 pub(crate) use segment::{Journal, JournalFolder, WriteError};

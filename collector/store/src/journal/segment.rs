@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::entry::Group;
 use super::scan::{Scan, scan};
+use super::tide::{self, Mark, Tide};
 use crate::StoreError;
 use crate::binary::Reader;
 use crate::folder::sync_folder;
@@ -64,14 +65,18 @@ impl JournalFolder {
         Ok(numbers)
     }
 
+    /// Reads a segment. The last one may have a torn tail, behind what was confirmed.
     pub(crate) fn read(&self, number: u64, is_last: bool) -> Result<Segment, StoreError> {
         let path = self.path_of(number);
         let bytes = fs::read(&path).map_err(|source| StoreError::io("read", &path, source))?;
-        let scan = match seed_of(&bytes, number) {
-            Some(seed) => scan(&bytes, seed, HEADER_BYTES, is_last),
-            None if is_last || bytes.is_empty() => Scan::default(),
-            None => Scan::lost(bytes.len()),
-        };
+        let mark = tide::read(&self.path, number);
+        let confirmed = mark.map_or(0, |mark| usize::try_from(mark.length).unwrap_or(usize::MAX));
+        let mut scan = scan_segment(&bytes, number, is_last);
+        if scan.end < confirmed {
+            // What looks like a torn tail was confirmed.
+            scan = scan_segment(&bytes, number, false);
+            scan.damage.extend((bytes.len() < confirmed).then_some(bytes.len()..confirmed));
+        }
         Ok(Segment { path, bytes, scan })
     }
 
@@ -90,6 +95,7 @@ impl JournalFolder {
         let length = self.length(number);
         fs::create_dir_all(quarantine)
             .and_then(|()| fs::rename(&path, quarantine.join(file_name(number))))
+            .and_then(|()| sync_folder(quarantine))
             .map_err(|source| StoreError::io("set aside", &path, source))?;
         self.bytes.fetch_sub(length, Ordering::Relaxed);
         Ok(())
@@ -124,6 +130,7 @@ pub(crate) struct Journal {
     segment_bytes: u64,
     next: u64,
     current: Option<Current>,
+    tide: Tide,
 }
 
 #[derive(Debug)]
@@ -142,7 +149,8 @@ impl Journal {
     pub(crate) fn onto(folder: JournalFolder, path: &str) -> Self {
         let file = OpenOptions::new().append(true).open(path).unwrap();
         let current = Current { number: 1, path: path.into(), file, seed: 0, length: 0, groups: 0 };
-        Self { folder, segment_bytes: u64::MAX, next: 2, current: Some(current) }
+        let tide = Tide::default();
+        Self { folder, segment_bytes: u64::MAX, next: 2, current: Some(current), tide }
     }
 }
 
@@ -158,7 +166,7 @@ pub(crate) enum WriteError {
 impl Journal {
     /// A writer whose first segment will have this number or a greater one.
     pub(crate) fn new(folder: JournalFolder, segment_bytes: u64, next: u64) -> Self {
-        Self { folder, segment_bytes, next, current: None }
+        Self { folder, segment_bytes, next, current: None, tide: Tide::default() }
     }
 
     /// A group to be filled for the current segment, and that segment's number. A new segment is
@@ -199,6 +207,11 @@ impl Journal {
         current.length += group.len() as u64;
         current.groups += 1;
         self.folder.bytes.fetch_add(group.len() as u64, Ordering::Relaxed);
+        let mark = Mark { segment: current.number, length: current.length };
+        if let Err(error) = self.tide.note(&self.folder.path, mark) {
+            // It only says less than it could; the group is safe.
+            tracing::warn!(%error, "how far the journal reaches cannot be noted");
+        }
         Ok(())
     }
 
@@ -229,6 +242,14 @@ impl Journal {
         self.folder.bytes.fetch_add(header.len() as u64, Ordering::Relaxed);
         let seed = seed(number, salt);
         Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })
+    }
+}
+
+fn scan_segment(bytes: &[u8], number: u64, is_last: bool) -> Scan {
+    match seed_of(bytes, number) {
+        Some(seed) => scan(bytes, seed, HEADER_BYTES, is_last),
+        None if is_last || bytes.is_empty() => Scan::default(),
+        None => Scan::lost(bytes.len()),
     }
 }
 
