@@ -8,7 +8,8 @@ use atomic_write_file::AtomicWriteFile;
 
 use super::BufferError;
 
-/// Stands beside the database's folder and names it, once all that is in it was synced.
+/// Stands beside the database's folder and names it, once all that is in it was synced: the version,
+/// the folder's name and the CRC-32 of those two lines in hexadecimal digits, a line each.
 const MARKER: &str = "marker";
 
 /// The first line of a marker of this version.
@@ -43,9 +44,10 @@ impl Root {
     pub(super) fn prepare(path: &Path) -> Result<Self, BufferError> {
         if !path.is_dir() {
             fs::create_dir_all(path).map_err(|error| BufferError::file("make", path, error))?;
-            if let Some(parent) = path.parent() {
-                sync_folder(parent)?;
-            }
+        }
+        // Also where it exists: who made it may have been cut off before this.
+        if let Some(parent) = path.parent() {
+            sync_folder(parent)?;
         }
         Ok(Self(path.to_owned()))
     }
@@ -74,7 +76,7 @@ impl Root {
     /// Writes the marker durably; from then on the folder of this number is the one that counts.
     pub(super) fn mark(&self, number: u64) -> Result<(), BufferError> {
         let path = self.0.join(MARKER);
-        let text = format!("{MARKER_VERSION}\n{PREFIX}{number}\n");
+        let text = marker_text(number);
         let write = || -> io::Result<()> {
             let mut file = AtomicWriteFile::open(&path)?;
             file.write_all(text.as_bytes())?;
@@ -157,8 +159,15 @@ fn is_whole_snapshot(bytes: &[u8]) -> bool {
 }
 
 fn parse_marker(text: &str) -> Option<u64> {
-    let (version, name) = text.strip_suffix('\n')?.split_once('\n')?;
-    if version == MARKER_VERSION { number_of(name) } else { None }
+    let (_, rest) = text.split_once('\n')?;
+    let number = number_of(rest.split_once('\n')?.0)?;
+    (text == marker_text(number)).then_some(number)
+}
+
+fn marker_text(number: u64) -> String {
+    let content = format!("{MARKER_VERSION}\n{PREFIX}{number}\n");
+    let sum = crc32fast::hash(content.as_bytes());
+    format!("{content}{sum:08x}\n")
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -174,7 +183,8 @@ fn names(folder: &Path) -> Result<Vec<String>, BufferError> {
     Ok(names)
 }
 
-fn remove_folder(path: &Path) -> Result<(), BufferError> {
+/// Removes a folder with all that is in it, if it is there.
+pub(super) fn remove_folder(path: &Path) -> Result<(), BufferError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(BufferError::file("remove", path, error))
@@ -222,7 +232,11 @@ mod tests {
         assert_eq!(root.marker().unwrap(), Marker::Missing);
         root.mark(12).unwrap();
         assert_eq!(root.marker().unwrap(), Marker::Names(12));
-        for text in ["", "upkeep buffer 1\nrecords.1", "upkeep buffer 2\nrecords.1\n", "x\ny\n"] {
+        let good = marker_text(12);
+        let altered = good.replace("records.12", "records.13");
+        for text in
+            ["", "upkeep buffer 1\nrecords.1\n", "x\ny\nz\n", &altered, &good[..good.len() - 1]]
+        {
             fs::write(folder.path().join(MARKER), text).unwrap();
             assert_eq!(root.marker().unwrap(), Marker::Unreadable, "{text:?}");
         }

@@ -11,8 +11,9 @@
 //!
 //! # Files
 //! In the buffer's folder stand `lock`, the file that keeps a second process out; `records.N`, the
-//! database's folder; `marker`, which names the folder that counts; and at most one `quarantine`, a
-//! database that was damaged.
+//! database's folder; `marker`, which names the folder that counts; `tide`, how far confirmed records
+//! reach (module `tide`); while the database is opened, `spare`, a copy of its folder (module `spare`);
+//! and at most one `quarantine`, a database that was damaged.
 //!
 //! # The recipe
 //! sled's `flush` does not sync files on Linux, it never syncs `conf`, and a snapshot that was cut
@@ -23,7 +24,8 @@
 //! 2. For each `snap.X.generating`: if it is longer than 12 bytes and the CRC-32 of all but its
 //!    last 12 bytes equals its last 4 (little endian), it is synced and renamed to `snap.X`, else
 //!    deleted. Then the folder is synced.
-//! 3. The database is opened; a lock that is still held is waited for.
+//! 3. The database is opened; a lock that is still held is waited for. Steps 2 to 4 have a spare copy
+//!    to fall back to, for file systems that do not keep the order of what is done to names.
 //! 4. `flush`; sync of `db` and `conf` on handles of our own; sync of the folder and its parent;
 //!    then the marker is written and synced, where it did not name this folder already.
 //! 5. An append is one batch, `flush`, and a sync of `db` on our handle; only then is it confirmed.
@@ -79,7 +81,9 @@ mod slack;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_slack.rs"]
 mod slack;
+mod spare;
 mod state;
+mod tide;
 
 use std::io;
 use std::path::{Path, PathBuf};

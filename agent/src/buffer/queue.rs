@@ -14,6 +14,7 @@ use super::folder::Root;
 use super::recipe::{self, Database, Opening};
 use super::room::Room;
 use super::state::{LaneState, Lanes, RecordHead, State, missing, sentinel};
+use super::tide::Tide;
 use super::{BufferError, Draft, Options, Portion, Record, Statistics};
 
 /// A drained database whose file is longer is replaced by a fresh one.
@@ -47,6 +48,7 @@ fn unnumbered_gap(from_ms: Option<i64>, to_ms: i64, reason: String) -> Event {
 /// The queue. All its methods block on the disk.
 pub struct Buffer {
     root: Root,
+    tide: Tide,
     room: Room,
     /// `None` after a failure, until it could be opened again.
     database: Option<Database>,
@@ -72,8 +74,10 @@ impl Buffer {
     pub fn open(folder: &Path, options: Options, now_ms: i64) -> Result<Self, BufferError> {
         let root = Root::prepare(folder)?;
         let lock = recipe::lock(&root)?;
+        let tide = Tide::open(&root)?;
         let mut buffer = Self {
             root,
+            tide,
             room: Room::new(options),
             database: None,
             state: State::new(Epoch([0; 16])),
@@ -234,6 +238,10 @@ impl Buffer {
             Opening::Lost { next, reason } => self.begin(next, Some(reason)),
             Opening::Sound(database) => match State::load(&database) {
                 Ok(state) => {
+                    if let Some(missing) = self.tide.missing(state.epoch, &state.lanes) {
+                        self.database = Some(database);
+                        return self.start_over(&missing);
+                    }
                     self.state = state;
                     if self.in_doubt {
                         self.replace(database)
@@ -315,6 +323,7 @@ impl Buffer {
             );
         }
         self.state.take(change);
+        self.tide.note(self.state.epoch, &self.state.lanes);
         Ok(())
     }
 

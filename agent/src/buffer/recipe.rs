@@ -14,6 +14,7 @@ use super::BufferError;
 use super::entry::{Entry, Join, Kind, first_key, last_key};
 use super::folder::{Marker, Root, settle_snapshots, sync_file, sync_folder};
 use super::slack::with_slack;
+use super::spare::Spare;
 
 /// The database's cache; its default of 1 GB would be most of a small host.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
@@ -91,13 +92,16 @@ pub(super) fn open(root: &Root) -> Result<Opening, BufferError> {
     let number = match root.marker()? {
         Marker::Names(number) => number,
         Marker::Missing => {
+            Spare::discard(root)?;
             for number in root.numbers()? {
                 root.remove(number)?;
             }
             return Ok(Opening::Fresh(1));
         }
         Marker::Unreadable => {
-            return lose(root, root.numbers()?.last().copied(), "its marker cannot be read");
+            Spare::discard(root)?;
+            // Of two folders the lower is the one that counts, or as good as the one that does.
+            return lose(root, root.numbers()?.first().copied(), "its marker cannot be read");
         }
     };
     for other in root.numbers()? {
@@ -106,10 +110,14 @@ pub(super) fn open(root: &Root) -> Result<Opening, BufferError> {
         }
     }
     let folder = root.folder(number);
-    if !folder.is_dir() {
+    if !folder.is_dir() && !Spare::is_there(root) {
         return lose(root, Some(number), "its folder is gone");
     }
+    let spare = Spare::prepare(root, number)?;
     let opened = settle_snapshots(&folder).and_then(|()| Database::start(root, number));
+    if matches!(opened, Ok(_) | Err(BufferError::Damaged(_))) {
+        spare.give_up()?;
+    }
     match opened {
         Ok(database) if database.has_sentinel()? => Ok(Opening::Sound(database)),
         Ok(database) => {
@@ -125,7 +133,8 @@ pub(super) fn open(root: &Root) -> Result<Opening, BufferError> {
 pub(super) fn lose(root: &Root, number: Option<u64>, why: &str) -> Result<Opening, BufferError> {
     let number = number.unwrap_or_default();
     root.quarantine(number)?;
-    Ok(Opening::Lost { next: number + 1, reason: format!("the buffer's database was lost: {why}") })
+    let next = root.numbers()?.last().map_or(number, |last| number.max(*last)) + 1;
+    Ok(Opening::Lost { next, reason: format!("the buffer's database was lost: {why}") })
 }
 
 impl Database {
