@@ -258,3 +258,59 @@ mod tests {
         assert!(!telling_beside(&path).exists());
     }
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod power_cut {
+    use rand::rngs::StdRng;
+    use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
+
+    use super::*;
+
+    /// States that are tried of each kind of disk unless told otherwise.
+    const FEW: u64 = 26;
+
+    struct Memory;
+
+    fn file(folder: &Path) -> PathBuf {
+        folder.join("told.json")
+    }
+
+    impl Durable for Memory {
+        /// What was told, from the first on.
+        type Life = Vec<Told<String>>;
+
+        fn live(&self, recording: &Recording, _: &mut StdRng) -> Self::Life {
+            let mut life = vec![Told::first("0".repeat(9000), 0)];
+            for round in 0..12 {
+                let told = life.last().unwrap().next(round.to_string().repeat(5000), round);
+                store(&file(recording.path()), &told).unwrap();
+                recording.mark(life.len() as u64);
+                life.push(told);
+            }
+            life
+        }
+
+        fn open(&self, folder: &Path) {
+            load::<String>(&file(folder)).unwrap();
+        }
+
+        fn check(&self, life: &Self::Life, mark: Option<u64>, folder: &Path) {
+            let found = load::<String>(&file(folder)).unwrap();
+            let before = mark.map_or(0, |mark| usize::try_from(mark).unwrap());
+            let is_old =
+                if before == 0 { found.is_none() } else { found.as_ref() == life.get(before) };
+            assert!(is_old || found.as_ref() == life.get(before + 1), "{found:?} after {mark:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_survives_power_cuts() {
+        survives_power_cuts(&Memory, Ordering::Journalled, FEW);
+    }
+
+    #[test]
+    fn what_was_told_survives_power_cuts_where_nothing_is_ordered() {
+        survives_power_cuts(&Memory, Ordering::Loose, FEW);
+    }
+}

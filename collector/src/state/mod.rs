@@ -18,6 +18,8 @@ mod events;
 mod hosts;
 mod migrations;
 mod packages;
+#[cfg(test)]
+mod power_cut;
 mod processes;
 mod rule_alerts;
 mod secret;
@@ -145,11 +147,18 @@ impl State {
     /// # Errors
     /// When it cannot be opened, or was written by a newer version of the program.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        Self::open_by(path, |path| Connection::open(path))
+    }
+
+    fn open_by(
+        path: &Path,
+        connect: impl Fn(&Path) -> rusqlite::Result<Connection>,
+    ) -> Result<Self, StateError> {
         restrict(path).map_err(|source| StateError::File { path: path.to_owned(), source })?;
         let failed = |source| StateError::Open { path: path.to_owned(), source };
-        let mut writer = connect(path).map_err(failed)?;
+        let mut writer = connect(path).and_then(set_up).map_err(failed)?;
         migrations::run(&mut writer, path)?;
-        let reader = connect(path).map_err(failed)?;
+        let reader = connect(path).and_then(set_up).map_err(failed)?;
         let connections = Connections { writer: Mutex::new(writer), reader: Mutex::new(reader) };
         Ok(Self { connections: Arc::new(connections) })
     }
@@ -207,8 +216,7 @@ fn restrict(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

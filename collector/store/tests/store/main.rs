@@ -1,11 +1,15 @@
 //! The store through its own door: what it takes, what it answers, and what damage does to it.
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod intake;
+#[cfg(test)]
+mod power_cut;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]

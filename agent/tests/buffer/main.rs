@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
+#[cfg(target_os = "linux")]
+mod damage;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options, Portion, Record};
 use upkeep_codec::{Frame, KeyFrame, decode};
@@ -17,10 +18,6 @@ use upkeep_wire::decode_event;
 
 const NOW: i64 = 1_700_000_000_000;
 const EVERYTHING: Portion = Portion { records: 1_000_000, bytes: usize::MAX };
-
-/// How long the database's lock is waited for, and how often it is tried meanwhile.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Set in the child processes that append until they are killed.
 const CHILD: &str = "UPKEEP_TEST_BUFFER";
@@ -320,108 +317,6 @@ fn a_drained_buffer_moves_to_a_fresh_folder() {
     let mut buffer = open(folder.path());
     assert_eq!((buffer.epoch(), buffer.lane(Lane::Events).next_sequence), (epoch, 13));
     assert_eq!(frames(&mut buffer).len(), 1);
-}
-
-/// What opening makes of a buffer of three confirmed observations after somebody touched it.
-#[derive(Debug, PartialEq)]
-enum Expect {
-    Kept,
-    Lost,
-    Fresh,
-}
-
-#[test]
-fn damage_begins_a_new_epoch_with_a_gap() {
-    let check = |name: &str, touch: &dyn Fn(&Path), expect: Expect| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut buffer = open(folder.path());
-        let epoch = buffer.epoch();
-        for tick in 0..3 {
-            buffer.append(&[observation(tick)]).unwrap();
-        }
-        drop(buffer);
-        touch(folder.path());
-        for round in ["first", "second"] {
-            let mut buffer = open(folder.path());
-            let lost = gaps(&mut buffer);
-            let found = match (buffer.epoch() == epoch, lost.as_slice()) {
-                (true, []) => Expect::Kept,
-                (false, [gap]) if (gap.first, gap.last) == (0, 0) => Expect::Lost,
-                (false, []) => Expect::Fresh,
-                other => panic!("{name}: {other:?}"),
-            };
-            assert_eq!(found, expect, "{name}, {round} opening");
-            let records = if expect == Expect::Kept { 3 } else { 0 };
-            assert_eq!(all(&mut buffer, Lane::Samples).len(), records, "{name}");
-        }
-        let quarantine = folder.path().join("quarantine").exists();
-        assert_eq!(quarantine, expect == Expect::Lost && name != "no folder", "{name}");
-        open(folder.path()).append(&[observation(4)]).unwrap();
-    };
-    // The database lets go of its lock on a thread of its own, a moment after it was dropped.
-    let database = |folder: &Path| {
-        let begun = Instant::now();
-        loop {
-            match sled::open(folder.join("records.1")) {
-                Err(_) if begun.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_RETRY),
-                opened => break opened.unwrap(),
-            }
-        }
-    };
-    let truncate = |path: &Path, length: u64| {
-        fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
-    };
-    check("untouched", &|_| (), Expect::Kept);
-    check("leftover", &|folder| fs::create_dir(folder.join("records.2")).unwrap(), Expect::Kept);
-    check("no marker", &|folder| fs::remove_file(folder.join("marker")).unwrap(), Expect::Fresh);
-    check("bad marker", &|folder| fs::write(folder.join("marker"), "?").unwrap(), Expect::Lost);
-    check(
-        "no folder",
-        &|folder| fs::remove_dir_all(folder.join("records.1")).unwrap(),
-        Expect::Lost,
-    );
-    check(
-        "no sentinel",
-        &|folder| {
-            let database = database(folder);
-            let (key, _) = database.first().unwrap().unwrap();
-            database.remove(key).unwrap().unwrap();
-        },
-        Expect::Lost,
-    );
-    check(
-        "a record gone",
-        &|folder| {
-            let database = database(folder);
-            let (key, _) = database.last().unwrap().unwrap();
-            database.remove(key).unwrap().unwrap();
-        },
-        Expect::Lost,
-    );
-    check(
-        "a record altered",
-        &|folder| {
-            let database = database(folder);
-            let (key, mut value) = database.last().unwrap().unwrap();
-            value[30] ^= 1;
-            database.insert(key, value).unwrap().unwrap();
-        },
-        Expect::Lost,
-    );
-    check(
-        "database empty",
-        &|folder| {
-            truncate(&folder.join("records.1/db"), 0);
-            for entry in fs::read_dir(folder.join("records.1")).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_file() && path.to_str().unwrap().contains("snap") {
-                    fs::remove_file(path).unwrap();
-                }
-            }
-        },
-        Expect::Lost,
-    );
-    check("conf torn", &|folder| truncate(&folder.join("records.1/conf"), 20), Expect::Lost);
 }
 
 /// A small file system of its own that goes when this is dropped.

@@ -1,0 +1,160 @@
+//! After power cuts the store has what it confirmed, and nothing that was not appended.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
+use upkeep_store::{Append, Options, Store};
+
+use crate::fixture::{Agent, Model, SPAN_MS, host, labels, options, samples};
+
+/// States that are tried of each kind of disk unless told otherwise.
+const FEW: u64 = 26;
+
+/// Commits in a life, and the time between them.
+const TICKS: i64 = 60;
+const TICK_MS: i64 = 7_001;
+
+const RETENTION_MS: i64 = 3 * SPAN_MS;
+
+const NAMES: [&str; 6] = ["load", "up", "temperature", "entropy", "threads", "files"];
+
+/// What was committed, a frame of each agent and points of the collector's own at every tick.
+struct Life {
+    agents: [Agent; 2],
+    /// What had been appended after each tick, from none on.
+    models: Vec<Model>,
+    confirmed: Vec<Confirmed>,
+}
+
+/// What holds from one mark to the next.
+#[derive(Clone, Copy)]
+struct Confirmed {
+    ticks: u64,
+    /// Retention may have dropped what is older.
+    horizon_ms: i64,
+}
+
+/// Before all time that is told.
+const NEVER_MS: i64 = 0;
+
+const NOTHING_CONFIRMED: Confirmed = Confirmed { ticks: 0, horizon_ms: NEVER_MS };
+
+struct SampleStore;
+
+/// The folder is made by the store, in one that is there; a segment takes a few ticks.
+fn open(folder: &Path) -> Store {
+    let retention = Duration::from_millis(RETENTION_MS as u64);
+    let options = Options { segment_bytes: 1_500, retention, ..options() };
+    Store::open(&folder.join("samples"), options).unwrap()
+}
+
+impl Life {
+    /// One tick's appends, all to be confirmed at once.
+    fn tick(&mut self, store: &Store, at_ms: i64, random: &mut StdRng) -> Vec<Append> {
+        let mut model = self.models.last().unwrap().clone();
+        let mut appends = Vec::new();
+        for agent in &mut self.agents {
+            let mut row = Vec::new();
+            for name in NAMES {
+                if random.random_range(0..5) > 0 {
+                    row.push((name, f64::from(random.random_range(0..1000)) / 8.0));
+                }
+            }
+            appends.push(agent.frame(store, &mut model, at_ms, &row));
+        }
+        let set = labels(&[("__name__", "recorded"), ("tick", &(at_ms % 5).to_string())]);
+        let value = f64::from(random.random_range(0..1000));
+        model.add(&set, at_ms, value);
+        appends.push(Append::Points { home: host(9), points: vec![(set, at_ms, value)] });
+        self.models.push(model);
+        appends
+    }
+}
+
+impl Durable for SampleStore {
+    type Life = Life;
+
+    fn live(&self, recording: &Recording, random: &mut StdRng) -> Life {
+        let mut store = open(recording.path());
+        let mut life = Life {
+            agents: [Agent::new(1, 1), Agent::new(2, 7)],
+            models: vec![Model::default()],
+            confirmed: Vec::new(),
+        };
+        let mut horizon_ms = NEVER_MS;
+        for tick in 0..TICKS {
+            let now_ms = tick * TICK_MS + 10 * SPAN_MS;
+            // Mostly live, at times from long ago.
+            let late = if random.random_range(0..8) == 0 { 4 * SPAN_MS } else { 0 };
+            let appends = life.tick(&store, now_ms - late, random);
+            store.commit(appends).unwrap();
+            recording.mark(life.confirmed.len() as u64);
+            let action = random.random_range(0..12);
+            if action == 3 {
+                horizon_ms = now_ms - RETENTION_MS;
+            }
+            life.confirmed.push(Confirmed { ticks: tick as u64 + 1, horizon_ms });
+            match action {
+                0 | 1 => store.seal(now_ms).unwrap(),
+                2 => store.seal_all(now_ms).unwrap(),
+                3 => store.retain(now_ms).unwrap(),
+                4 => {
+                    drop(store);
+                    store = open(recording.path());
+                    for agent in &life.agents {
+                        agent.describe(&store);
+                    }
+                }
+                _ => {}
+            }
+        }
+        life
+    }
+
+    fn open(&self, folder: &Path) {
+        drop(open(folder));
+    }
+
+    fn check(&self, life: &Life, mark: Option<u64>, folder: &Path) {
+        let store = open(folder);
+        let confirmed =
+            mark.map_or(NOTHING_CONFIRMED, |mark| life.confirmed[usize::try_from(mark).unwrap()]);
+        let [ticks, others] = life.agents.each_ref().map(|agent| store.committed(agent.stream));
+        assert!(ticks >= confirmed.ticks, "{ticks} of {}", confirmed.ticks);
+        assert_eq!(ticks, others, "what was committed at once is there in part");
+        let mut model = life.models[usize::try_from(ticks).unwrap()].clone();
+        let check = |store: &Store, model: &Model, when: &str| {
+            assert_eq!(store.damage(), [], "{when}");
+            let got = samples(store.select(&[], i64::MIN, i64::MAX).unwrap());
+            let recent = samples(store.select(&[], confirmed.horizon_ms - 1, i64::MAX).unwrap());
+            assert_eq!(recent, model.select(&[], confirmed.horizon_ms - 1, i64::MAX), "{when}");
+            for (labels, samples) in got {
+                let known = &model.0[&labels];
+                let is_known = |(at_ms, bits)| known.get(&at_ms) == Some(&bits);
+                assert!(samples.into_iter().all(is_known), "{when}: {labels} has other values");
+            }
+        };
+        check(&store, &model, "after the cut");
+        // And on it goes.
+        let at_ms = TICKS * TICK_MS + 10 * SPAN_MS;
+        Agent::new(3, 1).commit(&store, &mut model, at_ms, &[("load", 1.0)]);
+        store.seal_all(at_ms).unwrap();
+        store.verify().unwrap();
+        check(&store, &model, "after sealing");
+        drop(store);
+        check(&open(folder), &model, "opened again");
+    }
+}
+
+#[test]
+fn confirmed_samples_survive_power_cuts() {
+    survives_power_cuts(&SampleStore, Ordering::Journalled, FEW);
+}
+
+#[test]
+fn confirmed_samples_survive_power_cuts_where_nothing_is_ordered() {
+    survives_power_cuts(&SampleStore, Ordering::Loose, FEW);
+}
