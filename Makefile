@@ -1,7 +1,7 @@
 # Every target also sets up what it needs. CARGO_TARGET_DIR is respected.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test package bench fuzz audit systems
+.PHONY: help demo test package bench fuzz chaos audit systems
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ demo: ## Start a collector and an agent of this machine, and show its health and
 	@cargo run --quiet --package upkeep-tests --bin demo
 
 test: ## Check formatting, lints and documentation, then run every test
-	@packaging/install-needs build tree managers package
+	@packaging/install-needs build tree managers disk package
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
@@ -37,6 +37,13 @@ fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for 
 	@packaging/install-needs build
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
 		cargo test --quiet --workspace --test foreign_bytes --test spoilt_queries -- --nocapture
+
+chaos: ## Cut the power UPKEEP_POWER_CUTS times (500) and damage files UPKEEP_DAMAGES times (5000), each part of both programs
+	@packaging/install-needs build disk
+	UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \
+		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test power_cut --test store power_cuts -- --nocapture
+	UPKEEP_DAMAGES=$${UPKEEP_DAMAGES:-5000} RUST_BACKTRACE=0 \
+		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test store damage_anywhere -- --nocapture
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build
