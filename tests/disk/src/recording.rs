@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption};
+use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
 use crate::DiskError;
@@ -62,5 +63,13 @@ impl Recording {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // A database may close its files a moment later, on a thread of its own. Detached, the file
+        // system goes with the last of them; whoever is not root leaves that to the session.
+        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
     }
 }

@@ -13,6 +13,7 @@ use upkeep_store::{Append, Options, Store};
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.join("journal")).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
     paths.sort();
     paths
 }
@@ -36,6 +37,8 @@ fn a_journal_cut_anywhere_opens_with_whole_groups() {
     for length in begin..end {
         let torn = crate::fixture::folder();
         copy(folder.path(), torn.path());
+        // What a cut tore was never confirmed, so the tide does not tell of it.
+        fs::remove_file(torn.path().join("journal/tide")).unwrap();
         fs::write(&segments(torn.path())[0], &segment[..length as usize]).unwrap();
         let store = open(torn.path());
         let (_, committed, expect) = states.iter().rfind(|(at, ..)| *at <= length).unwrap();
