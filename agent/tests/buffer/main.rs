@@ -161,7 +161,7 @@ fn series_that_ended_lose_their_numbers_once_everything_was_delivered() {
         let last = buffer.lane(Lane::Samples).next_sequence - 1;
         buffer.forget_through(Lane::Samples, last).unwrap();
     }
-    assert!(most > 2000 && most < 3000, "{most} series at once, of 9200 in all");
+    assert!((1500..2100).contains(&most), "{most} series at once, of 9200 in all");
     assert!(numberings.len() > 4, "{numberings:?}");
 
     // What waits is read by its numbers, so they stay.
