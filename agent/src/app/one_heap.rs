@@ -36,7 +36,8 @@ pub(super) fn ensure() {
     let _failure = command.args(arguments).env(VARIABLE, SETTINGS).exec();
 }
 
-#[cfg(all(test, target_env = "gnu"))]
+#[cfg(test)]
+#[cfg(target_env = "gnu")]
 mod tests {
     use std::sync::mpsc::channel;
     use std::{fs, thread};

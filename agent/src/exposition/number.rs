@@ -95,9 +95,9 @@ mod tests {
             assert_eq!(expect.parse(), Ok(value));
             assert_eq!(Number(value).to_string(), expect);
         };
-        check(1_125_899_906_842_624.25, "1.1258999068426242e+15");
-        check(1_125_899_906_842_624.75, "1.1258999068426248e+15");
-        check(-131_072.000_244_140_625, "-131072.00024414062");
+        check(2_f64.powi(50) + 0.25, "1.1258999068426242e+15");
+        check(2_f64.powi(50) + 0.75, "1.1258999068426248e+15");
+        check(-131_072.0 - 2_f64.powi(-12), "-131072.00024414062");
         // The nearer of its neighbours reads back as another number.
         check(2_f64.powi(-44), "5.684341886080802e-14");
     }
