@@ -2,8 +2,8 @@
 //! its reason. Nothing here is lost by a refusal, since the agent keeps what was not acknowledged.
 
 use thiserror::Error;
-use upkeep_codec::FrameHead;
-use upkeep_model::{METRIC_NAME, Series, SeriesFault, check_series};
+use upkeep_codec::{FrameHead, decode};
+use upkeep_model::{METRIC_NAME, Series, SeriesFault, check_series, is_stale};
 
 /// Over the life of its buffer a host may describe so many times the series that it may have at
 /// once, since devices and containers come and go.
@@ -97,24 +97,35 @@ pub enum Timing {
     },
 }
 
-/// Whether a frame may be taken, and under which time. `offset_ms` is the host's clock less the
-/// collector's as it connected: a host whose clock is ahead keeps the distances between its frames.
+/// Whether a frame may be taken, and under which time. `head` is that of `body`. `offset_ms` is the
+/// host's clock less the collector's as it connected: a host whose clock is ahead keeps the distances
+/// between its frames.
 ///
 /// # Errors
 /// The reason why not.
 pub fn admit_frame(
     limits: Limits,
     head: FrameHead,
+    body: &[u8],
     offset_ms: i64,
     now_ms: i64,
 ) -> Result<Timing, Refusal> {
-    if let Some(count) = head.series
-        && count > u64::from(limits.series_per_host)
-    {
-        return Err(Refusal::TooManySeries { count, limit: limits.series_per_host });
+    let limit = limits.series_per_host;
+    if head.series.is_some_and(|count| count > u64::from(limit)) {
+        let count = alive(body);
+        if count > u64::from(limit) {
+            return Err(Refusal::TooManySeries { count, limit });
+        }
     }
     Ok(believable_ms(head.timestamp_ms, offset_ms, now_ms)
         .map_or(Timing::AsItIs, |timestamp_ms| Timing::Corrected { timestamp_ms }))
+}
+
+/// How many series of a key frame go on: it also names those that it ends. What cannot be decoded has
+/// none; the store sets it aside.
+fn alive(body: &[u8]) -> u64 {
+    decode(body, |_| None)
+        .map_or(0, |frame| frame.values.iter().map(|value| u64::from(!is_stale(*value))).sum())
 }
 
 /// The time to believe in place of one that is too far ahead; `None` if it is plausible.
@@ -130,7 +141,8 @@ pub(super) fn believable_ms(at_ms: i64, offset_ms: i64, now_ms: i64) -> Option<i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use upkeep_model::{Labels, MetricKind};
+    use upkeep_codec::{Encoder, peek};
+    use upkeep_model::{Labels, MetricKind, stale_marker};
 
     const LIMITS: Limits = Limits { series_per_host: 3 };
 
@@ -174,7 +186,11 @@ mod tests {
         const NOW: i64 = 1_800_000_000_000;
         let check = |timestamp_ms, offset_ms, expect| {
             let head = FrameHead { timestamp_ms, key: None, series: Some(3) };
-            assert_eq!(admit_frame(LIMITS, head, offset_ms, NOW), Ok(expect), "{timestamp_ms}");
+            assert_eq!(
+                admit_frame(LIMITS, head, &[], offset_ms, NOW),
+                Ok(expect),
+                "{timestamp_ms}"
+            );
         };
         let corrected = |timestamp_ms| Timing::Corrected { timestamp_ms };
         check(NOW, 0, Timing::AsItIs);
@@ -185,8 +201,24 @@ mod tests {
         check(NOW + 3_600_000, 3_599_000, corrected(NOW + 1_000));
         check(NOW + 3_600_000, -5_000, corrected(NOW));
         check(i64::MAX, 1, corrected(NOW));
-        let big = FrameHead { timestamp_ms: NOW, key: None, series: Some(4) };
-        let refused = Refusal::TooManySeries { count: 4, limit: 3 };
-        assert_eq!(admit_frame(LIMITS, big, 0, NOW), Err(refused));
+    }
+
+    #[test]
+    fn series_that_a_frame_ends_do_not_count() {
+        let check = |alive: u32, ended: u32, expect| {
+            let live = (0..alive).map(|number| (number, 1.0));
+            let ended = (alive..alive + ended).map(|number| (number, stale_marker()));
+            let frame = Encoder::default().encode(1, 0, live.chain(ended).collect());
+            let head = peek(&frame.bytes).unwrap();
+            assert_eq!(admit_frame(LIMITS, head, &frame.bytes, 0, 0), expect);
+        };
+        let refused = |count| Err(Refusal::TooManySeries { count, limit: 3 });
+        check(3, 0, Ok(Timing::AsItIs));
+        check(3, 3, Ok(Timing::AsItIs));
+        check(4, 0, refused(4));
+        check(4, 2, refused(4));
+        // What is no frame is not for this to tell.
+        let head = FrameHead { timestamp_ms: 0, key: None, series: Some(9) };
+        assert_eq!(admit_frame(LIMITS, head, &[1], 0, 0), Ok(Timing::AsItIs));
     }
 }

@@ -362,7 +362,7 @@ impl Opened {
             return Ok(SampleRecord { sequence, body, timestamp_ms: None });
         };
         let limits = self.session.services.limits;
-        match admit_frame(limits, head, self.offset_ms, now_ms)
+        match admit_frame(limits, head, &body, self.offset_ms, now_ms)
             .map_err(|refusal| refused(&refusal))?
         {
             Timing::AsItIs => {
