@@ -5,7 +5,7 @@
 
 mod fake_collector;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fake_collector::{FakeCollector, Fault, Memory, foreign_root};
@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options, SharedBuffer};
 use upkeep_agent::enroll::{EnrollError, Enrollment, enroll};
+use upkeep_agent::host::{Host, HostPaths};
 use upkeep_agent::identity::{Identity, IdentityFolder};
 use upkeep_agent::uplink::{self, Link, Settings};
-use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Observation};
+use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Observation, Ranges};
 use upkeep_wire::{Fingerprint, Token, TokenSecret};
 
 const NOW: i64 = 1_700_000_000_000;
@@ -51,6 +52,7 @@ impl TestAgent {
             backoff_max: Duration::from_millis(20),
             interval: Duration::from_secs(10),
             boot_id: "boot".to_owned(),
+            host: Host::new(HostPaths::default()),
             agent_version: "0".to_owned(),
         };
         let (link, seen) = watch::channel(Link::Starting);
@@ -69,10 +71,19 @@ impl TestAgent {
     }
 
     async fn append(&self, ticks: std::ops::Range<i64>) {
+        // A series that appears now and then makes key frames and descriptions.
+        self.append_series(ticks, |tick| (0..10 + tick / 30).collect()).await;
+    }
+
+    /// Appends observations of so many series that most soon are of the past.
+    async fn append_churn(&self, ticks: std::ops::Range<i64>) {
+        self.append_series(ticks, |tick| (tick * 300..tick * 300 + 400).collect()).await;
+    }
+
+    async fn append_series(&self, ticks: std::ops::Range<i64>, series: impl Fn(i64) -> Vec<i64>) {
         for tick in ticks {
             let mut observation = Observation::at(NOW + tick * 10_000);
-            // A series that appears now and then makes key frames and descriptions.
-            for series in 0..10 + tick / 30 {
+            for series in series(tick) {
                 let name = format!("metric_{series}");
                 observation.gauge(&name, "", &[], (tick * series) as f64);
             }
@@ -108,6 +119,17 @@ async fn enroll_with(folder: &IdentityFolder, token: &Token) -> Result<Identity,
     enroll(folder, enrollment).await
 }
 
+/// Every value is the one that was appended under its name.
+fn check_values(memory: &Memory) {
+    for (at_ms, values) in memory.samples.values().flat_map(BTreeMap::values) {
+        let tick = (at_ms - NOW) / 10_000;
+        for (name, value) in values {
+            let series: i64 = name.strip_prefix("metric_").unwrap().parse().unwrap();
+            assert_eq!(*value, (tick * series) as f64, "{name} at tick {tick}");
+        }
+    }
+}
+
 /// Every tick is there once, and nothing was missing that a reader needs.
 fn check_complete(memory: &Memory, ticks: std::ops::Range<i64>) {
     assert_eq!(memory.faults, Vec::<String>::new());
@@ -115,13 +137,16 @@ fn check_complete(memory: &Memory, ticks: std::ops::Range<i64>) {
     let samples = memory.samples.values().next().unwrap();
     let times: Vec<i64> = samples.values().map(|(at_ms, _)| *at_ms).collect();
     assert_eq!(times, ticks.clone().map(|tick| NOW + tick * 10_000).collect::<Vec<_>>());
+    check_values(memory);
     let events = memory.events.values().next().unwrap();
     assert_eq!(events.len() as i64, ticks.end - ticks.start);
 }
 
 #[tokio::test]
 async fn everything_arrives_once_whatever_is_lost_on_the_way() {
-    for fault in [Fault::None, Fault::LosesAcknowledgements(7), Fault::LosesRecords(9)] {
+    for fault in
+        [Fault::None, Fault::LosesAcknowledgements(7), Fault::LosesRecords(9), Fault::IsFormer]
+    {
         let collector = FakeCollector::start(DAY).await;
         collector.misbehave(fault);
         let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
@@ -151,6 +176,117 @@ async fn a_collector_that_was_away_gets_everything_once() {
     }
     agent.drained().await;
     check_complete(&collector.memory(), 0..160);
+}
+
+#[tokio::test]
+async fn what_is_observed_now_does_not_wait_for_the_backlog() {
+    let mut collector = FakeCollector::start(DAY).await;
+    collector.misbehave(Fault::HoldsBacklog);
+    let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
+    let mut live = BTreeSet::new();
+    for round in 0..3 {
+        let begin = round * 100;
+        agent.append(begin..begin + 80).await;
+        if round == 0 {
+            agent.connect();
+        } else {
+            collector.resume().await;
+        }
+        until("a connection", || collector.memory().streams as i64 > round).await;
+        let before = agent.buffer.lock().lane(Lane::Samples).next_sequence;
+        agent.append(begin + 80..begin + 100).await;
+        live.extend(before..before + 20);
+        until("what is observed now", || {
+            let memory = collector.memory();
+            let samples = memory.samples.values().next();
+            samples.is_some_and(|all| live.iter().all(|sequence| all.contains_key(sequence)))
+        })
+        .await;
+        let arrived = collector.memory().samples.values().next().unwrap().len();
+        assert!(arrived < live.len() + 40, "{arrived} of a backlog that was held");
+        collector.stop().await;
+    }
+    collector.misbehave(Fault::None);
+    collector.resume().await;
+    agent.drained().await;
+    check_complete(&collector.memory(), 0..300);
+}
+
+#[tokio::test]
+async fn a_collector_that_was_restored_gets_again_what_it_had() {
+    let mut collector = FakeCollector::start(DAY).await;
+    let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
+    agent.connect();
+    agent.append(0..150).await;
+    agent.drained().await;
+    collector.stop().await;
+    for samples in collector.memory().samples.values_mut() {
+        samples.retain(|sequence, _| *sequence <= 90 || (100..=110).contains(sequence));
+    }
+    for events in collector.memory().events.values_mut() {
+        events.retain(|sequence, _| *sequence <= 70);
+    }
+    agent.append(150..170).await;
+    collector.resume().await;
+    agent.append(170..180).await;
+    until("everything again", || {
+        let memory = collector.memory();
+        let count = |all: usize| all == 180;
+        memory.samples.values().all(|all| count(all.len()))
+            && memory.events.values().all(|all| count(all.len()))
+    })
+    .await;
+    agent.drained().await;
+    check_complete(&collector.memory(), 0..180);
+}
+
+#[tokio::test]
+async fn what_was_written_under_former_numbers_is_declared_and_the_rest_comes_again() {
+    // What goes as a connection is being made is declared, too.
+    for goes_meanwhile in [false, true] {
+        let mut collector = FakeCollector::start(DAY).await;
+        let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
+        agent.connect();
+        let mut tick = 0;
+        // One more observation of new series makes the agent number them anew, or just did.
+        let has_many = |agent: &TestAgent| agent.buffer.lock().series_since(0).len() > 1_524;
+        let first_kept = |agent: &TestAgent| agent.buffer.lock().kept_from(Lane::Samples);
+        let is_ready = |agent: &TestAgent| {
+            if goes_meanwhile { has_many(agent) } else { first_kept(agent) > 1 }
+        };
+        while !is_ready(&agent) {
+            agent.append_churn(tick..tick + 1).await;
+            agent.drained().await;
+            tick += 1;
+        }
+        collector.stop().await;
+        for samples in collector.memory().samples.values_mut() {
+            samples.retain(|sequence, _| *sequence <= 3);
+        }
+        if goes_meanwhile {
+            collector.misbehave(Fault::AcceptsLate);
+        }
+        let streams = collector.memory().streams;
+        collector.resume().await;
+        until("a connection", || collector.memory().streams > streams).await;
+        agent.append_churn(tick..tick + 1).await;
+        tick += 1;
+        let kept_from = first_kept(&agent);
+        assert!((4..=tick as u64).contains(&kept_from), "{kept_from} of {tick}");
+        collector.misbehave(Fault::None);
+        until("everything that is there, and the declaration of the rest", || {
+            let memory = collector.memory();
+            let samples = memory.samples.values().next().unwrap();
+            let declared = memory.declared.values().flat_map(Ranges::iter).collect::<Vec<_>>();
+            let arrived = samples.keys().copied().eq((1..=3).chain(kept_from..=tick as u64));
+            arrived && declared == [4..=kept_from - 1]
+        })
+        .await;
+        agent.drained().await;
+        let memory = collector.memory();
+        assert_eq!(memory.faults, Vec::<String>::new());
+        check_values(&memory);
+    }
 }
 
 #[tokio::test]
@@ -203,7 +339,7 @@ async fn a_collector_that_knows_more_than_the_buffer_meets_a_new_epoch() {
     let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
     let epoch = agent.buffer.lock().epoch();
     agent.append(0..2).await;
-    collector.memory().samples.insert(epoch.0.to_vec(), [(9, (NOW, 1))].into());
+    collector.memory().samples.insert(epoch.0.to_vec(), [(9, (NOW, BTreeMap::new()))].into());
     agent.connect();
     until("another epoch", || agent.buffer.lock().epoch() != epoch).await;
     agent.append(5..8).await;

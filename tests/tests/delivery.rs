@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use upkeep_tests::{
-    Agent, AgentOptions, Collector, CollectorOptions, FakeHost, every_confirmed_once, until,
+    Agent, AgentOptions, Collector, CollectorOptions, FakeHost, Leases, every_confirmed_once, until,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -135,40 +135,19 @@ async fn a_collector_killed_again_and_again_loses_nothing_it_acknowledged() -> R
 
 #[tokio::test]
 async fn series_that_come_and_go_keep_their_values() -> Result<()> {
-    const SERIES: usize = 1500;
     /// Enough for two times that they are numbered anew.
     const MOST_ROUNDS: usize = 20;
     let collector = Collector::start(&CollectorOptions::default()).await?;
     let host = FakeHost::new("web1")?;
-    let folder = host.path().join("root/leases");
-    std::fs::create_dir(&folder)?;
+    let mut leases = Leases::new(&host)?;
     let mut options = fast(&host);
-    options.settings.push_str("[textfile]\ndirectory = \"/leases\"\n");
+    options.settings.push_str(Leases::SETTINGS);
     let agent = Agent::start(&collector, &options)?;
-    let mut rounds = 0;
     while agent.log()?.matches("numbered anew").count() < 2 {
-        ensure!(rounds < MOST_ROUNDS, "series of {rounds} rounds are kept");
-        let line = |number| format!("lease{{round=\"{rounds}\",number=\"{number}\"}} {rounds}\n");
-        let page: String = (0..SERIES).map(line).collect();
-        std::fs::write(folder.join("next"), page)?;
-        std::fs::rename(folder.join("next"), folder.join("leases.prom"))?;
-        until("the round's series, and no others", SOON, || async {
-            let now = collector.query("count by (round) (lease)").await?;
-            let [only] = now.as_slice() else { return Ok(None) };
-            let is_new = only["metric"]["round"] == rounds.to_string().as_str();
-            Ok((is_new && only["value"][1] == SERIES.to_string().as_str()).then_some(()))
-        })
-        .await?;
-        rounds += 1;
+        ensure!(leases.rounds() < MOST_ROUNDS, "the series of all rounds are kept");
+        leases.next_round(&collector, SOON).await?;
     }
-    for (what, over_time) in [("least", "min"), ("most", "max")] {
-        let values = format!("{over_time} by (round) ({over_time}_over_time(lease[1h]))");
-        let values = collector.query(&values).await?;
-        ensure!(values.len() == rounds, "{} of {rounds} rounds", values.len());
-        for row in values {
-            ensure!(row["metric"]["round"] == row["value"][1], "{what} of {row}");
-        }
-    }
+    assert_eq!(leases.check(&collector).await?, leases.rounds());
     every_confirmed_once(&collector, &agent, SOON).await?;
     Ok(())
 }

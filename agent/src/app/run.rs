@@ -45,6 +45,7 @@ pub(super) fn run(config: &Config, probes: &probe::Settings, host: Host) -> Resu
         backoff_max: config.uplink.backoff_max,
         interval: config.interval.0,
         boot_id: inventory::facts(&host).boot_id,
+        host: host.clone(),
         agent_version: VERSION.to_owned(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

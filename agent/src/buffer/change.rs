@@ -29,6 +29,15 @@ pub(super) struct Dropped {
     pub(super) events: u64,
 }
 
+/// Records that were kept and go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unkept {
+    /// None through this one is there any more; 0 if none goes.
+    pub(super) through: u64,
+    /// What those took that were acknowledged.
+    pub(super) bytes: u64,
+}
+
 /// What will be written, and what is known once it is.
 pub(super) struct Change {
     pub(super) batch: sled::Batch,
@@ -37,6 +46,8 @@ pub(super) struct Change {
     pub(super) removed_bytes: u64,
     pub(super) new_keys: Vec<u64>,
     pub(super) old_keys: Vec<u64>,
+    /// What is no longer kept of samples and events.
+    pub(super) kept: (Unkept, Unkept),
     pub(super) dropped: Dropped,
     pub(super) last_observation_bytes: Option<u64>,
     /// How many series there were, if they are numbered anew from this change on.
@@ -61,6 +72,7 @@ impl Change {
             removed_bytes: 0,
             new_keys: Vec::new(),
             old_keys: Vec::new(),
+            kept: Default::default(),
             dropped: Dropped::default(),
             last_observation_bytes: None,
             series_before: None,
@@ -80,6 +92,7 @@ impl Change {
             for entry in database.entries(Kind::Series, 0, u64::MAX) {
                 entry?.remove(&mut change.batch);
             }
+            change.drop_kept_samples(state, database)?;
             first = 0;
         }
         let new = state.dictionary.since(first);
@@ -90,8 +103,8 @@ impl Change {
     }
 
     /// Drops old records until what is there and what comes fits into `limit` with an eighth of it
-    /// to spare, so that not every append drops some. Samples go first, oldest first; then events
-    /// are replaced by the declaration of their loss.
+    /// to spare, so that not every append drops some. What was acknowledged goes first, then samples,
+    /// oldest first; then events are replaced by the declaration of their loss.
     pub(super) fn make_room(
         &mut self,
         state: &State,
@@ -99,13 +112,15 @@ impl Change {
         limit: u64,
     ) -> Result<(), BufferError> {
         let used = state.record_bytes + self.added_bytes;
-        if used <= limit {
+        if used <= limit + self.removed_bytes {
             return Ok(());
         }
         let wanted = used - (limit - limit / 8);
-        self.drop_samples(state, database, wanted)?;
-        let samples = state.lanes.samples;
-        let all_dropped = samples.pending() == self.dropped.samples;
+        self.drop_kept_events(state, database, wanted)?;
+        if self.removed_bytes < wanted {
+            self.drop_samples(state, database, wanted)?;
+        }
+        let all_dropped = self.kept.0.through + 1 >= state.lanes.samples.next_sequence;
         if all_dropped && self.removed_bytes < wanted {
             self.replace_events(state, database, wanted)?;
         }
@@ -123,7 +138,8 @@ impl Change {
         observation: &Observation,
     ) -> Result<(), BufferError> {
         let mut row = state.dictionary.row(observation);
-        // Numbers may change only while no record waits that was written under them.
+        // Numbers may change only while no record waits that was written under them. Those that are
+        // kept go.
         let has_many = state.dictionary.len() as usize > 2 * row.len() + SPARE_SERIES;
         if has_many && self.lanes.samples.pending() == 0 {
             self.series_before = Some(state.dictionary.len());
@@ -158,6 +174,41 @@ impl Change {
         Ok(())
     }
 
+    /// Drops the samples that are there although they were acknowledged. None of them is pending when
+    /// the series are numbered anew, and all were written under the numbers before.
+    fn drop_kept_samples(&mut self, state: &State, database: &Database) -> Result<(), BufferError> {
+        self.kept.0.through = state.lanes.samples.next_sequence - 1;
+        for entry in database.entries(Kind::Samples, 0, self.kept.0.through) {
+            let entry = entry?;
+            entry.remove(&mut self.batch);
+            self.removed_bytes += entry.stored_bytes();
+            if entry.number >= state.kept.samples.from {
+                self.kept.0.bytes += entry.stored_bytes();
+            }
+            self.old_keys.push(entry.number);
+        }
+        Ok(())
+    }
+
+    fn drop_kept_events(
+        &mut self,
+        state: &State,
+        database: &Database,
+        wanted: u64,
+    ) -> Result<(), BufferError> {
+        for entry in database.entries(Kind::Events, 0, state.lanes.events.settled()) {
+            let entry = entry?;
+            if self.removed_bytes >= wanted {
+                break;
+            }
+            entry.remove(&mut self.batch);
+            self.removed_bytes += entry.stored_bytes();
+            self.kept.1.bytes += entry.stored_bytes();
+            self.kept.1.through = entry.number;
+        }
+        Ok(())
+    }
+
     fn drop_samples(
         &mut self,
         state: &State,
@@ -165,25 +216,31 @@ impl Change {
         wanted: u64,
     ) -> Result<(), BufferError> {
         let lane = state.lanes.samples;
-        let (mut times, mut freed, mut last) = (None, 0, lane.settled());
-        let mut found = Vec::new();
-        for entry in database.entries(Kind::Samples, 0, lane.next_sequence - 1) {
+        let gone = self.kept.0.through;
+        let (mut freed, mut through) = (self.removed_bytes, gone.max(state.kept.samples.from - 1));
+        let (mut found, mut lost) = (Vec::new(), Vec::<Gap>::new());
+        for entry in database.entries(Kind::Samples, gone + 1, lane.next_sequence - 1) {
             let entry = entry?;
-            if entry.number > lane.settled() {
+            // A key frame may have stayed behind alone, before all that is kept.
+            if entry.number > through {
                 if freed >= wanted {
                     break;
                 }
-                let (head, _) = RecordHead::read(&entry)?;
-                times = Some((times.map_or(head.at_ms, |(from, _)| from), head.at_ms));
-                last = entry.number;
+                through = entry.number;
+                if entry.number <= lane.settled() {
+                    self.kept.0.bytes += entry.stored_bytes();
+                } else if !state.committed.contains(entry.number) {
+                    let (head, _) = RecordHead::read(&entry)?;
+                    note_lost(&mut lost, entry.number, head.at_ms);
+                }
             }
             freed += entry.stored_bytes();
             found.push((entry.number, entry.parts(), entry.stored_bytes()));
         }
-        let Some((from_ms, to_ms)) = times else { return Ok(()) };
+        self.kept.0.through = through;
         // The next record may be one of this very change.
-        let needed = self.new_keys.iter().copied().filter(|key| *key <= last + 1).max();
-        let needed = needed.or_else(|| state.key_needed_after(last));
+        let needed = self.new_keys.iter().copied().filter(|key| *key <= through + 1).max();
+        let needed = needed.or_else(|| state.key_needed_after(through));
         for (number, parts, bytes) in found {
             if Some(number) != needed {
                 remove(&mut self.batch, Kind::Samples, number, parts);
@@ -191,19 +248,14 @@ impl Change {
                 self.old_keys.push(number);
             }
         }
-        self.dropped.samples = last - lane.settled();
-        self.lanes.samples.lost_through = last;
-        self.put_event(&Event {
-            at_ms: self.latest_ms,
-            kind: EventKind::Gap(Gap {
-                lane: Lane::Samples,
-                first: lane.settled() + 1,
-                last,
-                from_ms: Some(from_ms),
-                to_ms: Some(to_ms),
-                reason: "the buffer was full".to_owned(),
-            }),
-        })
+        if through > lane.settled() {
+            self.lanes.samples.lost_through = through;
+        }
+        for gap in lost {
+            self.dropped.samples += gap.last - gap.first + 1;
+            self.put_event(&Event { at_ms: self.latest_ms, kind: EventKind::Gap(gap) })?;
+        }
+        Ok(())
     }
 
     fn replace_events(
@@ -258,4 +310,21 @@ fn number_anew(
         row.push((state.dictionary.number(Arc::clone(series)), stale_marker()));
     }
     row
+}
+
+/// Adds a sample that is dropped to the gaps that will declare it; what the collector has lies between
+/// them.
+fn note_lost(gaps: &mut Vec<Gap>, number: u64, at_ms: i64) {
+    if let Some(gap) = gaps.last_mut().filter(|gap| gap.last + 1 == number) {
+        (gap.last, gap.to_ms) = (number, Some(at_ms));
+        return;
+    }
+    gaps.push(Gap {
+        lane: Lane::Samples,
+        first: number,
+        last: number,
+        from_ms: Some(at_ms),
+        to_ms: Some(at_ms),
+        reason: "the buffer was full".to_owned(),
+    });
 }

@@ -4,6 +4,8 @@
 //! # Guarantees
 //! - What [`Buffer::append`] returned `Ok` for is on the disk and survives kills and power cuts.
 //! - A record leaves only once it was acknowledged, or to make room; then a gap event declares it.
+//! - What was acknowledged is kept for a quarter of an hour, for a collector that is restored from a
+//!   backup, as far as the room is not needed and the series keep their numbers.
 //! - Sequence numbers of a lane have no holes, and none is used twice within an epoch. A buffer
 //!   that had to be made anew has a new epoch and begins with a gap event.
 //! - A pending record's key frame is there as long as the record is.
@@ -62,15 +64,20 @@
 //!
 //! Series that ended are kept for the sake of records that name them by number. When they are most
 //! of the dictionary and no record of samples waits, an append begins a new one: its batch removes all
-//! series and writes those of its observation, and those that it ends, under new numbers. The key
-//! frame before is of the old numbers, and no record leans on it any more.
+//! series and writes those of its observation, and those that it ends, under new numbers. The samples
+//! that were kept although they were acknowledged were written under the old ones, and the same batch
+//! removes them with their key frames: a record that is there can be read by the dictionary that is.
 //!
-//! Acknowledged records are removed at once, in batches that become durable with the next append.
-//! (A later version keeps them for a while, for a collector that was restored from a backup.)
+//! Acknowledged records are removed when they were kept for long enough (module `kept`), together with
+//! the counters and in batches that become durable with the next append; an acknowledgement by itself
+//! writes nothing. The counters on the disk may thus be behind, and the collector's word counts as the
+//! next connection is made. The first kept record is found as the buffer is opened: all from there to
+//! the first pending one are there, without a hole.
 
 mod change;
 mod entry;
 mod folder;
+mod kept;
 mod queue;
 mod recipe;
 mod room;
@@ -220,7 +227,7 @@ pub struct Statistics {
     pub samples: u64,
     /// Pending records of the events lane.
     pub events: u64,
-    /// What the records take in bytes.
+    /// What the records that are not delivered take in bytes.
     pub bytes: u64,
     /// What they may take at the moment; less than configured while the disk is short of room.
     pub limit_bytes: u64,

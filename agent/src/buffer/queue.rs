@@ -1,5 +1,7 @@
 //! The queue itself.
 
+mod delivered;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,9 +21,6 @@ use super::{BufferError, Draft, Options, Portion, Record, Statistics};
 
 /// A drained database whose file is longer is replaced by a fresh one.
 const SHRINK_BYTES: u64 = 16 * 1024 * 1024;
-
-/// So many acknowledged records are removed in one batch.
-const REMOVED_AT_ONCE: usize = 1024;
 
 /// Observations that could not be written, to be declared as soon as something can be.
 pub(super) struct Refused {
@@ -120,6 +119,11 @@ impl Buffer {
         outcome
     }
 
+    /// The first record of a lane that is still there, acknowledged or not; all after it are.
+    pub fn kept_from(&self, lane: Lane) -> u64 {
+        self.state.kept.of(lane).from
+    }
+
     /// Pending records of a lane after a sequence number, in order. Records that were settled
     /// meanwhile are passed over.
     ///
@@ -135,23 +139,6 @@ impl Buffer {
         let state = self.state.lanes.of(lane);
         let read = |database: &Database| read_pending(database, state, lane, after, portion);
         read(self.healthy()?).map_err(|error| self.fail(error))
-    }
-
-    /// Forgets the records of a lane up to and including a number, since the collector has them.
-    /// The removal becomes durable with the next append.
-    ///
-    /// # Errors
-    /// When the database cannot be written; what is not forgotten will be sent and skipped again.
-    pub fn forget_through(&mut self, lane: Lane, sequence: u64) -> Result<(), BufferError> {
-        let state = self.state.lanes.of(lane);
-        let through = sequence.min(state.next_sequence.saturating_sub(1));
-        if through <= state.acknowledged {
-            return Ok(());
-        }
-        self.healthy()?;
-        self.try_forget(lane, through).map_err(|error| self.fail(error))?;
-        self.shrink();
-        Ok(())
     }
 
     /// Names the numbers that series have at the moment. They are numbered anew, from 0 on, when
@@ -182,7 +169,7 @@ impl Buffer {
 
     /// What the buffer tells about itself.
     pub fn statistics(&self) -> Statistics {
-        let Lanes { samples, events } = self.state.lanes;
+        let Lanes { events, .. } = self.state.lanes;
         let oldest_of = |lane: Lane| {
             let state = self.state.lanes.of(lane);
             let first = state.settled() + 1;
@@ -191,9 +178,9 @@ impl Buffer {
             RecordHead::read(&entry).ok().map(|(head, _)| head.at_ms)
         };
         Statistics {
-            samples: samples.pending(),
+            samples: self.state.pending_samples(),
             events: events.pending(),
-            bytes: self.state.record_bytes,
+            bytes: self.state.record_bytes.saturating_sub(self.state.kept.bytes()),
             limit_bytes: self.room.limit_bytes(),
             oldest_ms: Lane::ALL.into_iter().filter_map(oldest_of).min(),
             dropped_samples: self.dropped.samples,
@@ -327,42 +314,6 @@ impl Buffer {
         Ok(())
     }
 
-    fn try_forget(&mut self, lane: Lane, through: u64) -> Result<(), BufferError> {
-        let Some(database) = &self.database else { return Ok(()) };
-        let needed = match lane {
-            Lane::Samples => self.state.key_needed_after(through),
-            Lane::Events => None,
-        };
-        let mut lanes = self.state.lanes;
-        lanes.of_mut(lane).acknowledged = through;
-        let mut batch = sled::Batch::default();
-        lanes.to_entry().put(&mut batch);
-        let (mut removed, mut bytes, mut keys) = (0, 0, Vec::new());
-        for entry in database.entries(lane.into(), 0, through) {
-            let entry = entry?;
-            if Some(entry.number) == needed {
-                continue;
-            }
-            entry.remove(&mut batch);
-            bytes += entry.stored_bytes();
-            keys.push(entry.number);
-            removed += 1;
-            if removed == REMOVED_AT_ONCE {
-                database.apply(std::mem::take(&mut batch))?;
-                removed = 0;
-            }
-        }
-        database.apply(batch)?;
-        self.state.lanes = lanes;
-        self.state.record_bytes = self.state.record_bytes.saturating_sub(bytes);
-        if lane == Lane::Samples {
-            for key in keys {
-                self.state.keys.remove(&key);
-            }
-        }
-        Ok(())
-    }
-
     /// Moves to a fresh folder when nothing is pending and the file is much longer than it need be.
     fn shrink(&mut self) {
         let Lanes { samples, events } = self.state.lanes;
@@ -392,13 +343,10 @@ impl Buffer {
     /// Copies all that counts to a fresh folder and goes on there. If that fails, the old folder
     /// still counts, and is opened again when it is next needed.
     fn replace(&mut self, database: Database) -> Result<(), BufferError> {
-        let settled = self.state.lanes;
-        let keys = &self.state.keys;
+        let State { kept, keys, .. } = &self.state;
         let counts = |entry: &Entry| match entry.kind {
-            Kind::Samples => {
-                entry.number > settled.samples.settled() || keys.contains(&entry.number)
-            }
-            Kind::Events => entry.number > settled.events.settled(),
+            Kind::Samples => entry.number >= kept.samples.from || keys.contains(&entry.number),
+            Kind::Events => entry.number >= kept.events.from,
             Kind::Sentinel | Kind::Counters | Kind::Series => true,
         };
         let entries = database.all().filter(|entry| entry.as_ref().map_or(true, counts));

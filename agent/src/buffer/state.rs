@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use upkeep_codec::{Dictionary, Encoder};
-use upkeep_model::{Epoch, Lane};
+use upkeep_model::{Epoch, Lane, Ranges};
 
 use super::BufferError;
 use super::change::Change;
 use super::entry::{Entry, Kind};
+use super::kept::{Kept, KeptLanes};
 use super::recipe::Database;
 use super::series;
 
@@ -125,7 +126,12 @@ pub(super) struct State {
     /// Names the numbers that the dictionary's series have; another at random with each dictionary.
     pub(super) numbering: u64,
     pub(super) encoder: Encoder,
-    /// The key frames that are there: those of pending records, and the last before them.
+    /// What is there although it was acknowledged.
+    pub(super) kept: KeptLanes,
+    /// The samples that the collector has, as far as it said so. Those behind `acknowledged` were sent
+    /// beside a backlog.
+    pub(super) committed: Ranges,
+    /// The key frames that are there: those of all records that are, and the last before them.
     pub(super) keys: BTreeSet<u64>,
     /// What all records take that are there.
     pub(super) record_bytes: u64,
@@ -140,6 +146,8 @@ impl State {
             dictionary: Dictionary::default(),
             numbering: rand::random(),
             encoder: Encoder::default(),
+            kept: KeptLanes::none(),
+            committed: Ranges::default(),
             keys: BTreeSet::new(),
             record_bytes: 0,
         }
@@ -169,10 +177,12 @@ impl State {
             }
         }
         let lanes = lanes.ok_or_else(|| damaged("counters"))?;
-        records.end(lanes)?;
+        let kept = records.end(lanes)?;
         Ok(Self {
             epoch: Epoch(epoch.ok_or_else(|| damaged("sentinel"))?),
             lanes,
+            kept,
+            committed: Ranges::through(lanes.samples.acknowledged),
             dictionary: Dictionary::restore(series),
             numbering: rand::random(),
             encoder: Encoder::default(),
@@ -186,10 +196,23 @@ impl State {
         self.lanes = change.lanes;
         self.record_bytes += change.added_bytes;
         self.record_bytes = self.record_bytes.saturating_sub(change.removed_bytes);
+        for (lane, removed) in [(Lane::Samples, change.kept.0), (Lane::Events, change.kept.1)] {
+            let kept = self.kept.of_mut(lane);
+            kept.from = kept.from.max(removed.through.saturating_add(1));
+            kept.bytes = kept.bytes.saturating_sub(removed.bytes);
+        }
         self.keys.extend(change.new_keys);
         for key in change.old_keys {
             self.keys.remove(&key);
         }
+    }
+
+    /// How many samples are not delivered.
+    pub(super) fn pending_samples(&self) -> u64 {
+        let lane = self.lanes.samples;
+        let pending = lane.settled() + 1..=lane.next_sequence.saturating_sub(1);
+        let holes = self.committed.missing(pending).into_iter();
+        holes.map(|hole| hole.end() - hole.start() + 1).sum()
     }
 
     /// The key frame that the record after `through` leans on, where it is a delta: the last key
@@ -212,16 +235,45 @@ struct Records {
     /// How many pending records of each lane were seen.
     samples: u64,
     events: u64,
+    /// The run of settled records of each lane that ended last, and the record after it.
+    kept_samples: Run,
+    kept_events: Run,
+}
+
+/// Records without a hole.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    from: u64,
+    end: u64,
+    bytes: u64,
+}
+
+impl Run {
+    fn add(&mut self, number: u64, bytes: u64) {
+        if number != self.end {
+            *self = Self { from: number, end: number, bytes: 0 };
+        }
+        self.end = number + 1;
+        self.bytes += bytes;
+    }
+
+    /// What is kept, if the run reaches up to the pending records.
+    fn kept(self, settled: u64) -> Kept {
+        if self.end == settled + 1 && self.bytes > 0 {
+            Kept::new(self.from, self.bytes)
+        } else {
+            Kept::new(settled + 1, 0)
+        }
+    }
 }
 
 impl Records {
     fn take(&mut self, state: LaneState, lane: Lane, entry: &Entry) -> Result<(), BufferError> {
         let (head, _) = RecordHead::read(entry)?;
-        let seen = match lane {
-            Lane::Samples => &mut self.samples,
-            Lane::Events => &mut self.events,
+        let (seen, kept) = match lane {
+            Lane::Samples => (&mut self.samples, &mut self.kept_samples),
+            Lane::Events => (&mut self.events, &mut self.kept_events),
         };
-        // Records that are settled are kept as key frames or were not removed yet.
         if entry.number > state.settled() {
             *seen += 1;
             if entry.number != state.settled() + *seen {
@@ -230,6 +282,8 @@ impl Records {
             if head.key.is_some_and(|key| !self.keys.contains(&key)) {
                 return Err(missing(lane, head.key.unwrap_or_default()));
             }
+        } else if head.key.is_none_or(|key| self.keys.contains(&key)) {
+            kept.add(entry.number, entry.stored_bytes());
         }
         if lane == Lane::Samples && head.key.is_none() {
             self.keys.insert(entry.number);
@@ -238,13 +292,16 @@ impl Records {
         Ok(())
     }
 
-    fn end(&self, lanes: Lanes) -> Result<(), BufferError> {
+    fn end(&self, lanes: Lanes) -> Result<KeptLanes, BufferError> {
         for (lane, seen) in [(Lane::Samples, self.samples), (Lane::Events, self.events)] {
             if seen != lanes.of(lane).pending() {
                 return Err(missing(lane, lanes.of(lane).settled() + seen + 1));
             }
         }
-        Ok(())
+        Ok(KeptLanes {
+            samples: self.kept_samples.kept(lanes.samples.settled()),
+            events: self.kept_events.kept(lanes.events.settled()),
+        })
     }
 }
 

@@ -32,6 +32,28 @@ pub fn facts(host: &Host) -> HostFacts {
     }
 }
 
+/// What a host's clock is to be judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockBearings {
+    /// How long the host has been running, time asleep included; 0 where it cannot be told.
+    pub uptime_ms: i64,
+    /// Whether the kernel holds the clock for synchronised; `None` where a sandbox keeps that secret.
+    pub synchronized: Option<bool>,
+}
+
+/// Asks how a host's clock is to be judged.
+pub fn clock_bearings(host: &Host) -> ClockBearings {
+    ClockBearings {
+        uptime_ms: uptime_ms(&line(host, Tree::Proc, "uptime")).unwrap_or_default(),
+        synchronized: host.clock_state().ok().flatten().map(|state| state.synchronized),
+    }
+}
+
+fn uptime_ms(uptime: &str) -> Option<i64> {
+    let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    Some((seconds * 1000.0) as i64).filter(|milliseconds| *milliseconds > 0)
+}
+
 fn line(host: &Host, tree: Tree, path: &str) -> String {
     let text = host.read(tree, path);
     text.map(|text| text.trim_matches([' ', '\t', '\n', '\0']).to_owned()).unwrap_or_default()
@@ -102,6 +124,16 @@ fn boot_time_ms(stat: &str) -> Option<i64> {
 mod tests {
     use super::*;
     pub(super) use crate::host::tests::host_with_texts as host_with;
+
+    #[test]
+    fn uptime_is_read_or_unknown() {
+        let check = |text: &str, expect| assert_eq!(uptime_ms(text), expect, "{text:?}");
+        check("350735.47 234388.90\n", Some(350_735_470));
+        check("0.00 0.00", None);
+        check("-5 1", None);
+        check("NaN", None);
+        check("", None);
+    }
 
     #[test]
     fn facts_are_gathered_and_what_is_missing_stays_empty() {

@@ -22,6 +22,7 @@ use upkeep_wire::{MAX_MESSAGE_BYTES, v1};
 
 use crate::buffer::{BufferError, SharedBuffer};
 use crate::dial::{self, DialError};
+use crate::host::Host;
 use crate::identity::{Credential, HostKey, IdentityError, IdentityFolder};
 use crate::inventory::HeldPackages;
 
@@ -63,6 +64,12 @@ pub enum UplinkError {
     /// The collector closed the stream.
     #[error("the collector ended the stream")]
     Closed,
+    /// Records that the collector lost went from the buffer while the connection was being made. As the
+    /// next one is made, the collector declares them.
+    #[error(
+        "what the collector lost went from the buffer meanwhile; the next connection declares it"
+    )]
+    Outrun,
     /// It failed, as it must with a certificate that is over by this host's clock.
     #[error(
         "this host's certificate has expired; if its clock is right, enroll it anew with \
@@ -99,6 +106,8 @@ pub struct Settings {
     pub interval: Duration,
     /// The kernel's name of this boot.
     pub boot_id: String,
+    /// The host whose clock tells the times.
+    pub host: Host,
     /// The version of this agent.
     pub agent_version: String,
 }
@@ -155,7 +164,7 @@ impl Uplink {
                     received_ms = Some(now_ms());
                     continue;
                 }
-                Ok(Ended::NewEpoch | Ended::Stands | Ended::InTime) => continue,
+                Ok(Ended::NewEpoch | Ended::ClockSet | Ended::Stands | Ended::InTime) => continue,
                 Err(error) => self.note_down(&error),
             }
             tokio::time::sleep(backoff.next(rand::random())).await;
@@ -207,7 +216,7 @@ impl Uplink {
             let due = instant_of(due_ms);
             let ended = session.deliver(trial.map_or(due, |end| end.min(due))).await?;
             match ended {
-                Ended::Renewed | Ended::NewEpoch => return Ok(ended),
+                Ended::Renewed | Ended::NewEpoch | Ended::ClockSet => return Ok(ended),
                 Ended::InTime if trial.is_none_or(|end| Instant::now() < end) => {}
                 Ended::InTime | Ended::Stands => {
                     if trial.take().is_some() {

@@ -8,20 +8,24 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::{debug, warn};
-use upkeep_model::{Epoch, Lane};
+use upkeep_model::{Epoch, Lane, Ranges};
 use upkeep_wire::v1;
 use upkeep_wire::v1::collector_message::Message as Received;
 use upkeep_wire::v1::delivery_client::DeliveryClient;
 
-use super::lane::{LaneProgress, Next, Wanted};
-use super::shipment::{self, Shipment, Told};
+use super::lane::{Credit, Next, Part, Progress, Wanted};
+use super::shipment::{self, Reach, Shipment, Told};
 use super::{ANSWER_PATIENCE, Settings, UplinkError, blocking, now_ms};
-use crate::buffer::{Buffer, BufferError, Heads, LaneState, SharedBuffer};
-use crate::inventory::HeldPackages;
+use crate::buffer::{Buffer, BufferError, Heads, SharedBuffer};
+use crate::inventory::{self, HeldPackages};
 
 /// Messages that wait for the transport: enough to keep it busy, and few enough that records are
 /// read from the buffer only when they are about to be sent.
 const OUTGOING: usize = 4;
+
+/// A clock that went ahead or back by more than this, beside the time that passed, was set. The collector
+/// then has to learn anew how far it is from its own.
+const CLOCK_TOLERANCE_MS: i64 = 60_000;
 
 /// Why delivery returned although nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(super) enum Ended {
     Renewed,
     /// The buffer began a new epoch, which has to be opened anew.
     NewEpoch,
+    /// The host's clock was set, which the next connection tells.
+    ClockSet,
     /// The collector commits what is sent, which is told once; the stream goes on.
     Stands,
     /// The given moment has come; the stream goes on.
@@ -44,11 +50,18 @@ pub(super) struct Session {
     outgoing: mpsc::Sender<v1::AgentMessage>,
     incoming: Streaming<v1::CollectorMessage>,
     epoch: Epoch,
-    samples: LaneProgress,
-    events: LaneProgress,
+    /// The samples that the collector has.
+    committed: Ranges,
+    /// Where the live samples begin, if the collector takes them beside the backlog.
+    live_from: Option<u64>,
+    live: Progress,
+    backlog: Progress,
+    events: Progress,
     told: Told,
     retry_after: Duration,
     held: HeldPackages,
+    /// When it was opened, and what the wall clock showed then.
+    opened: (Instant, i64),
     /// Whether samples of this connection were acknowledged.
     stands: bool,
 }
@@ -62,6 +75,8 @@ impl Session {
     ) -> Result<Self, UplinkError> {
         let appends = buffer.appends();
         let (open, epoch) = opening(settings, buffer).await?;
+        let (asked_for, opened) = (open.live_from, (Instant::now(), open.wall_time_ms));
+        let told = open.lanes.clone();
         let (outgoing, queue) = mpsc::channel(OUTGOING);
         send(&outgoing, v1::agent_message::Message::Open(open)).await?;
         let stream = client.stream(ReceiverStream::new(queue));
@@ -73,10 +88,14 @@ impl Session {
             return Err(UplinkError::Protocol("the first message was not Accepted"));
         };
         let committed = |lane: Lane| {
-            let marks = accepted.lanes.iter().filter(|mark| mark.lane() == v1::Lane::from(lane));
-            marks.map(|mark| mark.committed).max().unwrap_or_default()
+            let mut marks = accepted.lanes.iter();
+            let mark = marks.find(|mark| mark.lane() == v1::Lane::from(lane));
+            mark.map(Ranges::from).unwrap_or_default()
         };
-        let progress = |lane| LaneProgress::new(committed(lane), accepted.window_records);
+        let (samples, events) = (committed(Lane::Samples), committed(Lane::Events));
+        let credit = Credit::granted(accepted.window_records, accepted.window_bytes);
+        let live_from = Some(accepted.live_from).filter(|first| *first > 0 && *first == asked_for);
+        let before_live = live_from.map_or(0, |first| first - 1);
         let mut session = Self {
             client,
             buffer: buffer.clone(),
@@ -84,15 +103,19 @@ impl Session {
             outgoing,
             incoming,
             epoch,
-            samples: progress(Lane::Samples),
-            events: progress(Lane::Events),
+            committed: samples.clone(),
+            live_from,
+            live: Progress::new(before_live, credit),
+            backlog: Progress::new(0, credit),
+            events: Progress::new(events.prefix(), credit),
             told: Told::default(),
             retry_after: Duration::from_millis(u64::from(accepted.retry_after_ms)),
-            held: held_packages(&accepted, epoch, committed(Lane::Events)),
+            held: held_packages(&accepted, epoch, events.prefix()),
+            opened,
             stands: false,
         };
-        for lane in Lane::ALL {
-            session.settle(lane, committed(lane)).await?;
+        for (lane, committed) in [(Lane::Events, events), (Lane::Samples, samples)] {
+            session.reconcile(lane, committed, kept_from(&told, lane)).await?;
         }
         Ok(session)
     }
@@ -115,6 +138,9 @@ impl Session {
     /// Delivers until the stream ends, until it stands, or until the given moment.
     pub(super) async fn deliver(&mut self, until: Instant) -> Result<Ended, UplinkError> {
         loop {
+            if was_set(self.opened.0.elapsed(), now_ms().saturating_sub(self.opened.1)) {
+                return Ok(Ended::ClockSet);
+            }
             if self.send_pending().await? == Flow::EpochEnded {
                 return Ok(Ended::NewEpoch);
             }
@@ -140,13 +166,12 @@ impl Session {
         match received.message {
             Some(Received::Acknowledge(acknowledge)) => {
                 let lane = lane_of(acknowledge.lane())?;
-                self.lane_mut(lane).acknowledge(acknowledge.through);
-                self.stands |= lane == Lane::Samples;
-                self.settle(lane, acknowledge.through).await
+                let part = self.part_of(lane, acknowledge.through);
+                self.acknowledged(part, acknowledge.through).await
             }
             Some(Received::Want(want)) => {
                 let lane = lane_of(want.lane())?;
-                self.go_back(lane, want.from).await
+                self.go_back(self.part_of(lane, want.from), want.from).await
             }
             Some(Received::Accepted(_)) => Err(UplinkError::Protocol("Accepted came twice")),
             // A message of a newer collector, which must not depend on being understood.
@@ -154,33 +179,62 @@ impl Session {
         }
     }
 
-    /// Forgets what the collector committed. A collector that has more than this buffer ever
-    /// appended knows another copy of it: the disk was restored or cloned.
-    async fn settle(&mut self, lane: Lane, through: u64) -> Result<Flow, UplinkError> {
-        let epoch = self.epoch;
+    /// Notes what the collector committed.
+    async fn acknowledged(&mut self, part: Part, through: u64) -> Result<Flow, UplinkError> {
+        let first = match (part, self.live_from) {
+            (Part::Live, Some(first)) => first,
+            _ => 1,
+        };
+        if part != Part::Events {
+            self.committed.insert(first..=through);
+            self.stands = true;
+        }
+        self.progress_mut(part).acknowledge(through);
+        let (epoch, lane) = (self.epoch, part.lane());
         self.with_buffer(move |buffer| {
-            if buffer.epoch() != epoch {
-                return Ok(Flow::EpochEnded);
+            if let Some(flow) = foreign(buffer, epoch, lane, through)? {
+                return Ok(flow);
             }
-            if through >= buffer.lane(lane).next_sequence {
-                warn!(%lane, through, "the collector has records that this buffer never made");
-                buffer.start_over("the disk is an older copy of itself")?;
-                return Ok(Flow::EpochEnded);
-            }
-            buffer.forget_through(lane, through)?;
+            buffer.acknowledge(lane, first..=through, std::time::Instant::now())?;
             Ok(Flow::Nothing)
         })
         .await
     }
 
-    async fn go_back(&mut self, lane: Lane, from: u64) -> Result<Flow, UplinkError> {
+    /// Takes the collector's word for what it has, as the stream was opened. The collector was told
+    /// from where on records are kept, and declared what it misses of those before.
+    async fn reconcile(
+        &mut self,
+        lane: Lane,
+        committed: Ranges,
+        kept_from: u64,
+    ) -> Result<(), UplinkError> {
+        let epoch = self.epoch;
+        let reconciled = self.with_buffer(move |buffer| {
+            if foreign(buffer, epoch, lane, committed.last())?.is_some() {
+                return Ok(true);
+            }
+            // What goes without having been acknowledged, the buffer declares by itself.
+            let gone = buffer.kept_from(lane).saturating_sub(1).min(buffer.lane(lane).acknowledged);
+            buffer.reconcile(lane, &committed, std::time::Instant::now())?;
+            Ok(committed.missing(kept_from..=gone).is_empty())
+        });
+        if reconciled.await? { Ok(()) } else { Err(UplinkError::Outrun) }
+    }
+
+    async fn go_back(&mut self, part: Part, from: u64) -> Result<Flow, UplinkError> {
+        let lane = part.lane();
+        if lane == Lane::Samples && self.committed.contains(from) {
+            // The next connection begins with what it really has.
+            return Err(UplinkError::Protocol("it wants what it had acknowledged"));
+        }
         let (state, events) = self
             .with_buffer(move |buffer| Ok((buffer.lane(lane), buffer.lane(Lane::Events))))
             .await?;
-        let declared = lane == Lane::Events || self.events.is_done(events);
+        let declared = part == Part::Events || self.events.is_done(events);
         debug!(%lane, from, "the collector wants records again");
-        self.told.key = None;
-        match self.lane_mut(lane).rewind(from, state, declared) {
+        self.told.forget_keys();
+        match self.progress_mut(part).rewind(from, state, declared) {
             Wanted::Rewound => Ok(Flow::Nothing),
             Wanted::Forgotten => {
                 warn!(%lane, from, "the collector lost records that it had acknowledged");
@@ -191,51 +245,75 @@ impl Session {
         }
     }
 
-    /// Sends what may be sent now, events before samples.
+    /// Sends what may be sent now, a batch of each part in turn.
     async fn send_pending(&mut self) -> Result<Flow, UplinkError> {
-        for lane in Lane::ALL {
-            loop {
-                match self.send_batch(lane).await? {
-                    Flow::Sent => {}
-                    Flow::Nothing => break,
+        loop {
+            let mut is_busy = false;
+            for part in Part::ALL {
+                match self.send_batch(part).await? {
+                    Flow::Sent => is_busy = true,
+                    Flow::Nothing => {}
                     Flow::EpochEnded => return Ok(Flow::EpochEnded),
                 }
             }
+            if !is_busy {
+                return Ok(Flow::Nothing);
+            }
         }
-        Ok(Flow::Nothing)
     }
 
-    async fn send_batch(&mut self, lane: Lane) -> Result<Flow, UplinkError> {
-        let progress = *self.lane_mut(lane);
-        let heads = *self.appends.borrow();
-        let has_all = heads.epoch == self.epoch && progress.sent() + 1 >= heads.of(lane);
-        if has_all || progress.room() == 0 {
-            return Ok(Flow::Nothing);
-        }
+    async fn send_batch(&mut self, part: Part) -> Result<Flow, UplinkError> {
+        let Some(reach) = self.reach(part) else { return Ok(Flow::Nothing) };
         let told = self.told;
-        let (after, room) = (progress.sent(), progress.room());
         let shipment: Shipment =
-            self.with_buffer(move |buffer| shipment::load(buffer, lane, after, room, told)).await?;
+            self.with_buffer(move |buffer| shipment::load(buffer, reach, told)).await?;
         if shipment.epoch != self.epoch {
             return Ok(Flow::EpochEnded);
         }
-        let (Some(first), Some(last)) = (shipment.records.first(), shipment.records.last()) else {
-            return Ok(Flow::Nothing);
+        let declared = part == Part::Events || self.events.is_done(shipment.events);
+        let Some(sent) = shipment.as_sent() else {
+            return Ok(self.pass_over(reach, shipment.settled, declared));
         };
-        let (first, last) = (first.sequence, last.sequence);
-        let declared = lane == Lane::Events || self.events.is_done(shipment.events);
-        if progress.judge(first, declared) == Next::AwaitDeclaration {
+        if Progress::judge(sent.first, reach.after + 1, declared) == Next::AwaitDeclaration {
             return Ok(Flow::Nothing);
         }
-        let mut told = self.told;
-        for message in shipment.into_messages(lane, &mut told) {
+        for message in shipment.into_messages(part, &mut self.told) {
             if self.outgoing.send(message).await.is_err() {
                 return Err(self.why_closed().await);
             }
         }
-        self.told = told;
-        self.lane_mut(lane).note_sent(first, last);
+        self.progress_mut(part).note_sent(sent);
         Ok(Flow::Sent)
+    }
+
+    /// What of a part comes next, if it may be sent and is there.
+    fn reach(&self, part: Part) -> Option<Reach> {
+        let heads = *self.appends.borrow();
+        let is_ours = heads.epoch == self.epoch;
+        let last = if is_ours { heads.of(part.lane()).saturating_sub(1) } else { u64::MAX };
+        let (after, through) = match (part, self.live_from) {
+            (Part::Events, _) => (self.events.sent(), last),
+            (Part::Live, None) => return None,
+            (Part::Live, Some(_)) => (self.live.sent(), last),
+            (Part::Backlog, live_from) => {
+                let end = live_from.map_or(last, |first| last.min(first - 1));
+                let holes = self.committed.missing(self.backlog.sent() + 1..=end);
+                let hole = holes.into_iter().next()?;
+                (hole.start() - 1, *hole.end())
+            }
+        };
+        let room = self.progress(part).room()?;
+        (after < through).then_some(Reach { part, after, through, room })
+    }
+
+    /// Passes over a stretch of the backlog of which nothing is there any more, once that is declared.
+    fn pass_over(&mut self, reach: Reach, settled: u64, declared: bool) -> Flow {
+        let is_gone = reach.part == Part::Backlog && settled >= reach.through;
+        if !is_gone || !declared {
+            return Flow::Nothing;
+        }
+        self.backlog.pass_over(reach.through);
+        Flow::Sent
     }
 
     /// The collector's last word, once it takes no more.
@@ -252,10 +330,27 @@ impl Session {
         tokio::time::timeout(ANSWER_PATIENCE, last_word).await.unwrap_or(UplinkError::Silent)
     }
 
-    fn lane_mut(&mut self, lane: Lane) -> &mut LaneProgress {
+    fn part_of(&self, lane: Lane, sequence: u64) -> Part {
         match lane {
-            Lane::Samples => &mut self.samples,
-            Lane::Events => &mut self.events,
+            Lane::Events => Part::Events,
+            Lane::Samples if self.live_from.is_some_and(|first| sequence >= first) => Part::Live,
+            Lane::Samples => Part::Backlog,
+        }
+    }
+
+    fn progress(&self, part: Part) -> &Progress {
+        match part {
+            Part::Live => &self.live,
+            Part::Events => &self.events,
+            Part::Backlog => &self.backlog,
+        }
+    }
+
+    fn progress_mut(&mut self, part: Part) -> &mut Progress {
+        match part {
+            Part::Live => &mut self.live,
+            Part::Events => &mut self.events,
+            Part::Backlog => &mut self.backlog,
         }
     }
 
@@ -276,31 +371,74 @@ enum Flow {
     EpochEnded,
 }
 
+/// Begins a new epoch where the collector has more than this buffer ever appended: it knows another
+/// copy of it, since the disk was restored or cloned. A buffer that is in another epoch already has
+/// nothing to do with what is told.
+fn foreign(
+    buffer: &mut Buffer,
+    epoch: Epoch,
+    lane: Lane,
+    committed: u64,
+) -> Result<Option<Flow>, BufferError> {
+    if buffer.epoch() != epoch {
+        return Ok(Some(Flow::EpochEnded));
+    }
+    if committed >= buffer.lane(lane).next_sequence {
+        warn!(%lane, committed, "the collector has records that this buffer never made");
+        buffer.start_over("the disk is an older copy of itself")?;
+        return Ok(Some(Flow::EpochEnded));
+    }
+    Ok(None)
+}
+
 async fn opening(
     settings: &Settings,
     buffer: &SharedBuffer,
 ) -> Result<(v1::Open, Epoch), UplinkError> {
-    let shared = buffer.clone();
+    let (shared, host) = (buffer.clone(), settings.host.clone());
     let read = move || {
+        let clock = inventory::clock_bearings(&host);
         let buffer = shared.lock();
-        let lanes = Lane::ALL.map(|lane| (lane, buffer.lane(lane)));
-        Ok::<_, BufferError>((buffer.epoch(), lanes))
+        let lanes = Lane::ALL.map(|lane| lane_state(&buffer, lane));
+        let live_from = buffer.lane(Lane::Samples).next_sequence;
+        Ok::<_, BufferError>((buffer.epoch(), lanes, live_from, clock))
     };
-    let (epoch, lanes) = blocking(read).await?;
-    let state = |(lane, state): (Lane, LaneState)| v1::LaneState {
-        lane: v1::Lane::from(lane).into(),
-        next_sequence: state.next_sequence,
-        acknowledged: state.acknowledged,
-    };
+    let (epoch, lanes, live_from, clock) = blocking(read).await?;
     let open = v1::Open {
         epoch: epoch.0.to_vec().into(),
-        lanes: lanes.map(state).to_vec(),
+        lanes: lanes.to_vec(),
         boot_id: settings.boot_id.clone(),
         wall_time_ms: now_ms(),
         agent_version: settings.agent_version.clone(),
         interval_ms: u32::try_from(settings.interval.as_millis()).unwrap_or(u32::MAX),
+        live_from,
+        uptime_ms: clock.uptime_ms,
+        clock_synchronized: clock.synchronized,
     };
     Ok((open, epoch))
+}
+
+fn lane_state(buffer: &Buffer, lane: Lane) -> v1::LaneState {
+    let state = buffer.lane(lane);
+    // What was lost is declared once no event is pending.
+    let is_declared = lane == Lane::Events || buffer.lane(Lane::Events).pending() == 0;
+    v1::LaneState {
+        lane: v1::Lane::from(lane).into(),
+        next_sequence: state.next_sequence,
+        acknowledged: if is_declared { state.settled() } else { state.acknowledged },
+        kept_from: buffer.kept_from(lane),
+    }
+}
+
+fn kept_from(told: &[v1::LaneState], lane: Lane) -> u64 {
+    let mut states = told.iter().filter(|state| state.lane() == v1::Lane::from(lane));
+    states.next().map_or(1, |state| state.kept_from)
+}
+
+/// Whether the wall clock was set while so much time passed and the clock went on by so much.
+fn was_set(passed: Duration, shown_ms: i64) -> bool {
+    let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+    shown_ms.saturating_sub(passed_ms).saturating_abs() > CLOCK_TOLERANCE_MS
 }
 
 fn held_packages(accepted: &v1::Accepted, epoch: Epoch, committed: u64) -> HeldPackages {
@@ -319,4 +457,23 @@ async fn send(
 
 fn lane_of(lane: v1::Lane) -> Result<Lane, UplinkError> {
     Lane::try_from(lane).map_err(|_| UplinkError::Protocol("a lane that is not known"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_and_one_that_drifts_is_not() {
+        let check = |passed_ms: u64, shown_ms: i64, expect: bool| {
+            let passed = Duration::from_millis(passed_ms);
+            assert_eq!(was_set(passed, shown_ms), expect, "{passed_ms} {shown_ms}");
+        };
+        check(0, 0, false);
+        check(86_400_000, 86_400_000 + 60_000, false);
+        check(86_400_000, 86_400_000 + 60_001, true);
+        check(1_000, -59_000, false);
+        check(1_000, -59_001, true);
+        check(1_000, i64::MIN, true);
+    }
 }

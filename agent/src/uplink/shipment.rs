@@ -5,6 +5,7 @@ use std::sync::Arc;
 use upkeep_model::{Epoch, Lane, Series};
 use upkeep_wire::{MAX_BATCH_BYTES, v1};
 
+use super::lane::{Credit, Part, Sent};
 use crate::buffer::{Buffer, BufferError, LaneState, Portion, Record};
 
 /// The bodies of a batch; the rest of its bound is for the records' own fields.
@@ -21,6 +22,8 @@ pub(super) struct Shipment {
     pub(super) events: LaneState,
     /// Names the numbers of its series.
     pub(super) numbering: u64,
+    /// The last record of the lane that is no longer pending.
+    pub(super) settled: u64,
     /// Series that the collector was not told yet.
     pub(super) new_series: Vec<Arc<Series>>,
     /// The key frame that the first record leans on, where the collector was not told.
@@ -28,15 +31,28 @@ pub(super) struct Shipment {
     pub(super) records: Vec<Record>,
 }
 
-/// What the collector was told on this connection.
-#[derive(Clone, Copy, Debug, Default)]
+/// Which records are to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    pub(super) part: Part,
+    /// The record before them.
+    pub(super) after: u64,
+    /// The last one.
+    pub(super) through: u64,
+    pub(super) room: Credit,
+}
+
+/// What the collector was told on this connection that samples lean on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     /// Names the numbers that the series had.
     pub(super) numbering: u64,
     /// So many series.
     pub(super) series: u32,
-    /// The key frame that was sent last, as a record or as a reference.
-    pub(super) key: Option<u64>,
+    /// The key frame of live samples that was sent last, as a record or as a reference.
+    live_key: Option<u64>,
+    /// The same of the backlog.
+    backlog_key: Option<u64>,
 }
 
 impl Told {
@@ -44,20 +60,41 @@ impl Told {
     fn under(self, numbering: u64) -> Self {
         if self.numbering == numbering { self } else { Self { numbering, ..Self::default() } }
     }
+
+    /// Takes it that the key frames did not arrive.
+    pub(super) fn forget_keys(&mut self) {
+        (self.live_key, self.backlog_key) = (None, None);
+    }
+
+    fn key(self, part: Part) -> Option<u64> {
+        match part {
+            Part::Live => self.live_key,
+            Part::Backlog => self.backlog_key,
+            Part::Events => None,
+        }
+    }
+
+    fn note_key(&mut self, part: Part, key: Option<u64>) {
+        match part {
+            Part::Live => self.live_key = key,
+            Part::Backlog => self.backlog_key = key,
+            Part::Events => {}
+        }
+    }
 }
 
-/// Reads what comes after a record of a lane.
-pub(super) fn load(
-    buffer: &mut Buffer,
-    lane: Lane,
-    after: u64,
-    room: u64,
-    told: Told,
-) -> Result<Shipment, BufferError> {
+/// Reads what comes next of a part.
+pub(super) fn load(buffer: &mut Buffer, reach: Reach, told: Told) -> Result<Shipment, BufferError> {
     let told = told.under(buffer.numbering());
-    let portion = Portion { records: room.min(MAX_BATCH_RECORDS), bytes: MAX_BODIES_BYTES };
-    let records = buffer.pending(lane, after, portion)?;
-    let wanted = records.first().and_then(|record| record.key).filter(|key| told.key != Some(*key));
+    let (lane, room) = (reach.part.lane(), reach.room);
+    let portion = Portion {
+        records: room.records.min(MAX_BATCH_RECORDS),
+        bytes: room.bytes.min(MAX_BODIES_BYTES),
+    };
+    let mut records = buffer.pending(lane, reach.after, portion)?;
+    records.retain(|record| record.sequence <= reach.through);
+    let known = told.key(reach.part);
+    let wanted = records.first().and_then(|record| record.key).filter(|key| known != Some(*key));
     let reference = match wanted {
         None => None,
         Some(sequence) => {
@@ -68,6 +105,7 @@ pub(super) fn load(
         epoch: buffer.epoch(),
         events: buffer.lane(Lane::Events),
         numbering: buffer.numbering(),
+        settled: buffer.lane(lane).settled(),
         new_series: if records.is_empty() || lane == Lane::Events {
             Vec::new()
         } else {
@@ -79,19 +117,25 @@ pub(super) fn load(
 }
 
 impl Shipment {
+    /// What it is as a batch on its way, if it has any records.
+    pub(super) fn as_sent(&self) -> Option<Sent> {
+        let (first, last) = (self.records.first()?, self.records.last()?);
+        let bytes = self.records.iter().map(|record| record.body.len()).sum();
+        Some(Sent { first: first.sequence, last: last.sequence, bytes })
+    }
+
     /// The messages that carry it, in the order in which they must be sent.
-    pub(super) fn into_messages(self, lane: Lane, told: &mut Told) -> Vec<v1::AgentMessage> {
+    pub(super) fn into_messages(self, part: Part, told: &mut Told) -> Vec<v1::AgentMessage> {
         *told = told.under(self.numbering);
         let mut messages = describe(&self.new_series, told.series);
         told.series += u32::try_from(self.new_series.len()).unwrap_or(u32::MAX);
         messages.extend(self.reference.map(v1::agent_message::Message::Reference));
-        if lane == Lane::Samples {
-            told.key = self.records.last().map(|last| last.key.unwrap_or(last.sequence));
-        }
+        let last = self.records.last();
+        told.note_key(part, last.map(|last| last.key.unwrap_or(last.sequence)));
         let record =
             |record: Record| v1::Record { sequence: record.sequence, body: record.body.into() };
         messages.push(v1::agent_message::Message::Batch(v1::Batch {
-            lane: v1::Lane::from(lane).into(),
+            lane: v1::Lane::from(part.lane()).into(),
             records: self.records.into_iter().map(record).collect(),
         }));
         let wrap = |message| v1::AgentMessage { message: Some(message) };
@@ -132,23 +176,45 @@ mod tests {
     fn shipment(new_series: Vec<Arc<Series>>, records: Vec<Record>) -> Shipment {
         let reference = Some(v1::Reference { sequence: 7, frame: vec![9].into() });
         let events = LaneState::default();
-        Shipment { epoch: Epoch([0; 16]), events, numbering: 1, new_series, reference, records }
+        Shipment {
+            epoch: Epoch([0; 16]),
+            events,
+            numbering: 1,
+            settled: 0,
+            new_series,
+            reference,
+            records,
+        }
     }
 
     #[test]
     fn series_and_key_frames_come_before_the_records_that_need_them() {
         let one = Arc::new(Series::new(MetricKind::Gauge, "a", "", &[]));
         let series = vec![one; 3];
-        let mut told = Told { numbering: 1, series: 4, key: None };
+        let mut told = Told { numbering: 1, series: 4, ..Told::default() };
         let records = vec![record(9, Some(7)), record(10, None), record(11, Some(10))];
-        let messages = shipment(series, records).into_messages(Lane::Samples, &mut told);
+        let messages = shipment(series, records).into_messages(Part::Backlog, &mut told);
         let [describe, reference, batch] = messages.as_slice() else { panic!("{messages:?}") };
         assert!(
             matches!(&describe.message, Some(Message::Describe(d)) if d.first_number == 4 && d.series.len() == 3)
         );
         assert!(matches!(&reference.message, Some(Message::Reference(r)) if r.sequence == 7));
         assert!(matches!(&batch.message, Some(Message::Batch(b)) if b.records.len() == 3));
-        assert_eq!((told.series, told.key), (7, Some(10)));
+        assert_eq!(
+            (told.series, told.key(Part::Backlog), told.key(Part::Live)),
+            (7, Some(10), None)
+        );
+    }
+
+    #[test]
+    fn under_other_numbers_everything_is_told_again() {
+        let mut told = Told { numbering: 9, series: 4, live_key: Some(7), backlog_key: Some(3) };
+        let one = Arc::new(Series::new(MetricKind::Gauge, "a", "", &[]));
+        let messages =
+            shipment(vec![one], vec![record(8, Some(7))]).into_messages(Part::Live, &mut told);
+        assert!(matches!(&messages[0].message, Some(Message::Describe(d)) if d.first_number == 0));
+        let expect = Told { numbering: 1, series: 1, live_key: Some(7), backlog_key: None };
+        assert_eq!(told, expect);
     }
 
     #[test]

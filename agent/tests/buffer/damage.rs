@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use upkeep_agent::buffer::Record;
+use upkeep_agent::buffer::{Buffer, Record};
 use upkeep_disk::{Harm, Wary, survives_damage};
-use upkeep_model::{Epoch, Lane};
+use upkeep_model::{Epoch, Lane, Ranges};
 
-use super::{all, facts, gaps, observation, open};
+use super::{all, facts, frames, gaps, observation, open};
 
 /// Damages that are tried unless told otherwise.
 const FEW: u64 = 125;
@@ -125,9 +125,14 @@ fn damage_begins_a_new_epoch_with_a_gap() {
 /// A buffer as it was when it was closed.
 struct Life {
     epoch: Epoch,
-    /// Samples, events.
+    /// Samples, events: those that are not acknowledged.
+    pending: [Vec<Record>; 2],
+    /// Samples, events: all that were ever appended, by sequence number from 1.
     records: [Vec<Record>; 2],
 }
+
+/// Both lanes, in the order of the arrays here.
+const LANES: [Lane; 2] = [Lane::Samples, Lane::Events];
 
 struct Queue;
 
@@ -137,6 +142,8 @@ impl Wary for Queue {
     fn fill(&self, folder: &Path, random: &mut StdRng) -> Life {
         let mut buffer = open(folder);
         let ticks = random.random_range(1..60);
+        let begin = Instant::now();
+        let mut records = [Vec::new(), Vec::new()];
         for tick in 0..ticks {
             let mut drafts = vec![observation(tick)];
             if random.random_range(0..4) == 0 {
@@ -144,7 +151,16 @@ impl Wary for Queue {
                 drafts.push(facts(2 * 10_usize.pow(random.random_range(1..=5))));
             }
             buffer.append(&drafts).unwrap();
+            for (lane, records) in LANES.into_iter().zip(&mut records) {
+                let known = records.len() as u64;
+                records.extend(buffer.pending(lane, known, super::EVERYTHING).unwrap());
+            }
             if random.random_range(0..8) == 0 {
+                let through = random.random_range(0..=tick as u64);
+                let now = begin + Duration::from_mins(tick as u64);
+                buffer.acknowledge(Lane::Samples, 1..=through, now).unwrap();
+            }
+            if random.random_range(0..20) == 0 {
                 buffer.forget_through(Lane::Samples, random.random_range(0..=tick as u64)).unwrap();
             }
             if random.random_range(0..20) == 0 {
@@ -152,24 +168,21 @@ impl Wary for Queue {
                 buffer = open(folder);
             }
         }
-        let records = Lane::ALL.map(|lane| all(&mut buffer, lane));
-        Life { epoch: buffer.epoch(), records }
+        let pending = LANES.map(|lane| all(&mut buffer, lane));
+        Life { epoch: buffer.epoch(), pending, records }
     }
 
     fn check(&self, life: &Life, folder: &Path, damaged: &Path) -> Harm {
         let mut buffer = open(folder);
         // What is damaged may come to light only when it is read.
-        let found = Lane::ALL.map(|lane| buffer.pending(lane, 0, super::EVERYTHING));
+        let found = LANES.map(|lane| buffer.pending(lane, 0, super::EVERYTHING));
         let harm = if buffer.epoch() == life.epoch {
-            // Records that were forgotten since the last append may be there again.
-            for (found, records) in found.into_iter().zip(&life.records) {
+            // Records that were acknowledged since the last append may be pending again.
+            for (found, pending) in found.into_iter().zip(&life.pending) {
                 let found = found.unwrap();
-                assert!(found.ends_with(records), "{} of {}", found.len(), records.len());
+                assert!(found.ends_with(pending), "{} of {}", found.len(), pending.len());
             }
-            let [samples, _] = &life.records;
-            for key in samples.iter().filter_map(|record| record.key) {
-                assert!(buffer.key_frame(key).unwrap().is_some(), "there is no key frame {key}");
-            }
+            check_kept(life, &mut buffer);
             Harm::None
         } else {
             let lost = gaps(&mut buffer);
@@ -187,6 +200,18 @@ impl Wary for Queue {
         assert_eq!((buffer.epoch(), all(&mut buffer, Lane::Samples)), after);
         harm
     }
+}
+
+/// What is kept is what was appended, and can be read.
+fn check_kept(life: &Life, buffer: &mut Buffer) {
+    for (lane, records) in LANES.into_iter().zip(&life.records) {
+        let committed = Ranges::through(buffer.kept_from(lane) - 1);
+        buffer.reconcile(lane, &committed, Instant::now()).unwrap();
+        let kept = all(buffer, lane);
+        assert_eq!(kept.len() as u64, records.len() as u64 - committed.last(), "of lane {lane}");
+        assert!(records.ends_with(&kept), "lane {lane} has other records");
+    }
+    assert_eq!(frames(buffer).len(), all(buffer, Lane::Samples).len());
 }
 
 #[test]

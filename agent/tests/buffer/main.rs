@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod damage;
+mod kept;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -24,11 +24,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use upkeep_codec::{KeyFrame, decode};
-use upkeep_model::{Event, Lane};
+use upkeep_model::{Event, EventKind, Lane, METRIC_NAME, Ranges, Series, is_stale};
 use upkeep_wire::v1::collector_message::Message as Answer;
 use upkeep_wire::v1::delivery_server::{Delivery, DeliveryServer};
 use upkeep_wire::v1::enrollment_server::{Enrollment, EnrollmentServer};
-use upkeep_wire::{Fingerprint, Token, TokenSecret, decode_event, v1};
+use upkeep_wire::{Fingerprint, Token, TokenSecret, decode_event, lane_mark, v1};
 
 /// What the collector does wrong on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,12 @@ pub(crate) enum Fault {
     LosesRecords(u32),
     /// Commits enrollments and answers with an error, so many times.
     LosesReplies(u32),
+    /// Leaves the backlog lying and answers nothing to it.
+    HoldsBacklog,
+    /// Answers no Open until it no longer does this.
+    AcceptsLate,
+    /// Knows no ranges and no live samples beside the backlog.
+    IsFormer,
     /// Refuses every stream with this reason.
     Refuses(&'static str),
     /// Accepts every stream and ends it with this reason once samples come.
@@ -65,8 +71,10 @@ impl Fault {
 /// What came and was committed.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Timestamp and number of series of each frame by epoch and sequence.
-    pub(crate) samples: HashMap<Vec<u8>, BTreeMap<u64, (i64, usize)>>,
+    /// Timestamp and values of each frame by epoch and sequence; those of series that end are left out.
+    pub(crate) samples: HashMap<Vec<u8>, BTreeMap<u64, (i64, BTreeMap<String, f64>)>>,
+    /// The samples of each epoch that were acknowledged and that nobody has any more.
+    pub(crate) declared: HashMap<Vec<u8>, Ranges>,
     pub(crate) events: HashMap<Vec<u8>, BTreeMap<u64, Event>>,
     pub(crate) streams: u32,
     pub(crate) renewals: u32,
@@ -272,7 +280,7 @@ impl Delivery for Service {
             let Some(v1::agent_message::Message::Open(open)) = first.message else {
                 return shared.complain("the first message was not Open".to_owned());
             };
-            let mut stream = Stream::open(shared, open.epoch.to_vec(), answers).await;
+            let mut stream = Stream::open(shared, &open, answers).await;
             while let Ok(Some(message)) = incoming.message().await {
                 if !stream.take(message.message.unwrap()).await {
                     return;
@@ -300,33 +308,55 @@ struct Stream {
     shared: Arc<Shared>,
     epoch: Vec<u8>,
     answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
-    described: u32,
+    /// The names of the series by number.
+    described: Vec<String>,
     keys: HashMap<u64, KeyFrame>,
+    /// Where the live samples begin, if they are taken beside the backlog.
+    live_from: Option<u64>,
 }
 
-/// So many records may be under way.
+/// So many records may be under way, of each part.
 const WINDOW: u32 = 8;
+
+/// So many bytes of them.
+const WINDOW_BYTES: u32 = 64 * 1024;
 
 impl Stream {
     async fn open(
         shared: Arc<Shared>,
-        epoch: Vec<u8>,
+        open: &v1::Open,
         answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
     ) -> Self {
         shared.memory.lock().unwrap().streams += 1;
-        let stream = Self { shared, epoch, answers, described: 0, keys: HashMap::new() };
-        let lanes = Lane::ALL.map(|lane| v1::LaneMark {
-            lane: v1::Lane::from(lane).into(),
-            committed: stream.committed(lane),
-        });
+        let is_former = shared.fault() == Fault::IsFormer;
+        let live_from = Some(open.live_from).filter(|_| !is_former);
+        let (described, keys, epoch) = (Vec::new(), HashMap::new(), open.epoch.to_vec());
+        let stream = Self { shared, epoch, answers, described, keys, live_from };
+        stream.declare(open);
+        let lanes = Lane::ALL.map(|lane| lane_mark(lane, &stream.committed(lane)));
         let accepted = v1::Accepted {
             lanes: lanes.to_vec(),
             window_records: WINDOW,
             retry_after_ms: 0,
             packages: Vec::new(),
+            live_from: live_from.unwrap_or_default(),
+            window_bytes: if is_former { 0 } else { WINDOW_BYTES },
         };
+        while stream.shared.fault() == Fault::AcceptsLate {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         stream.answer(Answer::Accepted(accepted)).await;
         stream
+    }
+
+    /// Declares what the host was told to be there and neither has any more.
+    fn declare(&self, open: &v1::Open) {
+        let samples = open.lanes.iter().find(|state| state.lane() == v1::Lane::Samples).unwrap();
+        let gone = samples.acknowledged.min(samples.kept_from - 1);
+        let missing = self.committed(Lane::Samples).missing(1..=gone);
+        let mut memory = self.shared.memory.lock().unwrap();
+        let declared = memory.declared.entry(self.epoch.clone()).or_default();
+        missing.into_iter().for_each(|numbers| declared.insert(numbers));
     }
 
     /// Takes a message; `false` ends the stream.
@@ -335,11 +365,14 @@ impl Stream {
         match message {
             Message::Open(_) => self.shared.complain("Open came twice".to_owned()),
             Message::Describe(describe) => {
-                if describe.first_number > self.described {
-                    self.shared.complain(format!("series from {} on", describe.first_number));
+                let first = describe.first_number as usize;
+                if first > self.described.len() {
+                    self.shared.complain(format!("series from {first} on"));
                 }
-                let end = describe.first_number + describe.series.len() as u32;
-                self.described = self.described.max(end);
+                self.described.truncate(first);
+                let labels = describe.series.into_iter().map(|one| Series::from(one).labels);
+                let names = labels.map(|labels| labels.get(METRIC_NAME).unwrap().to_owned());
+                self.described.extend(names);
             }
             Message::Reference(reference) => {
                 let key = decode(&reference.frame, |_| None).unwrap().to_key();
@@ -359,18 +392,24 @@ impl Stream {
         if batch.records.len() > WINDOW as usize {
             self.shared.complain(format!("{} records are under way", batch.records.len()));
         }
+        let live_from = self.live_from.filter(|_| lane == Lane::Samples);
+        let is_live = |sequence| live_from.is_some_and(|first| sequence >= first);
+        let is_of_live = batch.records.first().is_some_and(|record| is_live(record.sequence));
+        if self.shared.fault() == Fault::HoldsBacklog && lane == Lane::Samples && !is_of_live {
+            return true;
+        }
         let lost = self.shared.happens(Fault::records);
         let wanted = if lost { batch.records.pop().map(|record| record.sequence) } else { None };
         for record in batch.records {
-            let committed = self.committed(lane);
-            if record.sequence > committed + 1
-                && !self.is_declared(lane, committed, record.sequence)
-            {
-                self.answer(Answer::Want(v1::Want {
-                    lane: v1::Lane::from(lane).into(),
-                    from: committed + 1,
-                }))
-                .await;
+            let (committed, sequence) = (self.committed(lane), record.sequence);
+            if is_live(sequence) != is_of_live {
+                self.shared.complain(format!("{sequence}: in a batch of the other part"));
+            }
+            let begins = live_from == Some(sequence);
+            if sequence != 1 && !begins && !committed.contains(sequence - 1) {
+                let hole = committed.missing(1..=sequence).pop().unwrap();
+                let (lane, from) = (v1::Lane::from(lane).into(), *hole.start());
+                self.answer(Answer::Want(v1::Want { lane, from })).await;
                 return true;
             }
             self.commit(lane, record);
@@ -378,7 +417,13 @@ impl Stream {
         if self.shared.happens(Fault::acknowledgements) {
             return false;
         }
-        let (lane_number, through) = (v1::Lane::from(lane).into(), self.committed(lane));
+        let committed = self.committed(lane);
+        let through = match live_from {
+            Some(first) if is_of_live => committed.end_of(first).unwrap_or(first - 1),
+            Some(first) => committed.prefix().min(first - 1),
+            None => committed.prefix(),
+        };
+        let lane_number = v1::Lane::from(lane).into();
         self.answer(Answer::Acknowledge(v1::Acknowledge { lane: lane_number, through })).await;
         if let Some(from) = wanted {
             self.answer(Answer::Want(v1::Want { lane: lane_number, from })).await;
@@ -397,41 +442,49 @@ impl Stream {
             Lane::Samples => match decode(&record.body, |key| self.keys.get(&key)) {
                 Err(error) => memory.faults.push(format!("{}: {error}", record.sequence)),
                 Ok(frame) => {
-                    if frame.numbers.iter().any(|number| *number >= self.described) {
-                        memory.faults.push(format!("{}: not described", record.sequence));
+                    let mut values = BTreeMap::new();
+                    for (number, value) in frame.numbers.iter().zip(&frame.values) {
+                        match self.described.get(*number as usize) {
+                            None => {
+                                memory.faults.push(format!("{}: not described", record.sequence))
+                            }
+                            Some(_) if is_stale(*value) => {}
+                            Some(name) => drop(values.insert(name.clone(), *value)),
+                        }
                     }
                     if frame.is_key {
                         self.keys.insert(record.sequence, frame.to_key());
                     }
                     let samples = memory.samples.entry(self.epoch.clone()).or_default();
-                    let found = (frame.timestamp_ms, frame.numbers.len());
-                    samples.entry(record.sequence).or_insert(found);
+                    samples.entry(record.sequence).or_insert((frame.timestamp_ms, values));
                 }
             },
         }
     }
 
-    fn committed(&self, lane: Lane) -> u64 {
+    /// What came of a lane, and what events declare lost.
+    fn committed(&self, lane: Lane) -> Ranges {
         let memory = self.shared.memory.lock().unwrap();
-        let last = match lane {
-            Lane::Samples => memory.samples.get(&self.epoch).and_then(|all| all.keys().next_back()),
-            Lane::Events => memory.events.get(&self.epoch).and_then(|all| all.keys().next_back()),
+        let one = |sequence: &u64| *sequence..=*sequence;
+        let mut committed: Ranges = match lane {
+            Lane::Samples => {
+                memory.samples.get(&self.epoch).into_iter().flatten().map(|(n, _)| one(n)).collect()
+            }
+            Lane::Events => {
+                memory.events.get(&self.epoch).into_iter().flatten().map(|(n, _)| one(n)).collect()
+            }
         };
-        last.copied().unwrap_or_default()
-    }
-
-    /// Whether events declare all records of the lane between two.
-    fn is_declared(&self, lane: Lane, committed: u64, next: u64) -> bool {
-        let memory = self.shared.memory.lock().unwrap();
-        let declared = memory.events.get(&self.epoch).into_iter().flat_map(BTreeMap::values);
-        let gaps: Vec<_> = declared
-            .filter_map(|event| match &event.kind {
-                upkeep_model::EventKind::Gap(gap) if gap.lane == lane => Some(gap),
-                _ => None,
-            })
-            .collect();
-        (committed + 1..next)
-            .all(|sequence| gaps.iter().any(|gap| (gap.first..=gap.last).contains(&sequence)))
+        for event in memory.events.get(&self.epoch).into_iter().flat_map(BTreeMap::values) {
+            if let EventKind::Gap(gap) = &event.kind
+                && gap.lane == lane
+            {
+                committed.insert(gap.first..=gap.last);
+            }
+        }
+        if lane == Lane::Samples {
+            memory.declared.get(&self.epoch).into_iter().for_each(|them| committed.extend(them));
+        }
+        committed
     }
 
     async fn answer(&self, message: Answer) {

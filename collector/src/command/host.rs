@@ -145,6 +145,7 @@ fn show(host: &HostRecord, as_json: bool) -> Result<(), CommandError> {
         ("last seen", moment(host.last_seen_ms)),
         ("revoked", moment(host.revoked_at_ms)),
         ("clock offset", host.clock_offset_ms.map_or("-".to_owned(), |ms| format!("{ms} ms"))),
+        ("clock synchronized", host.clock_synchronized.map_or("-".to_owned(), |is| is.to_string())),
         ("certificate until", moment(certificate.map(|one| one.expires_at_ms))),
     ]
     .into_iter()
@@ -167,6 +168,7 @@ fn to_json(host: &HostRecord) -> Value {
         "last_seen": host.last_seen_ms,
         "revoked_at": host.revoked_at_ms,
         "clock_offset_ms": host.clock_offset_ms,
+        "clock_synchronized": host.clock_synchronized,
         "certificate_serial": host.certificate.as_ref().map(|one| &one.serial),
         "certificate_expires_at": host.certificate.as_ref().map(|one| one.expires_at_ms),
     })

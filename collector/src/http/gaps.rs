@@ -14,7 +14,8 @@ const SHOWN: u32 = 1000;
 #[derive(Serialize)]
 struct GapView {
     lane: String,
-    records: u64,
+    /// Not known of what was lost before it had numbers.
+    records: Option<u64>,
     from: Option<String>,
     to: Option<String>,
     reason: String,
@@ -35,7 +36,7 @@ fn view(declared: DeclaredGap) -> GapView {
     let DeclaredGap { gap, declared_at_ms, .. } = declared;
     GapView {
         lane: gap.lane.to_string(),
-        records: gap.last.saturating_sub(gap.first).saturating_add(1),
+        records: (gap.first > 0).then(|| gap.last.saturating_sub(gap.first).saturating_add(1)),
         from: gap.from_ms.map(time::text),
         to: gap.to_ms.map(time::text),
         reason: gap.reason,

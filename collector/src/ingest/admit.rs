@@ -97,9 +97,26 @@ pub enum Timing {
     },
 }
 
-/// Whether a frame may be taken, and under which time. `head` is that of `body`. `offset_ms` is the
-/// host's clock less the collector's as it connected: a host whose clock is ahead keeps the distances
-/// between its frames.
+/// The clock of a host, as it opened its stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostClock {
+    /// What it showed, in milliseconds since 1970.
+    pub wall_ms: i64,
+    /// How far it was ahead of the collector's.
+    pub offset_ms: i64,
+    /// How long the host had been running, as far as it says.
+    pub uptime_ms: i64,
+}
+
+impl HostClock {
+    /// Whether it is so far from the collector's that times are corrected by the difference.
+    pub(super) fn is_wrong(self) -> bool {
+        self.offset_ms.saturating_abs() > MAX_AHEAD_MS
+    }
+}
+
+/// Whether a frame may be taken, and under which time. `head` is that of `body`. A host whose clock is
+/// wrong keeps the distances between its frames.
 ///
 /// # Errors
 /// The reason why not.
@@ -107,7 +124,7 @@ pub fn admit_frame(
     limits: Limits,
     head: FrameHead,
     body: &[u8],
-    offset_ms: i64,
+    clock: HostClock,
     now_ms: i64,
 ) -> Result<Timing, Refusal> {
     let limit = limits.series_per_host;
@@ -117,7 +134,7 @@ pub fn admit_frame(
             return Err(Refusal::TooManySeries { count, limit });
         }
     }
-    Ok(believable_ms(head.timestamp_ms, offset_ms, now_ms)
+    Ok(believable_ms(head.timestamp_ms, clock, now_ms)
         .map_or(Timing::AsItIs, |timestamp_ms| Timing::Corrected { timestamp_ms }))
 }
 
@@ -128,14 +145,22 @@ fn alive(body: &[u8]) -> u64 {
         .map_or(0, |frame| frame.values.iter().map(|value| u64::from(!is_stale(*value))).sum())
 }
 
-/// The time to believe in place of one that is too far ahead; `None` if it is plausible.
-pub(super) fn believable_ms(at_ms: i64, offset_ms: i64, now_ms: i64) -> Option<i64> {
+/// The time to believe in place of one that a wrong clock gave; `None` if it is plausible.
+///
+/// What lies too far ahead is always wrong. What lies in the past may just be late: it is wrong if the
+/// host's clock was far behind as it connected, and this clock can have shown it since the host
+/// started.
+pub(super) fn believable_ms(at_ms: i64, clock: HostClock, now_ms: i64) -> Option<i64> {
     let latest_ms = now_ms.saturating_add(MAX_AHEAD_MS);
-    if at_ms <= latest_ms {
-        return None;
+    if at_ms > latest_ms {
+        let shifted_ms = at_ms.saturating_sub(clock.offset_ms.max(0));
+        return Some(if shifted_ms <= latest_ms { shifted_ms } else { now_ms });
     }
-    let shifted_ms = at_ms.saturating_sub(offset_ms.max(0));
-    Some(if shifted_ms <= latest_ms { shifted_ms } else { now_ms })
+    let is_behind = clock.offset_ms < -MAX_AHEAD_MS
+        && at_ms < now_ms.saturating_sub(MAX_AHEAD_MS)
+        && at_ms >= clock.wall_ms.saturating_sub(clock.uptime_ms.max(0));
+    let shifted_ms = at_ms.saturating_sub(clock.offset_ms);
+    (is_behind && shifted_ms <= latest_ms).then_some(shifted_ms)
 }
 
 #[cfg(test)]
@@ -184,13 +209,14 @@ mod tests {
     #[test]
     fn frames_are_admitted_corrected_or_refused() {
         const NOW: i64 = 1_800_000_000_000;
+        const HOUR: i64 = 3_600_000;
+        // Its clock was started anew half an hour before it connected.
+        let clock =
+            |offset_ms| HostClock { wall_ms: NOW + offset_ms, offset_ms, uptime_ms: HOUR / 2 };
         let check = |timestamp_ms, offset_ms, expect| {
             let head = FrameHead { timestamp_ms, key: None, series: Some(3) };
-            assert_eq!(
-                admit_frame(LIMITS, head, &[], offset_ms, NOW),
-                Ok(expect),
-                "{timestamp_ms}"
-            );
+            let admitted = admit_frame(LIMITS, head, &[], clock(offset_ms), NOW);
+            assert_eq!(admitted, Ok(expect), "{timestamp_ms} {offset_ms}");
         };
         let corrected = |timestamp_ms| Timing::Corrected { timestamp_ms };
         check(NOW, 0, Timing::AsItIs);
@@ -201,6 +227,19 @@ mod tests {
         check(NOW + 3_600_000, 3_599_000, corrected(NOW + 1_000));
         check(NOW + 3_600_000, -5_000, corrected(NOW));
         check(i64::MAX, 1, corrected(NOW));
+        // A clock that is far behind, and was since the host started.
+        check(NOW - 30 * HOUR, -30 * HOUR, corrected(NOW));
+        check(NOW - 30 * HOUR + 5_000, -30 * HOUR, corrected(NOW + 5_000));
+        check(NOW - 30 * HOUR - HOUR / 2, -30 * HOUR, corrected(NOW - HOUR / 2));
+        check(NOW - 30 * HOUR - HOUR / 2 - 1, -30 * HOUR, Timing::AsItIs);
+        // It was set right meanwhile, or was right before the host started.
+        check(NOW - 1_000, -30 * HOUR, Timing::AsItIs);
+        check(NOW - MAX_AHEAD_MS, -30 * HOUR, Timing::AsItIs);
+        check(NOW - 2 * HOUR, -HOUR, Timing::AsItIs);
+        check(NOW - HOUR, -30 * HOUR, Timing::AsItIs);
+        // A clock that is a little behind is not touched, nor is late data of a good one.
+        check(NOW - HOUR / 4, -MAX_AHEAD_MS, Timing::AsItIs);
+        check(NOW - 9 * HOUR, 0, Timing::AsItIs);
     }
 
     #[test]
@@ -210,7 +249,7 @@ mod tests {
             let ended = (alive..alive + ended).map(|number| (number, stale_marker()));
             let frame = Encoder::default().encode(1, 0, live.chain(ended).collect());
             let head = peek(&frame.bytes).unwrap();
-            assert_eq!(admit_frame(LIMITS, head, &frame.bytes, 0, 0), expect);
+            assert_eq!(admit_frame(LIMITS, head, &frame.bytes, HostClock::default(), 0), expect);
         };
         let refused = |count| Err(Refusal::TooManySeries { count, limit: 3 });
         check(3, 0, Ok(Timing::AsItIs));
@@ -219,6 +258,6 @@ mod tests {
         check(4, 2, refused(4));
         // What is no frame is not for this to tell.
         let head = FrameHead { timestamp_ms: 0, key: None, series: Some(9) };
-        assert_eq!(admit_frame(LIMITS, head, &[1], 0, 0), Ok(Timing::AsItIs));
+        assert_eq!(admit_frame(LIMITS, head, &[1], HostClock::default(), 0), Ok(Timing::AsItIs));
     }
 }

@@ -1,5 +1,6 @@
 //! Making records durable.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use upkeep_store::{Append, Store, StoreError};
 use upkeep_wire::{decode_event, v1};
 
 use super::Services;
-use super::admit::believable_ms;
+use super::admit::{HostClock, believable_ms};
 use crate::state::{CommittedEvents, EventRecord, Quarantined, StateError};
 
 /// No sequence number is beyond this: a record a millisecond for 285,000 years.
@@ -25,6 +26,9 @@ pub(super) struct SampleRecord {
     pub(super) body: Bytes,
     /// The frame's time; `None` where the bytes do not tell one.
     pub(super) timestamp_ms: Option<i64>,
+    /// Whether it was observed since the stream was opened. What was observed before does not say
+    /// that the host was heard of at that time.
+    pub(super) is_live: bool,
 }
 
 /// Why records were not committed.
@@ -41,26 +45,25 @@ pub(super) enum CommitError {
     Broken,
 }
 
-/// Commits consecutive records and returns how far the lane is committed then. A record that is no
-/// frame is set aside with the reason and passed over. `up` is written with each frame.
+/// Commits records that follow on what is committed. A record that is no frame is set aside with the
+/// reason and passed over. `up` is written with each live frame.
 pub(super) async fn commit_samples(
     services: &Services,
     stream: StreamKey,
     mut records: Vec<SampleRecord>,
     up: &Labels,
     now_ms: i64,
-) -> Result<u64, CommitError> {
+) -> Result<(), CommitError> {
     loop {
         let appends = appends_of(stream, &records, up);
         let refused = match submit(&services.store, appends).await? {
-            Ok(()) => break,
+            Ok(()) => return Ok(()),
             Err(StoreError::Frame { sequence, source, .. }) => (sequence, source.to_string()),
             Err(error @ StoreError::NotDescribed { sequence, .. }) => (sequence, error.to_string()),
             Err(error) => return Err(error.into()),
         };
         records = set_aside(services, stream, records, refused, now_ms).await?;
     }
-    Ok(services.store.committed(stream))
 }
 
 fn appends_of(stream: StreamKey, records: &[SampleRecord], up: &Labels) -> Vec<Append> {
@@ -72,8 +75,9 @@ fn appends_of(stream: StreamKey, records: &[SampleRecord], up: &Labels) -> Vec<A
             body: record.body.clone(),
         })
         .collect();
+    let live = records.iter().filter(|record| record.is_live);
     let points: Vec<_> =
-        records.iter().filter_map(|record| Some((up.clone(), record.timestamp_ms?, 1.0))).collect();
+        live.filter_map(|record| Some((up.clone(), record.timestamp_ms?, 1.0))).collect();
     if !points.is_empty() {
         appends.push(Append::Points { home: stream.host, points });
     }
@@ -94,7 +98,8 @@ async fn submit(
     result.await.map_err(|_| CommitError::Broken)
 }
 
-/// Sets the refused record aside; returns those after it, which the store took for a hole.
+/// Sets the refused record aside; returns those that came after it, of which the store took some for
+/// a hole.
 async fn set_aside(
     services: &Services,
     stream: StreamKey,
@@ -103,11 +108,8 @@ async fn set_aside(
     now_ms: i64,
 ) -> Result<Vec<SampleRecord>, CommitError> {
     tracing::warn!(host = %stream.host, epoch = %stream.epoch, sequence, reason, "set aside");
-    let (body, rest): (Vec<_>, Vec<_>) = records
-        .into_iter()
-        .filter(|record| record.sequence >= sequence)
-        .partition(|record| record.sequence == sequence);
-    let body = body.first().map(|record| record.body.to_vec()).unwrap_or_default();
+    let mut rest = records.into_iter().skip_while(|record| record.sequence != sequence);
+    let body = rest.next().map(|record| record.body.to_vec()).unwrap_or_default();
     let state = services.state.clone();
     let record = Quarantined { reason, body };
     tokio::task::spawn_blocking(move || {
@@ -115,8 +117,8 @@ async fn set_aside(
     })
     .await
     .map_err(|_| CommitError::Broken)??;
-    services.store.skip(stream, sequence);
-    Ok(rest)
+    services.store.skip(stream, sequence..=sequence);
+    Ok(rest.collect())
 }
 
 /// Commits records of the events lane; one that is no event is set aside within the same
@@ -125,29 +127,37 @@ pub(super) async fn commit_events(
     services: &Services,
     stream: StreamKey,
     records: Vec<v1::Record>,
-    offset_ms: i64,
+    clock: HostClock,
     now_ms: i64,
 ) -> Result<CommittedEvents, CommitError> {
-    let decode = |record| decode(record, offset_ms, now_ms);
+    let decode = |record| decode(record, clock, now_ms);
     let decoded: Vec<EventRecord> = records.into_iter().map(decode).collect();
     let state = services.state.clone();
     let committed =
         tokio::task::spawn_blocking(move || state.commit_events(stream, &decoded, now_ms))
             .await
             .map_err(|_| CommitError::Broken)??;
-    if let Some(through) = committed.lost_samples_through {
-        services.store.skip(stream, through);
+    for numbers in &committed.lost_samples {
+        skip(&services.store, stream, numbers.clone());
     }
     Ok(committed)
 }
 
-fn decode(record: v1::Record, offset_ms: i64, now_ms: i64) -> EventRecord {
+/// Passes over samples that were declared lost.
+pub(super) fn skip(store: &Store, stream: StreamKey, numbers: RangeInclusive<u64>) {
+    if !store.skip(stream, numbers.clone()) {
+        // Only a host that declares gaps all over its lane comes here; it may declare them again.
+        tracing::warn!(host = %stream.host, epoch = %stream.epoch, ?numbers, "too many gaps at once");
+    }
+}
+
+fn decode(record: v1::Record, clock: HostClock, now_ms: i64) -> EventRecord {
     let event = match decode_event(&record.body) {
         Ok(Event { kind: EventKind::Gap(gap), .. }) if !is_plausible(&gap) => {
             Err(format!("a gap from record {} to {} cannot be", gap.first, gap.last))
         }
         Ok(Event { at_ms, kind }) => {
-            Ok(Event { at_ms: believable_ms(at_ms, offset_ms, now_ms).unwrap_or(at_ms), kind })
+            Ok(Event { at_ms: believable_ms(at_ms, clock, now_ms).unwrap_or(at_ms), kind })
         }
         Err(error) => Err(error.to_string()),
     };
@@ -155,6 +165,8 @@ fn decode(record: v1::Record, offset_ms: i64, now_ms: i64) -> EventRecord {
     EventRecord { sequence: record.sequence, event }
 }
 
+/// A gap names records of the lane, or none where they never had numbers in this epoch.
 fn is_plausible(gap: &Gap) -> bool {
-    gap.first > 0 && gap.first <= gap.last && gap.last <= MAX_SEQUENCE
+    let has_numbers = gap.first > 0 && gap.first <= gap.last && gap.last <= MAX_SEQUENCE;
+    has_numbers || (gap.first, gap.last) == (0, 0)
 }

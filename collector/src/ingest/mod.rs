@@ -8,11 +8,13 @@
 mod admit;
 mod commit;
 mod listener;
+mod marks;
 mod quota;
 mod service;
 mod session;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use std::io;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::state::State;
 
-pub use admit::{Limits, Refusal, Timing, admit_frame, admit_series};
+pub use admit::{HostClock, Limits, Refusal, Timing, admit_frame, admit_series};
 
 use service::DeliveryService;
 

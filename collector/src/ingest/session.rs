@@ -13,16 +13,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use upkeep_codec::{peek, retime};
-use upkeep_model::{Epoch, Gap, HostId, Labels, Lane, Series, StreamKey};
+use upkeep_model::{Epoch, HostId, Labels, Lane, Ranges, Series, StreamKey};
 use upkeep_store::StoreError;
-use upkeep_wire::v1;
 use upkeep_wire::v1::agent_message::Message;
+use upkeep_wire::{MAX_BATCH_BYTES, lane_mark, v1};
 
 use super::Services;
-use super::admit::{Refusal, Timing, admit_frame, admit_series};
+use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
+use super::marks::Marks;
 use super::quota::LogQuota;
 use super::service::blocking;
+use super::track::{Reply, Track};
 use crate::ca::PeerIdentity;
 use crate::fleet::{Member, Standing, listening_interval_ms};
 use crate::state::{Contact, PackageState, StateError};
@@ -30,8 +32,13 @@ use crate::state::{Contact, PackageState, StateError};
 /// What a host hears that was shut out.
 pub(super) const REVOKED: &str = "this host was revoked by an operator";
 
-/// So many records a lane may be under way and not yet acknowledged.
+/// So many records may be under way and not yet acknowledged: of the events, of the live samples and
+/// of the backlog, each.
 const WINDOW_RECORDS: u32 = 1024;
+
+/// So many bytes of them: what a batch may have. A host on a slow line sends no more of its backlog
+/// before what it observes meanwhile.
+const WINDOW_BYTES: u32 = MAX_BATCH_BYTES as u32;
 
 /// So much is read at most before it is committed.
 const GATHER_BYTES: usize = 1024 * 1024;
@@ -58,26 +65,14 @@ pub(super) struct Session {
 struct Opened {
     session: Session,
     stream: StreamKey,
-    offset_ms: i64,
+    clock: HostClock,
     up: Labels,
     described: u32,
-    samples: Cursor,
-    events: Cursor,
-}
-
-/// Where a lane stands.
-#[derive(Debug)]
-struct Cursor {
-    /// The record that comes next.
-    next: u64,
-    /// Whether the host was asked to send from there again.
-    wanted: bool,
-}
-
-impl Cursor {
-    fn after(committed: u64) -> Self {
-        Self { next: committed.saturating_add(1), wanted: false }
-    }
+    /// What was observed since the host opened the stream begins here.
+    observed_from: u64,
+    samples: Track,
+    /// Whether the host was asked for events again, and they have not come yet.
+    events_wanted: bool,
 }
 
 impl Session {
@@ -126,30 +121,47 @@ impl Session {
         let epoch =
             Epoch::try_from(&open).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let stream = StreamKey { host: self.identity.host, epoch };
-        let offset_ms = open.wall_time_ms.saturating_sub(now_ms);
-        self.note_contact(&open, offset_ms, now_ms).await?;
-        let (samples, events) = self.marks(stream, &open, now_ms).await?;
-        let lanes = [(Lane::Samples, samples), (Lane::Events, events)]
-            .map(|(lane, committed)| v1::LaneMark { lane: v1::Lane::from(lane).into(), committed });
+        let clock = HostClock {
+            wall_ms: open.wall_time_ms,
+            offset_ms: open.wall_time_ms.saturating_sub(now_ms),
+            uptime_ms: open.uptime_ms,
+        };
+        if clock.is_wrong() && self.may_log() {
+            let (host, offset_ms) = (stream.host, clock.offset_ms);
+            tracing::warn!(%host, offset_ms, "the host's clock is wrong; its times are corrected");
+        }
+        self.note_contact(&open, clock.offset_ms, now_ms).await?;
+        let marks = Marks::settle(&self.services, stream, &open, now_ms).await?;
         let accepted = v1::Accepted {
-            lanes: lanes.to_vec(),
+            lanes: vec![
+                lane_mark(Lane::Samples, &marks.samples),
+                lane_mark(Lane::Events, &Ranges::through(marks.events)),
+            ],
             window_records: WINDOW_RECORDS,
             retry_after_ms: retry_after_ms(self.services.fleet.members().len()),
             packages: self.packages().await?,
+            live_from: marks.live_from.unwrap_or_default(),
+            window_bytes: WINDOW_BYTES,
         };
+        if self.may_log() {
+            let Marks { samples, events, live_from } = &marks;
+            let (samples, events, ranges) = (samples.prefix(), *events, samples.count());
+            tracing::info!(
+                host = %stream.host, epoch = %stream.epoch, samples, ranges, live_from, events,
+                "stream opened"
+            );
+        }
         let opened = Opened {
             stream,
-            offset_ms,
+            clock,
             up: self.member.up(),
             described: 0,
-            samples: Cursor::after(samples),
-            events: Cursor::after(events),
+            observed_from: open.live_from,
+            samples: Track::new(marks.samples, marks.live_from),
+            events_wanted: false,
             session: self,
         };
         opened.answer(v1::collector_message::Message::Accepted(accepted)).await?;
-        if opened.session.may_log() {
-            tracing::info!(host = %stream.host, epoch = %stream.epoch, samples, events, "stream opened");
-        }
         Ok(opened)
     }
 
@@ -172,57 +184,13 @@ impl Session {
             agent_version: open.agent_version.chars().take(64).collect(),
             interval_ms: listening_interval_ms(open.interval_ms),
             clock_offset_ms: offset_ms,
+            clock_synchronized: open.clock_synchronized,
         };
         // It counts as heard of once something of it is committed, else a host of which everything
         // is refused would never be missed.
         self.member.set_interval_ms(contact.interval_ms);
         let (state, host) = (self.services.state.clone(), self.identity.host);
         blocking(move || state.record_contact(host, &contact)).await
-    }
-
-    /// How far each lane is committed. What the host was told is durable and yet is not here (the
-    /// collector's disk was restored or lost) it no longer has, so that is declared lost.
-    async fn marks(
-        &self,
-        stream: StreamKey,
-        open: &v1::Open,
-        now_ms: i64,
-    ) -> Result<(u64, u64), Status> {
-        let acknowledged = |lane: v1::Lane| {
-            let state = open.lanes.iter().find(|state| state.lane() == lane);
-            state.map_or(0, |state| state.acknowledged)
-        };
-        let samples = acknowledged(v1::Lane::Samples);
-        let events = acknowledged(v1::Lane::Events);
-        if samples.max(events) > MAX_SEQUENCE {
-            return Err(Status::invalid_argument("a sequence number is too large"));
-        }
-        let Services { state, store, .. } = self.services.clone();
-        blocking(move || {
-            let forgotten = |lane, committed: u64, acknowledged: u64| Gap {
-                lane,
-                first: committed + 1,
-                last: acknowledged,
-                from_ms: None,
-                to_ms: None,
-                reason: "the collector no longer has what it had acknowledged".to_owned(),
-            };
-            let event_mark = state.event_mark(stream)?;
-            if events > event_mark {
-                let gap = forgotten(Lane::Events, event_mark, events);
-                state.declare_gap(stream, &gap, now_ms)?;
-            }
-            // A gap may have been declared just before the store's own mark was durable.
-            let lost = state.lost_samples_through(stream)?.unwrap_or(0);
-            let sample_mark = store.committed(stream).max(lost);
-            if samples > sample_mark {
-                let gap = forgotten(Lane::Samples, sample_mark, samples);
-                state.declare_gap(stream, &gap, now_ms)?;
-            }
-            store.skip(stream, sample_mark.max(samples));
-            Ok((store.committed(stream), state.event_mark(stream)?))
-        })
-        .await
     }
 }
 
@@ -332,45 +300,49 @@ impl Opened {
         }
         let now_ms = self.session.services.clock.now_ms();
         let mut admitted = Vec::with_capacity(records.len());
-        let mut last = 0;
         for record in records {
-            last = last.max(record.sequence);
-            // What was taken before is skipped; what is behind a hole comes again after it.
-            if record.sequence == self.samples.next + admitted.len() as u64 {
+            if self.samples.take(record.sequence) {
                 admitted.push(self.admit(record, now_ms)?);
             }
         }
         let services = &self.session.services;
-        let advanced = !admitted.is_empty();
-        let committed = commit_samples(services, self.stream, admitted, &self.up, now_ms)
-            .await
-            .map_err(|error| self.failed(&error))?;
-        self.samples.next = committed.saturating_add(1);
-        self.session.member.heard(now_ms);
-        let hole = last > committed;
-        if advanced || !hole {
-            self.samples.wanted = false;
-            self.acknowledge(Lane::Samples, committed).await?;
+        let is_live = admitted.iter().any(|record| record.is_live);
+        if !admitted.is_empty() {
+            commit_samples(services, self.stream, admitted, &self.up, now_ms)
+                .await
+                .map_err(|error| self.failed(&error))?;
         }
-        if hole { self.want(Lane::Samples).await } else { Ok(()) }
+        // A backlog tells of the past.
+        if is_live {
+            self.session.member.heard(now_ms);
+        }
+        self.samples.note_committed(services.store.committed(self.stream));
+        for reply in self.samples.replies() {
+            match reply {
+                Reply::Acknowledge(through) => self.acknowledge(Lane::Samples, through).await?,
+                Reply::Want(from) => self.want(Lane::Samples, from).await?,
+            }
+        }
+        Ok(())
     }
 
     fn admit(&self, record: v1::Record, now_ms: i64) -> Result<SampleRecord, Status> {
         let v1::Record { sequence, body } = record;
+        let is_live = sequence >= self.observed_from;
         // What is no frame is found out, and set aside, by the store.
         let Ok(head) = peek(&body) else {
-            return Ok(SampleRecord { sequence, body, timestamp_ms: None });
+            return Ok(SampleRecord { sequence, body, timestamp_ms: None, is_live });
         };
         let limits = self.session.services.limits;
-        match admit_frame(limits, head, &body, self.offset_ms, now_ms)
-            .map_err(|refusal| refused(&refusal))?
-        {
+        let admitted = admit_frame(limits, head, &body, self.clock, now_ms);
+        match admitted.map_err(|refusal| refused(&refusal))? {
             Timing::AsItIs => {
-                Ok(SampleRecord { sequence, body, timestamp_ms: Some(head.timestamp_ms) })
+                let timestamp_ms = Some(head.timestamp_ms);
+                Ok(SampleRecord { sequence, body, timestamp_ms, is_live })
             }
             Timing::Corrected { timestamp_ms } => {
                 let body = retime(&body, timestamp_ms).map_or(body, Into::into);
-                Ok(SampleRecord { sequence, body, timestamp_ms: Some(timestamp_ms) })
+                Ok(SampleRecord { sequence, body, timestamp_ms: Some(timestamp_ms), is_live })
             }
         }
     }
@@ -381,17 +353,21 @@ impl Opened {
         }
         let services = &self.session.services;
         let now_ms = services.clock.now_ms();
-        match commit_events(services, self.stream, records, self.offset_ms, now_ms).await {
+        match commit_events(services, self.stream, records, self.clock, now_ms).await {
             Ok(committed) => {
-                let lost = committed.lost_samples_through.unwrap_or(0);
-                self.samples.next = self.samples.next.max(lost.saturating_add(1));
-                self.events = Cursor::after(committed.through);
+                if !committed.lost_samples.is_empty() {
+                    self.samples.note_committed(services.store.committed(self.stream));
+                }
+                self.events_wanted = false;
                 self.session.member.heard(now_ms);
                 self.acknowledge(Lane::Events, committed.through).await
             }
             Err(CommitError::State(StateError::Hole { committed, .. })) => {
-                self.events.next = committed.saturating_add(1);
-                self.want(Lane::Events).await
+                // It is asked for once, until what is missing has come.
+                if std::mem::replace(&mut self.events_wanted, true) {
+                    return Ok(());
+                }
+                self.want(Lane::Events, committed.saturating_add(1)).await
             }
             Err(error) => Err(self.failed(&error)),
         }
@@ -403,16 +379,9 @@ impl Opened {
         self.answer(v1::collector_message::Message::Acknowledge(acknowledge)).await
     }
 
-    /// Asks for the lane from its next record on; once, until that record has come.
-    async fn want(&mut self, lane: Lane) -> Result<(), Status> {
-        let cursor = match lane {
-            Lane::Samples => &mut self.samples,
-            Lane::Events => &mut self.events,
-        };
-        if std::mem::replace(&mut cursor.wanted, true) {
-            return Ok(());
-        }
-        let want = v1::Want { lane: v1::Lane::from(lane).into(), from: cursor.next };
+    /// Asks for the lane from a record on.
+    async fn want(&self, lane: Lane, from: u64) -> Result<(), Status> {
+        let want = v1::Want { lane: v1::Lane::from(lane).into(), from };
         if self.session.may_log() {
             tracing::warn!(host = %self.stream.host, %lane, from = want.from, "a hole; asked again");
         }

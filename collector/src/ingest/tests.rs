@@ -1,4 +1,5 @@
 mod harness;
+mod parts;
 
 use std::collections::BTreeMap;
 
@@ -186,6 +187,11 @@ async fn what_cannot_be_decoded_is_set_aside_and_both_lanes_go_on() {
     let (samples, events) = (Lane::Samples, Lane::Events);
     assert_eq!(places, [(samples, 2), (samples, 4), (samples, 5), (events, 2), (events, 3)]);
     assert!(aside[0].2.contains("kind 255"), "{aside:?}");
+    let gaps = door.services.state.gaps(own.host, 10).unwrap();
+    let mut gaps: Vec<_> =
+        gaps.iter().map(|one| (one.gap.lane, one.gap.first, one.gap.last)).collect();
+    gaps.sort_unstable();
+    assert_eq!(gaps, [(samples, 2, 2), (samples, 4, 5), (events, 2, 3)]);
     door.close().await;
 }
 

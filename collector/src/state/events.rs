@@ -1,13 +1,16 @@
 //! The events lane: what a batch says is committed together with the mark that it was taken, so
 //! that a batch sent again changes nothing.
 //!
-//! A record that cannot be decoded is set aside with the reason and counts as taken; the lane goes
-//! on. A record that does not follow on the mark is a hole and refused, unless it declares the
+//! A record that cannot be decoded is set aside with the reason, declared as a gap, and counts as taken;
+//! the lane goes on. A record that does not follow on the mark is a hole and refused, unless it declares the
 //! records between as lost.
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use std::ops::RangeInclusive;
+
+use rusqlite::{OptionalExtension, Transaction, params};
 use upkeep_model::{Event, EventKind, Gap, HostFacts, HostId, Lane, StreamKey};
 
+use super::gaps::{Quarantined, declare, declare_unnumbered, quarantine};
 use super::{State, StateError, changes, column, packages, processes, updates};
 
 pub(super) const SCHEMA: &str = "
@@ -41,13 +44,6 @@ CREATE TABLE quarantine (
 );
 ";
 
-/// Of the records of a host that were set aside so many are kept, the newest: enough to find out
-/// what is wrong with it, and no way for it to fill the disk.
-const KEPT_ASIDE_PER_HOST: u32 = 100;
-
-/// So much of a record that was set aside is kept.
-const KEPT_ASIDE_BYTES: usize = 4096;
-
 /// One record of the events lane, decoded as far as it can be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRecord {
@@ -57,33 +53,13 @@ pub struct EventRecord {
     pub event: Result<Event, Quarantined>,
 }
 
-/// A record that cannot be taken as what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Why.
-    pub reason: String,
-    /// The record as it came.
-    pub body: Vec<u8>,
-}
-
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedEvents {
     /// Everything up to here is committed.
     pub through: u64,
-    /// The gaps that the batch declared in the samples lane, each by its last record.
-    pub lost_samples_through: Option<u64>,
-}
-
-/// Records that were declared lost. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeclaredGap {
-    /// Whose records they were.
-    pub stream: StreamKey,
-    /// Which they were, and why.
-    pub gap: Gap,
-    /// When the collector was told, by its clock.
-    pub declared_at_ms: i64,
+    /// The records of the samples lane that the batch declared lost.
+    pub lost_samples: Vec<RangeInclusive<u64>>,
 }
 
 impl State {
@@ -102,7 +78,7 @@ impl State {
         let failed = |source| StateError::Statement { action, source };
         self.transact(action, |transaction| {
             let mut committed = mark(transaction, stream).map_err(failed)?;
-            let mut lost_samples_through = None;
+            let mut lost_samples = Vec::new();
             for record in records {
                 if record.sequence <= committed {
                     continue;
@@ -113,13 +89,14 @@ impl State {
                 apply(transaction, stream, record, now_ms).map_err(failed)?;
                 if let Ok(Event { kind: EventKind::Gap(gap), .. }) = &record.event
                     && gap.lane == Lane::Samples
+                    && gap.first > 0
                 {
-                    lost_samples_through = lost_samples_through.max(Some(gap.last));
+                    lost_samples.push(gap.first..=gap.last);
                 }
                 committed = record.sequence;
             }
             set_mark(transaction, stream, committed).map_err(failed)?;
-            Ok(CommittedEvents { through: committed, lost_samples_through })
+            Ok(CommittedEvents { through: committed, lost_samples })
         })
     }
 
@@ -144,66 +121,6 @@ impl State {
     /// When the database cannot be read.
     pub fn event_mark(&self, stream: StreamKey) -> Result<u64, StateError> {
         self.read("reading a mark", |transaction| mark(transaction, stream))
-    }
-
-    /// The last record of the samples lane that was ever declared lost on a stream.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn lost_samples_through(&self, stream: StreamKey) -> Result<Option<u64>, StateError> {
-        self.read("reading the gaps of a stream", |transaction| {
-            let sql = "SELECT MAX(last_record) FROM gaps
-                WHERE host = ?1 AND epoch = ?2 AND lane = ?3";
-            let samples = Lane::Samples.to_string();
-            let key = params![stream.host.to_string(), stream.epoch.to_string(), samples];
-            let last: Option<i64> = transaction.query_row(sql, key, |row| row.get(0))?;
-            Ok(last.and_then(|last| u64::try_from(last).ok()))
-        })
-    }
-
-    /// The gaps of a host, the newest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn gaps(&self, host: HostId, limit: u32) -> Result<Vec<DeclaredGap>, StateError> {
-        self.read("reading the gaps of a host", |transaction| {
-            let sql = "SELECT * FROM gaps WHERE host = ?1
-                ORDER BY declared_at DESC, last_record DESC LIMIT ?2";
-            let mut statement = transaction.prepare_cached(sql)?;
-            statement.query_map(params![host.to_string(), limit], gap)?.collect()
-        })
-    }
-
-    /// Sets a record of the samples lane aside that the store could not decode.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn set_aside(
-        &self,
-        stream: StreamKey,
-        lane: Lane,
-        sequence: u64,
-        record: &Quarantined,
-        now_ms: i64,
-    ) -> Result<(), StateError> {
-        self.write("setting a record aside", |transaction| {
-            quarantine(transaction, stream, lane, sequence, record, now_ms)
-        })
-    }
-
-    /// The records of a host that were set aside: lane, sequence number and reason.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn quarantined(&self, host: HostId) -> Result<Vec<(Lane, u64, String)>, StateError> {
-        self.read("reading what was set aside", |transaction| {
-            let sql = "SELECT * FROM quarantine WHERE host = ?1 ORDER BY at_ms, sequence";
-            let row = |row: &Row<'_>| {
-                let sequence = column::unsigned(row, "sequence")?;
-                Ok((column::lane(row, "lane")?, sequence, row.get("reason")?))
-            };
-            transaction.prepare_cached(sql)?.query_map([host.to_string()], row)?.collect()
-        })
     }
 }
 
@@ -238,6 +155,10 @@ fn apply(
         EventKind::Change(change) => changes::apply(transaction, host, change, event.at_ms, now_ms),
         EventKind::Packages(inventory) => packages::apply(transaction, host, inventory, now_ms),
         EventKind::Processes(report) => processes::apply(transaction, host, report),
+        // What never had numbers in this epoch is told apart by the event that declares it.
+        EventKind::Gap(gap) if gap.first == 0 => {
+            declare_unnumbered(transaction, stream, record.sequence, gap, now_ms)
+        }
         EventKind::Gap(gap) => declare(transaction, stream, gap, now_ms),
     }
 }
@@ -251,61 +172,6 @@ fn set_facts(
     let sql = "UPDATE hosts SET facts = ?1, hostname = ?2 WHERE id = ?3";
     let text = column::to_json(facts)?;
     transaction.prepare_cached(sql)?.execute(params![text, facts.hostname, host.to_string()])?;
-    Ok(())
-}
-
-fn declare(
-    transaction: &Transaction<'_>,
-    stream: StreamKey,
-    gap: &Gap,
-    now_ms: i64,
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO gaps (host, epoch, lane, first_record, last_record, from_ms, to_ms,
-        reason, declared_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-        ON CONFLICT (host, epoch, lane, first_record) DO UPDATE
-        SET last_record = excluded.last_record, to_ms = excluded.to_ms, reason = excluded.reason";
-    transaction.prepare_cached(sql)?.execute(params![
-        stream.host.to_string(),
-        stream.epoch.to_string(),
-        gap.lane.to_string(),
-        column::big(gap.first),
-        column::big(gap.last),
-        gap.from_ms,
-        gap.to_ms,
-        gap.reason,
-        now_ms
-    ])?;
-    Ok(())
-}
-
-fn quarantine(
-    transaction: &Transaction<'_>,
-    stream: StreamKey,
-    lane: Lane,
-    sequence: u64,
-    record: &Quarantined,
-    now_ms: i64,
-) -> rusqlite::Result<()> {
-    let kept = record.body.get(..KEPT_ASIDE_BYTES).unwrap_or(&record.body);
-    let sql = "INSERT INTO quarantine (host, epoch, lane, sequence, at_ms, reason, body)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
-    let host = stream.host.to_string();
-    transaction.execute(
-        sql,
-        params![
-            host,
-            stream.epoch.to_string(),
-            lane.to_string(),
-            column::big(sequence),
-            now_ms,
-            record.reason,
-            data_encoding::HEXLOWER.encode(kept)
-        ],
-    )?;
-    let sql = "DELETE FROM quarantine WHERE host = ?1 AND at_ms < (
-        SELECT MIN(at_ms) FROM
-        (SELECT at_ms FROM quarantine WHERE host = ?1 ORDER BY at_ms DESC LIMIT ?2) AS newest)";
-    transaction.execute(sql, params![host, KEPT_ASIDE_PER_HOST])?;
     Ok(())
 }
 
@@ -329,21 +195,6 @@ fn set_mark(
     let (host, epoch) = (stream.host.to_string(), stream.epoch.to_string());
     transaction.prepare_cached(sql)?.execute(params![host, epoch, column::big(committed)])?;
     Ok(())
-}
-
-fn gap(row: &Row<'_>) -> rusqlite::Result<DeclaredGap> {
-    Ok(DeclaredGap {
-        stream: StreamKey { host: column::host(row, "host")?, epoch: column::epoch(row, "epoch")? },
-        gap: Gap {
-            lane: column::lane(row, "lane")?,
-            first: column::unsigned(row, "first_record")?,
-            last: column::unsigned(row, "last_record")?,
-            from_ms: row.get("from_ms")?,
-            to_ms: row.get("to_ms")?,
-            reason: row.get("reason")?,
-        },
-        declared_at_ms: row.get("declared_at")?,
-    })
 }
 
 #[cfg(test)]
@@ -413,11 +264,11 @@ mod tests {
         let other_lane = state.commit_events(stream, &[lost(5, Lane::Samples, 1, 9)], 10);
         assert!(matches!(other_lane, Err(StateError::Hole { committed: 1, got: 5 })));
         let committed = state.commit_events(stream, &[lost(5, Lane::Events, 2, 4)], 10).unwrap();
-        assert_eq!(committed, CommittedEvents { through: 5, lost_samples_through: None });
+        assert_eq!(committed, CommittedEvents { through: 5, lost_samples: vec![] });
 
         let committed = state.commit_events(stream, &[lost(6, Lane::Samples, 7, 9)], 11).unwrap();
-        assert_eq!(committed.lost_samples_through, Some(9));
-        assert_eq!(state.lost_samples_through(stream).unwrap(), Some(9));
+        assert_eq!(committed.lost_samples, [7..=9]);
+        assert_eq!(state.lost_samples(stream).unwrap(), [7..=9]);
         let gaps = state.gaps(stream.host, 10).unwrap();
         assert_eq!((gaps.len(), gaps[0].gap.lane, gaps[0].gap.last), (2, Lane::Samples, 9));
     }
@@ -432,7 +283,7 @@ mod tests {
             state.declare_gap(stream, &gap, 11).unwrap();
         }
         assert_eq!(state.event_mark(stream).unwrap(), 9);
-        assert_eq!(state.lost_samples_through(stream).unwrap(), Some(9));
+        assert_eq!(state.lost_samples(stream).unwrap(), [2..=9]);
         assert_eq!(state.commit_events(stream, &[facts(10, "b")], 12).unwrap().through, 10);
     }
 
@@ -444,6 +295,23 @@ mod tests {
         assert_eq!(state.host(stream.host).unwrap().unwrap().facts.unwrap().kernel, "c");
         let aside = state.quarantined(stream.host).unwrap();
         assert_eq!(aside, [(Lane::Events, 2, "no event".to_owned())]);
+        state.commit_events(stream, &[broken(4), broken(5), facts(6, "d"), broken(7)], 11).unwrap();
+        let mut gaps = state.gaps(stream.host, 10).unwrap();
+        gaps.sort_by_key(|one| one.gap.first);
+        let ranges: Vec<_> = gaps.iter().map(|one| (one.gap.first, one.gap.last)).collect();
+        assert_eq!(ranges, [(2, 2), (4, 5), (7, 7)]);
+    }
+
+    #[test]
+    fn losses_without_numbers_are_told_apart() {
+        let (_folder, state, stream) = enrolled();
+        let unnumbered = [lost(1, Lane::Samples, 0, 0), lost(2, Lane::Samples, 0, 0)];
+        let committed = state.commit_events(stream, &unnumbered, 10).unwrap();
+        assert_eq!(committed.lost_samples, vec![]);
+        let gaps = state.gaps(stream.host, 10).unwrap();
+        let ranges: Vec<_> = gaps.iter().map(|one| (one.gap.first, one.gap.last)).collect();
+        assert_eq!(ranges, [(0, 0), (0, 0)]);
+        assert_eq!(state.lost_samples(stream).unwrap(), vec![]);
     }
 
     #[test]

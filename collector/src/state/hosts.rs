@@ -26,6 +26,8 @@ CREATE TABLE hosts (
 );
 ";
 
+pub(super) const SCHEMA_CLOCK: &str = "ALTER TABLE hosts ADD COLUMN clock_synchronized BOOLEAN;";
+
 /// Until a host has said how often it observes, this is assumed.
 const ASSUMED_INTERVAL_MS: u32 = 10_000;
 
@@ -57,6 +59,8 @@ pub struct HostRecord {
     pub revoked_at_ms: Option<i64>,
     /// Its clock less the collector's, as seen at its last connection.
     pub clock_offset_ms: Option<i64>,
+    /// Whether its kernel held the clock for synchronised then; `None` where that is not known.
+    pub clock_synchronized: Option<bool>,
     /// The newest certificate that it was given.
     pub certificate: Option<CertificateRecord>,
 }
@@ -81,6 +85,8 @@ pub struct Contact {
     pub interval_ms: u32,
     /// Its clock less the collector's.
     pub clock_offset_ms: i64,
+    /// Whether its kernel holds the clock for synchronised; `None` where that is not known.
+    pub clock_synchronized: Option<bool>,
 }
 
 /// What became of a change that an operator asked for.
@@ -143,12 +149,13 @@ impl State {
     pub fn record_contact(&self, id: HostId, contact: &Contact) -> Result<(), StateError> {
         self.write("noting a connection", |transaction| {
             let sql = "UPDATE hosts SET last_seen = ?1, agent_version = ?2, interval_ms = ?3,
-                clock_offset_ms = ?4 WHERE id = ?5";
+                clock_offset_ms = ?4, clock_synchronized = ?5 WHERE id = ?6";
             transaction.prepare_cached(sql)?.execute(params![
                 contact.at_ms,
                 contact.agent_version,
                 contact.interval_ms,
                 contact.clock_offset_ms,
+                contact.clock_synchronized,
                 id.to_string()
             ])?;
             Ok(())
@@ -329,6 +336,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<HostRecord> {
         interval_ms: row.get("interval_ms")?,
         revoked_at_ms: row.get("revoked_at")?,
         clock_offset_ms: row.get("clock_offset_ms")?,
+        clock_synchronized: row.get("clock_synchronized")?,
         certificate,
     })
 }
@@ -398,6 +406,7 @@ mod tests {
             agent_version: "0.2.0".into(),
             interval_ms: 1_000,
             clock_offset_ms: -250,
+            clock_synchronized: Some(true),
         };
         let certificate = CertificateRecord { serial: "0a".into(), expires_at_ms: 9_000 };
         state.record_contact(id, &contact).unwrap();
@@ -405,6 +414,7 @@ mod tests {
         state.record_last_seen(&[(id, 6_000)]).unwrap();
         let host = state.host(id).unwrap().unwrap();
         assert_eq!((host.last_seen_ms, host.clock_offset_ms), (Some(6_000), Some(-250)));
+        assert_eq!(host.clock_synchronized, Some(true));
         assert_eq!((host.interval_ms, host.agent_version.as_str()), (1_000, "0.2.0"));
         assert_eq!(host.certificate, Some(certificate));
     }

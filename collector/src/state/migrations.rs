@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "packages", sql: packages::SCHEMA },
     Migration { name: "processes", sql: processes::SCHEMA },
     Migration { name: "why an update stays", sql: updates::SCHEMA_STAYS },
+    Migration { name: "clocks of hosts", sql: hosts::SCHEMA_CLOCK },
 ];
 
 /// Brings a database up to date, each step in a transaction of its own.

@@ -15,6 +15,7 @@ mod changes;
 mod column;
 mod enrollments;
 mod events;
+mod gaps;
 mod hosts;
 mod migrations;
 mod packages;
@@ -43,7 +44,8 @@ pub use changes::{ChangeCursor, ChangeFilter, SeenChange};
 pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
-pub use events::{CommittedEvents, DeclaredGap, EventRecord, Quarantined};
+pub use events::{CommittedEvents, EventRecord};
+pub use gaps::{DeclaredGap, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
 pub use packages::{HostPackage, PackageCursor, PackageFilter, PackageState};
 pub use rule_alerts::{RuleAlert, RuleAlertChanges};

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use bytes::Bytes;
-use upkeep_model::{HostId, Labels, StreamKey};
+use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::core::{Core, Intake};
 use crate::head::{NumberedPoint, Row};
@@ -87,7 +87,8 @@ struct CarriedStream {
     generation: u32,
     numbers: u32,
     keys: BTreeSet<u64>,
-    skipped: u64,
+    /// What it says will never come, and what the database says is committed.
+    skipped: Ranges,
 }
 
 /// A group that is being put together.
@@ -97,8 +98,8 @@ struct Staging {
     group: Group,
     rows: Vec<StagedRow>,
     points: Vec<(HostId, Vec<NumberedPoint>)>,
-    /// How far each stream was before the group.
-    before: HashMap<StreamKey, u64>,
+    /// What each stream had accepted before the group.
+    before: HashMap<StreamKey, Ranges>,
     dirty: BTreeSet<StreamKey>,
 }
 
@@ -245,16 +246,16 @@ impl Committer {
         sequence: u64,
         body: Bytes,
     ) -> Result<(), StoreError> {
-        if sequence <= state.accepted {
+        if state.accepted.contains(sequence) {
             return Ok(());
         }
-        let wanted = state.accepted + 1;
-        if sequence != wanted {
+        if !state.follows(sequence) {
+            let wanted = state.wanted_before(sequence);
             return Err(StoreError::Hole { stream, wanted, got: sequence });
         }
         let accepted = state.read(stream, sequence, &body)?;
-        staging.before.entry(stream).or_insert(state.accepted);
-        state.accepted = sequence;
+        staging.before.entry(stream).or_insert_with(|| state.accepted.clone());
+        state.accepted.insert(sequence..=sequence);
         state.trim_keys();
         state.last_ms = state.last_ms.max(Some(accepted.timestamp_ms));
 
@@ -327,12 +328,12 @@ impl Committer {
         error
     }
 
-    fn take_back(&mut self, before: &HashMap<StreamKey, u64>, dirty: BTreeSet<StreamKey>) {
+    fn take_back(&mut self, before: &HashMap<StreamKey, Ranges>, dirty: BTreeSet<StreamKey>) {
         // What the segment carries is counted from what was staged, so the next group needs a new one.
         self.journal.rotate();
         let mut intake = self.core.intake();
         intake.dirty.extend(dirty);
-        for (stream, &accepted) in before {
+        for (stream, accepted) in before {
             if let Some(state) = intake.streams.get_mut(stream) {
                 state.roll_back(accepted);
             }
@@ -350,7 +351,7 @@ impl Committer {
         for StagedRow { stream, sequence, accepted, body } in rows {
             let Accepted { timestamp_ms, layout, key: _ } = accepted;
             let stream = head.streams.entry(stream).or_default();
-            stream.committed = stream.committed.max(sequence);
+            stream.committed.insert(sequence..=sequence);
             let body = bytes.slice(body);
             stream.rows.push(Row { sequence, timestamp_ms, segment, layout, body });
         }
@@ -379,9 +380,12 @@ impl Carried {
             self.key(group, stream, state, key);
         }
         let carried = self.of(stream, state);
-        if state.skipped > carried.skipped {
-            carried.skipped = state.skipped;
-            group.push(&Entry::Skip { stream, through: state.skipped });
+        for numbers in state.skipped.iter() {
+            for missing in carried.skipped.missing(numbers) {
+                let (first, last) = (*missing.start(), *missing.end());
+                carried.skipped.insert(missing);
+                group.push(&Entry::Skip { stream, first, last });
+            }
         }
     }
 
@@ -423,11 +427,11 @@ impl Carried {
             generation: state.generation,
             numbers: state.saved.numbers.get(&state.generation).copied().unwrap_or_default(),
             keys: BTreeSet::new(),
-            skipped: state.saved.mark,
+            skipped: state.saved.committed.clone(),
         };
         let carried = self.streams.entry(stream).or_insert_with(fresh);
         if carried.generation != state.generation {
-            let skipped = carried.skipped;
+            let skipped = std::mem::take(&mut carried.skipped);
             *carried = CarriedStream { skipped, ..fresh() };
         }
         carried

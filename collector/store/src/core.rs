@@ -4,6 +4,7 @@
 //! written, except `state`, which keeps sealing and retention apart.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -105,15 +106,18 @@ impl Core {
         series.iter().map(of).collect()
     }
 
-    pub(crate) fn skip(&self, stream: StreamKey, through: u64) {
+    pub(crate) fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {
         let mut intake = self.intake();
-        let state = intake.streams.entry(stream).or_default();
-        state.skipped = state.skipped.max(through);
-        state.accepted = state.accepted.max(through);
+        if !intake.streams.entry(stream).or_default().skip(numbers.clone()) {
+            return false;
+        }
         intake.dirty.insert(stream);
-        let mut head = self.head_mut();
-        let committed = &mut head.streams.entry(stream).or_default().committed;
-        *committed = through.max(*committed);
+        self.head_mut().streams.entry(stream).or_default().committed.insert(numbers);
+        true
+    }
+
+    pub(crate) fn begin_at(&self, stream: StreamKey, first: u64) -> bool {
+        self.intake().streams.entry(stream).or_default().begin_at(first)
     }
 
     pub(crate) fn reference(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use upkeep_codec::{DecodeError, decode};
-use upkeep_model::{Epoch, HostId, StreamKey};
+use upkeep_model::{Epoch, HostId, Ranges, StreamKey};
 
 use crate::index::SeriesRef;
 use crate::stream::Layout;
@@ -20,8 +20,8 @@ pub(crate) struct Head {
 /// One stream's part of the head.
 #[derive(Debug, Default)]
 pub(crate) struct StreamRows {
-    /// All records up to this one are durable or were skipped.
-    pub(crate) committed: u64,
+    /// The records that are durable or were skipped.
+    pub(crate) committed: Ranges,
     /// In the order in which they came.
     pub(crate) rows: Vec<Row>,
 }

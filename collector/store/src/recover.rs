@@ -159,11 +159,10 @@ fn restore_dictionary(contents: &mut Contents, part: DictionaryKey, mut series: 
 
 fn restore_stream(contents: &mut Contents, key: StreamKey, record: StreamRecord) {
     let stream = contents.intake.streams.entry(key).or_default();
-    stream.accepted = record.mark;
-    stream.skipped = 0;
+    stream.accepted = record.committed.clone();
     stream.generation = record.generation;
     stream.last_ms = record.last_ms;
-    stream.saved.mark = record.mark;
+    stream.saved.committed = record.committed.clone();
     stream.saved.generation = record.generation;
     stream.saved.last_ms = record.last_ms;
     stream.saved.keys = record.keys.iter().map(|(sequence, _)| *sequence).collect();
@@ -171,7 +170,7 @@ fn restore_stream(contents: &mut Contents, key: StreamKey, record: StreamRecord)
         // A key frame whose numbers lost their series serves nobody; its agent gives it again.
         let _ = stream.put_key(key, *sequence, body);
     }
-    contents.head.streams.entry(key).or_default().committed = record.mark;
+    contents.head.streams.entry(key).or_default().committed = record.committed;
 }
 
 /// The state, or a guess that gives no number twice where it is damaged.

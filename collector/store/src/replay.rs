@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use upkeep_model::{HostId, Labels, StreamKey};
+use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::damage::DamageLog;
@@ -34,7 +34,7 @@ pub(crate) fn replay(
     for (key, stream) in &mut contents.intake.streams {
         settle(stream);
         let head = contents.head.streams.entry(*key).or_default();
-        head.committed = head.committed.max(stream.accepted);
+        head.committed.extend(&stream.accepted);
     }
     Ok(damaged)
 }
@@ -52,8 +52,8 @@ fn settle(stream: &mut Stream) {
 struct Replay<'a> {
     contents: &'a mut Contents,
     damage: &'a DamageLog,
-    /// The last record of each stream that the journal had so far.
-    seen: HashMap<StreamKey, u64>,
+    /// The records of each stream that the journal had so far.
+    seen: HashMap<StreamKey, Ranges>,
 }
 
 impl Replay<'_> {
@@ -117,10 +117,11 @@ impl Replay<'_> {
             Entry::Frame { stream, generation, sequence, body } => {
                 self.frame(segment, stream, generation, sequence, body)
             }
-            Entry::Skip { stream, through } => {
+            Entry::Skip { stream, first, last } => {
+                // The bound on ranges was kept when it was written.
                 let stream = intake.streams.entry(stream).or_default();
-                stream.skipped = stream.skipped.max(through);
-                stream.accepted = stream.accepted.max(through);
+                stream.skipped.insert(first..=last);
+                stream.accepted.insert(first..=last);
                 Ok(())
             }
             Entry::Series { number, home, labels } => {
@@ -140,13 +141,13 @@ impl Replay<'_> {
         body: Bytes,
     ) -> Result<(), String> {
         let seen = self.seen.entry(key).or_default();
-        if sequence <= *seen {
+        if seen.contains(sequence) {
             return Ok(());
         }
-        *seen = sequence;
+        seen.insert(sequence..=sequence);
         let stream = self.contents.intake.streams.entry(key).or_default();
         stream.enter(generation);
-        stream.accepted = stream.accepted.max(sequence);
+        stream.accepted.insert(sequence..=sequence);
         let coverage = self.contents.state.coverage;
         let covered =
             upkeep_codec::peek(&body).is_ok_and(|head| coverage.covers(segment, head.timestamp_ms));
@@ -235,7 +236,8 @@ mod tests {
         let damaged = replay(&journal, &[1], &mut contents, &damage).unwrap();
         let places: Vec<i64> = contents.head.places().map(|(_, at_ms)| at_ms).collect();
         assert_eq!(places, expect);
-        assert_eq!(contents.head.streams.get(&STREAM).map(|stream| stream.committed), Some(3));
+        let committed = contents.head.streams.get(&STREAM).map(|stream| &stream.committed);
+        assert_eq!(committed, Some(&Ranges::through(3)));
         assert!(damaged.is_empty() && damage.findings().is_empty());
     }
 

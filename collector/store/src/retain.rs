@@ -78,12 +78,12 @@ impl Core {
             let rows = rows.unwrap_or_default();
             let is_silent = stream.last_ms.is_some_and(|last| last < cutoff_ms)
                 && rows.is_empty()
-                && stream.saved.mark == stream.accepted;
+                && stream.saved.committed == stream.accepted;
             if is_silent && !stream.dictionary().is_empty() {
                 let before = stream.saved.clone();
                 stream.forget_dictionary();
                 let saved = Saved {
-                    mark: before.mark,
+                    committed: before.committed.clone(),
                     generation: stream.generation,
                     last_ms: before.last_ms,
                     ..Saved::default()

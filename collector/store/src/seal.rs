@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use redb::WriteTransaction;
-use upkeep_model::{HostId, StreamKey};
+use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::binary::{stream_bytes, with_checksum};
@@ -182,16 +182,17 @@ impl Core {
     ) -> Result<Vec<(StreamKey, Saved)>, Failure> {
         let (marks, oldest) = {
             let head = self.head();
+            let streams = head.streams.iter();
             let marks: HashMap<_, _> =
-                head.streams.iter().map(|(key, stream)| (*key, stream.committed)).collect();
+                streams.map(|(key, stream)| (*key, stream.committed.clone())).collect();
             (marks, oldest_generations(&head, coverage))
         };
         let changes: Vec<StreamChange> = {
             let intake = self.intake();
             let change = |(key, stream): (&StreamKey, &Stream)| {
-                let mark = marks.get(key).copied().unwrap_or_default();
+                let committed = marks.get(key).cloned().unwrap_or_default();
                 let oldest = oldest.get(key).copied().unwrap_or(stream.generation);
-                StreamChange::of(*key, stream, saved_after(stream, mark, oldest))
+                StreamChange::of(*key, stream, saved_after(stream, committed, oldest))
             };
             intake.streams.iter().filter_map(change).collect()
         };
@@ -227,7 +228,7 @@ impl Core {
         let mut intake = self.intake();
         for (key, saved) in &sealed.streams {
             if let Some(stream) = intake.streams.get_mut(key) {
-                stream.saved = saved.clone();
+                stream.note_saved(saved.clone());
             }
         }
         let mut index = self.index_mut();
@@ -312,7 +313,7 @@ fn oldest_generations(head: &Head, coverage: Coverage) -> BTreeMap<StreamKey, u3
     streams.filter_map(|(key, stream)| Some((*key, oldest(&stream.rows)?))).collect()
 }
 
-fn saved_after(stream: &Stream, mark: u64, oldest: u32) -> Saved {
+fn saved_after(stream: &Stream, committed: Ranges, oldest: u32) -> Saved {
     let mut numbers = stream.saved.numbers.clone();
     numbers.retain(|generation, _| *generation >= oldest);
     let described = u32::try_from(stream.dictionary().len()).unwrap_or(u32::MAX);
@@ -320,8 +321,8 @@ fn saved_after(stream: &Stream, mark: u64, oldest: u32) -> Saved {
         numbers.insert(stream.generation, described);
     }
     // A key frame of a record that is not durable yet is in no journal that could be lost.
-    let keys = stream.keys.keys().copied().filter(|sequence| *sequence <= mark).collect();
-    Saved { mark, generation: stream.generation, last_ms: stream.last_ms, keys, numbers }
+    let keys = stream.keys.keys().copied().filter(|key| committed.contains(*key)).collect();
+    Saved { committed, generation: stream.generation, last_ms: stream.last_ms, keys, numbers }
 }
 
 /// What the database is to learn of a stream.
@@ -374,8 +375,9 @@ impl StreamChange {
 
 /// A stream's row with these key frames.
 pub(crate) fn stream_record(key: StreamKey, saved: &Saved, keys: Vec<(u64, Bytes)>) -> Vec<u8> {
-    let Saved { mark, generation, last_ms, .. } = *saved;
-    StreamRecord { mark, generation, last_ms, keys }.to_bytes(&stream_bytes(key))
+    let (committed, generation, last_ms) =
+        (saved.committed.clone(), saved.generation, saved.last_ms);
+    StreamRecord { committed, generation, last_ms, keys }.to_bytes(&stream_bytes(key))
 }
 
 /// Removes all parts of a dictionary.

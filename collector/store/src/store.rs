@@ -1,13 +1,14 @@
 //! The store as its users see it.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use upkeep_model::{HostId, Labels, Matcher, SeriesSamples, StreamKey};
+use upkeep_model::{HostId, Labels, Matcher, Ranges, SeriesSamples, StreamKey};
 
 use crate::committer::{Command, Committer, Submission};
 use crate::core::{Core, milliseconds};
@@ -33,7 +34,7 @@ pub enum Append {
     Frame {
         /// Whose it is.
         stream: StreamKey,
-        /// Its place in the stream, counted from 1 without holes.
+        /// Its place in the stream, counted from 1.
         sequence: u64,
         /// The frame as `upkeep-codec` encodes it.
         body: Bytes,
@@ -141,8 +142,9 @@ impl Store {
     /// Of several values of one series for one instant the first stays; between two streams, or a
     /// stream and the collector's own points, it is the one that was sealed first.
     ///
-    /// A frame at or below its stream's mark is skipped silently. A frame that is refused leaves
-    /// the rest of the group unharmed, except that the frames after it in its own stream are a
+    /// A frame that is committed already is skipped silently; one that neither follows on another nor
+    /// begins where [`Store::begin_at`] allowed it is refused as a hole. A frame that is refused
+    /// leaves the rest of the group unharmed, except that the frames after it in its own range are a
     /// hole until [`Store::skip`] passes over it or it comes again in good order.
     pub fn submit(&self, appends: Vec<Append>, done: Done) {
         let submission = Submission::new(appends, done);
@@ -163,15 +165,23 @@ impl Store {
         result.recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Declares that records up to `through` will never come. It is durable with the next commit.
-    pub fn skip(&self, stream: StreamKey, through: u64) {
-        self.core.skip(stream, through);
+    /// Declares that records will never come. It is durable with the next commit. Says whether it was
+    /// noted: it is not where a stream has too many ranges already, and these would be one more.
+    pub fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {
+        self.core.skip(stream, numbers)
     }
 
-    /// The high-water mark of a stream: all records up to it are durable or were skipped. It is 0
-    /// for a stream that is not known.
-    pub fn committed(&self, stream: StreamKey) -> u64 {
-        self.core.head().streams.get(&stream).map_or(0, |stream| stream.committed)
+    /// Lets a range of its own begin with a record, although records before it are missing; it takes
+    /// the place of the one that was allowed before. Says whether it may: the ranges of a stream are
+    /// bounded.
+    pub fn begin_at(&self, stream: StreamKey, first: u64) -> bool {
+        self.core.begin_at(stream, first)
+    }
+
+    /// The records of a stream that are durable or were skipped; none of a stream that is not known.
+    pub fn committed(&self, stream: StreamKey) -> Ranges {
+        let head = self.core.head();
+        head.streams.get(&stream).map(|stream| stream.committed.clone()).unwrap_or_default()
     }
 
     /// The samples of all series that match, one entry a label set, timestamps strictly ascending,
@@ -337,13 +347,13 @@ mod tests {
         assert!(matches!(error, StoreError::Io { action: "sync", .. }), "{error}");
         let error = store.commit(vec![frame.clone()]).unwrap_err();
         assert!(matches!(error, StoreError::Poisoned { .. }), "{error}");
-        assert_eq!(store.committed(stream), 0);
+        assert_eq!(store.committed(stream), Ranges::default());
         assert_eq!(store.select(&[], i64::MIN, i64::MAX).unwrap(), []);
         drop(store);
 
         let store = Store::open(place.path(), Options::default()).unwrap();
         store.describe(stream, 0, &[Labels::new([("__name__", "x")])]).unwrap();
         store.commit(vec![frame]).unwrap();
-        assert_eq!(store.committed(stream), 1);
+        assert_eq!(store.committed(stream), Ranges::through(1));
     }
 }

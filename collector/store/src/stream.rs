@@ -1,18 +1,28 @@
 //! What is known of a stream: what its numbers mean, its key frames, and how far it came.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use upkeep_codec::{DecodeError, KeyFrame, decode};
-use upkeep_model::StreamKey;
+use upkeep_model::{Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::index::{SeriesRef, UNKNOWN};
 
-/// So many key frames of a stream are kept for frames to come, those with the highest numbers. An
-/// agent's frames lean on its latest key frame; the others are for records that were in flight.
+/// So many key frames of a stream are kept for frames to come, those that were used last: the one
+/// that live frames lean on, the one of the backlog beside them, and some for records that were in
+/// flight.
 const KEYS_KEPT: usize = 8;
+
+/// So many ranges of a stream may be taken. Each is a time that a host was back and went away again
+/// before its backlog was delivered.
+const MAX_RANGES: usize = 64;
+
+/// With so many ranges no further one is begun beside the backlog; the rest of [`MAX_RANGES`] is for
+/// gaps that are declared in between.
+const MAX_RANGES_BEGUN: usize = 32;
 
 /// What the values of a frame are of: its key frame's numbers, resolved to series.
 #[derive(Debug)]
@@ -28,14 +38,20 @@ pub(crate) struct Layout {
 pub(crate) struct Key {
     pub(crate) layout: Arc<Layout>,
     pub(crate) body: Bytes,
+    /// Whether it was given by itself, and not as a record of the stream.
+    is_given: bool,
+    /// The larger, the later it was used.
+    used: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
-    /// All records up to this one were taken or skipped, though perhaps not made durable yet.
-    pub(crate) accepted: u64,
-    /// Records up to this one will never come.
-    pub(crate) skipped: u64,
+    /// The records that were taken or skipped, though perhaps not made durable yet.
+    pub(crate) accepted: Ranges,
+    /// Records that will never come; without those that the database has noted.
+    pub(crate) skipped: Ranges,
+    /// A range of its own may begin with this record, although those before it are missing.
+    begins: Option<u64>,
     /// How often a number got another label set.
     pub(crate) generation: u32,
     /// The series of each number, by generation. Generations before the current one are there only
@@ -43,6 +59,8 @@ pub(crate) struct Stream {
     pub(crate) dictionaries: BTreeMap<u32, Vec<SeriesRef>>,
     /// By the sequence number of the key frame.
     pub(crate) keys: BTreeMap<u64, Key>,
+    /// How often a key frame was used.
+    uses: u64,
     /// The latest timestamp of a frame.
     pub(crate) last_ms: Option<i64>,
     /// What the database has of the stream.
@@ -52,7 +70,7 @@ pub(crate) struct Stream {
 /// What the database has of a stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Saved {
-    pub(crate) mark: u64,
+    pub(crate) committed: Ranges,
     pub(crate) generation: u32,
     pub(crate) last_ms: Option<i64>,
     pub(crate) keys: Vec<u64>,
@@ -114,6 +132,52 @@ impl Stream {
         }
     }
 
+    /// Lets a range of its own begin with a record. Says whether it may: the number of ranges is
+    /// bounded.
+    pub(crate) fn begin_at(&mut self, first: u64) -> bool {
+        self.begins = None;
+        let begins = self.follows(first)
+            || self.accepted.contains(first)
+            || self.accepted.count() < MAX_RANGES_BEGUN;
+        if begins {
+            self.begins = Some(first);
+        }
+        begins
+    }
+
+    /// Whether a record may be taken: the first, one after another, or the begin of a range.
+    pub(crate) fn follows(&self, sequence: u64) -> bool {
+        sequence == 1
+            || self.begins == Some(sequence)
+            || sequence.checked_sub(1).is_some_and(|before| self.accepted.contains(before))
+    }
+
+    /// The record that must come before one that does not follow.
+    pub(crate) fn wanted_before(&self, sequence: u64) -> u64 {
+        let holes = self.accepted.missing(1..=sequence);
+        holes.last().map_or(sequence, |hole| *hole.start())
+    }
+
+    /// Passes over records that will never come. Says whether it did: the number of ranges is
+    /// bounded.
+    pub(crate) fn skip(&mut self, numbers: RangeInclusive<u64>) -> bool {
+        let mut accepted = self.accepted.clone();
+        accepted.insert(numbers.clone());
+        let fits = accepted.count() <= MAX_RANGES.max(self.accepted.count());
+        if fits {
+            self.accepted = accepted;
+            self.skipped.insert(numbers);
+        }
+        fits
+    }
+
+    /// Notes what the database has now.
+    pub(crate) fn note_saved(&mut self, saved: Saved) {
+        let holes = |numbers| saved.committed.missing(numbers);
+        self.skipped = self.skipped.iter().flat_map(holes).collect();
+        self.saved = saved;
+    }
+
     /// Takes a key frame for frames to come.
     pub(crate) fn put_key(
         &mut self,
@@ -131,8 +195,15 @@ impl Stream {
             sequence,
             number,
         })?;
-        self.keys.insert(sequence, Key { layout, body: Bytes::copy_from_slice(body) });
+        let body = Bytes::copy_from_slice(body);
+        let used = self.next_use();
+        self.keys.insert(sequence, Key { layout, body, is_given: true, used });
         Ok(())
+    }
+
+    fn next_use(&mut self) -> u64 {
+        self.uses += 1;
+        self.uses
     }
 
     /// Checks a frame and keeps it if it is a key frame; the mark is the caller's.
@@ -153,13 +224,20 @@ impl Stream {
         });
         let (frame, key) =
             decoded.map_err(|source| StoreError::Frame { stream, sequence, source })?;
+        let used = self.next_use();
         let (key, layout) = match key {
-            Some((key, layout)) => (Some(key), layout),
+            Some((sequence, layout)) => {
+                if let Some(key) = self.keys.get_mut(&sequence) {
+                    key.used = used;
+                }
+                (Some(sequence), layout)
+            }
             None => {
                 let layout = self
                     .resolve(&frame.to_key())
                     .map_err(|number| StoreError::NotDescribed { stream, sequence, number })?;
-                let key = Key { layout: Arc::clone(&layout), body: Bytes::copy_from_slice(body) };
+                let (body, is_given) = (Bytes::copy_from_slice(body), false);
+                let key = Key { layout: Arc::clone(&layout), body, is_given, used };
                 self.keys.insert(sequence, key);
                 (None, layout)
             }
@@ -167,11 +245,12 @@ impl Stream {
         Ok(Accepted { timestamp_ms: frame.timestamp_ms, layout, key })
     }
 
-    /// Takes back what was accepted after a record, since it did not become durable.
-    pub(crate) fn roll_back(&mut self, accepted: u64) {
-        self.accepted = accepted.max(self.skipped);
-        let accepted = self.accepted;
-        self.keys.retain(|sequence, _| *sequence <= accepted);
+    /// Takes back what was accepted since, as it did not become durable.
+    pub(crate) fn roll_back(&mut self, before: &Ranges) {
+        let mut accepted = before.clone();
+        accepted.extend(&self.skipped);
+        self.keys.retain(|sequence, key| key.is_given || accepted.contains(*sequence));
+        self.accepted = accepted;
     }
 
     /// Forgets what numbers mean and all key frames, of a stream that was silent for long. The
@@ -186,7 +265,9 @@ impl Stream {
     /// journal is read again, since the database may then know keys of much later frames already.
     pub(crate) fn trim_keys(&mut self) {
         while self.keys.len() > KEYS_KEPT {
-            self.keys.pop_first();
+            let oldest = self.keys.iter().min_by_key(|(_, key)| key.used);
+            let Some(oldest) = oldest.map(|(sequence, _)| *sequence) else { return };
+            self.keys.remove(&oldest);
         }
     }
 
@@ -195,7 +276,7 @@ impl Stream {
         let keys = std::mem::take(&mut self.keys);
         let resolved = keys.into_iter().filter_map(|(sequence, key)| {
             let layout = self.resolve(&key.layout.key).ok()?;
-            Some((sequence, Key { layout, body: key.body }))
+            Some((sequence, Key { layout, ..key }))
         });
         self.keys = resolved.collect();
     }
@@ -247,6 +328,64 @@ mod tests {
         stream.describe(2, &[14]);
         stream.describe(3, &[15, 16]);
         assert_eq!((stream.generation, stream.dictionary()), (1, &[13, 10, 14, 15, 16][..]));
+    }
+
+    #[test]
+    fn a_range_begins_where_it_was_announced_and_nowhere_else() {
+        let mut stream = Stream::default();
+        stream.skip(1..=9);
+        let check = |stream: &Stream, sequence, expect| {
+            assert_eq!(stream.follows(sequence), expect, "{sequence}");
+        };
+        check(&stream, 10, true);
+        check(&stream, 20, false);
+        assert!(stream.begin_at(20));
+        check(&stream, 20, true);
+        check(&stream, 19, false);
+        assert_eq!(stream.wanted_before(19), 10);
+        stream.skip(20..=29);
+        check(&stream, 30, true);
+        assert_eq!((stream.wanted_before(15), stream.wanted_before(35)), (10, 30));
+        assert!(stream.begin_at(40));
+        check(&stream, 21, true);
+        check(&stream, 50, false);
+    }
+
+    #[test]
+    fn the_number_of_ranges_is_bounded() {
+        let mut stream = Stream::default();
+        let begun = (1..200).filter(|step| {
+            let first = step * 10;
+            stream.begin_at(first) && stream.skip(first..=first)
+        });
+        assert_eq!(begun.count(), MAX_RANGES_BEGUN);
+        let skipped = (1..200).filter(|step| stream.skip(step * 10 + 5..=step * 10 + 5));
+        assert_eq!(skipped.count(), MAX_RANGES - MAX_RANGES_BEGUN);
+        // What makes no further range is taken all the same.
+        assert!(stream.begin_at(11) && !stream.begin_at(1_000));
+        assert!(stream.skip(1..=1_999));
+        assert_eq!(stream.accepted.count(), 1);
+    }
+
+    #[test]
+    fn the_keys_that_are_in_use_stay() {
+        let mut stream = Stream::default();
+        stream.describe(0, &[10, 11]);
+        let (mut backlog, mut live) = (Encoder::default(), Encoder::default());
+        let frame = |encoder: &mut Encoder, sequence, row| {
+            Bytes::from(encoder.encode(sequence, 0, row).bytes)
+        };
+        stream.put_key(KEY, 3, &frame(&mut backlog, 3, vec![(0, 1.0)])).unwrap();
+        for step in 0..50_u64 {
+            let row = vec![((step % 2) as u32, step as f64)];
+            let body = frame(&mut live, 1_000 + step, row);
+            stream.read(KEY, 1_000 + step, &body).unwrap();
+            stream.trim_keys();
+            let body = frame(&mut backlog, 4 + step, vec![(0, step as f64)]);
+            stream.read(KEY, 4 + step, &body).unwrap();
+            stream.trim_keys();
+        }
+        assert!(stream.keys.contains_key(&3) && stream.keys.len() == KEYS_KEPT);
     }
 
     #[test]

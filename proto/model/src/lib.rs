@@ -13,6 +13,7 @@ mod matcher;
 mod observation;
 mod packages;
 mod processes;
+mod ranges;
 mod series;
 mod updates;
 
@@ -31,6 +32,7 @@ pub use observation::{
 };
 pub use packages::{InstalledPackage, PackageInventory, state_hash};
 pub use processes::{ProcessReport, ProcessUsage};
+pub use ranges::Ranges;
 pub use series::{MetricKind, Series, SeriesTable};
 pub use updates::{
     Knowledge, ManagerReport, PackageUpdate, RebootReport, Refresh, RestartReason, StaleService,

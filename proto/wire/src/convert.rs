@@ -3,7 +3,7 @@
 use prost::Message;
 use thiserror::Error;
 use upkeep_model::{
-    Epoch, Event, EventKind, Gap, HostId, Labels, Lane, METRIC_NAME, MetricKind, Series,
+    Epoch, Event, EventKind, Gap, HostId, Labels, Lane, METRIC_NAME, MetricKind, Ranges, Series,
 };
 
 use crate::v1;
@@ -86,6 +86,29 @@ impl TryFrom<v1::Lane> for Lane {
             v1::Lane::Events => Ok(Self::Events),
             v1::Lane::Unspecified => Err(WireError::Field("lane")),
         }
+    }
+}
+
+/// What is committed of a lane, as the collector tells it.
+pub fn lane_mark(lane: Lane, committed: &Ranges) -> v1::LaneMark {
+    let prefix = committed.prefix();
+    let behind = committed.iter().filter(|range| *range.start() > prefix);
+    let range = |range: std::ops::RangeInclusive<u64>| v1::Range {
+        first: *range.start(),
+        last: *range.end(),
+    };
+    v1::LaneMark {
+        lane: v1::Lane::from(lane).into(),
+        committed: prefix,
+        ranges: behind.map(range).collect(),
+    }
+}
+
+impl From<&v1::LaneMark> for Ranges {
+    fn from(mark: &v1::LaneMark) -> Self {
+        let mut committed = Self::through(mark.committed);
+        mark.ranges.iter().for_each(|range| committed.insert(range.first..=range.last));
+        committed
     }
 }
 
@@ -192,6 +215,20 @@ mod tests {
             let event = Event { at_ms: 1_700_000_000_123, kind };
             assert_eq!(decode_event(&encode_event(&event).unwrap()).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn what_is_committed_comes_back_as_it_went() {
+        let check = |ranges: &[std::ops::RangeInclusive<u64>], expect: (u64, usize)| {
+            let committed: Ranges = ranges.iter().cloned().collect();
+            let mark = lane_mark(Lane::Samples, &committed);
+            assert_eq!((mark.committed, mark.ranges.len()), expect, "{ranges:?}");
+            assert_eq!(Ranges::from(&mark), committed);
+        };
+        check(&[], (0, 0));
+        check(&[1..=9], (9, 0));
+        check(&[1..=9, 20..=30, 40..=40], (9, 2));
+        check(&[2..=9], (0, 1));
     }
 
     #[test]

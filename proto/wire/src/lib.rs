@@ -4,7 +4,7 @@
 mod convert;
 mod token;
 
-pub use convert::{WireError, decode_event, encode_event};
+pub use convert::{WireError, decode_event, encode_event, lane_mark};
 pub use token::{Fingerprint, Token, TokenError, TokenSecret};
 
 /// The generated protocol, `upkeep.v1`.

@@ -19,6 +19,7 @@ fn contact() -> Contact {
         agent_version: "0.2.0".to_owned(),
         interval_ms: 10_000,
         clock_offset_ms: -250,
+        clock_synchronized: Some(false),
     }
 }
 
@@ -61,7 +62,8 @@ async fn a_host_of_which_nothing_is_known_is_shown_as_unknown() {
         "id": id, "instance": "web1", "hostname": "web1", "tags": {},
         "up": null, "up_reason": "it has not connected yet", "last_seen": null,
         "enrolled_at": "2023-11-14T22:13:20Z", "agent_version": "0.1.0",
-        "revoked": false, "revoked_at": null, "clock_offset_seconds": null, "facts": null,
+        "revoked": false, "revoked_at": null, "clock_offset_seconds": null,
+        "clock_synchronized": null, "facts": null,
         "updates": {"status": "unknown", "reason": never, "checked_at": null,
             "pending": null, "security": null, "security_unknown_reason": null, "held": null},
         "reboot": {"required": null, "unknown_reason": never, "reasons": []},
@@ -86,8 +88,8 @@ async fn a_host_shows_what_it_reported() {
     assert_eq!((&host["up"], &host["up_reason"]), (&json!(true), &Value::Null));
     assert_eq!(host["facts"]["kernel"], "6.1");
     assert_eq!(
-        (&host["agent_version"], &host["clock_offset_seconds"]),
-        (&json!("0.2.0"), &json!(-0.25))
+        (&host["agent_version"], &host["clock_offset_seconds"], &host["clock_synchronized"]),
+        (&json!("0.2.0"), &json!(-0.25), &json!(false))
     );
     let updates = json!({"status": "known", "reason": null, "checked_at": "2023-11-14T22:13:20Z",
         "pending": 1, "security": 1, "security_unknown_reason": null, "held": 1});

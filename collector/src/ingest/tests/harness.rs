@@ -263,11 +263,13 @@ pub(super) fn open() -> v1::Open {
         wall_time_ms: NOW,
         agent_version: "0.2.0".into(),
         interval_ms: 1_000,
+        ..v1::Open::default()
     }
 }
 
 pub(super) fn lane_state(lane: v1::Lane, acknowledged: u64) -> v1::LaneState {
-    v1::LaneState { lane: lane.into(), next_sequence: acknowledged + 1, acknowledged }
+    let lane = lane.into();
+    v1::LaneState { lane, next_sequence: acknowledged + 1, acknowledged, kept_from: 0 }
 }
 
 /// Describes series of these names, numbered from 0.

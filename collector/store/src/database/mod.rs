@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `state` | `state` | version 1, next series number, next chunk number, count of chunks, longest span (ms), coverage |
 //! | `series` | series number | home (16 bytes), whether and on which days sealed, label set |
-//! | `streams` | host, epoch | mark, generation, latest timestamp, key frames: sequence and bytes |
+//! | `streams` | host, epoch | mark, generation, latest timestamp, key frames: sequence and bytes; ranges committed behind the mark: first and last, to the end |
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
 //!
@@ -19,8 +19,8 @@
 //! # Guarantees
 //! Chunks, the series in them, the streams' marks and the coverage (which journal entries the
 //! chunks hold, module `coverage`) change in one transaction with two-phase commit; a journal
-//! segment is removed only after the transaction that covers it. A mark includes nothing that is
-//! neither sealed, nor in the journal, nor skipped. redb keeps its allocator's state with every
+//! segment is removed only after the transaction that covers it. A mark or range includes nothing
+//! that is neither sealed, nor in the journal, nor skipped. redb keeps its allocator's state with every
 //! commit, so opening after a crash does not read the whole file.
 //!
 //! redb trusts its pages and may panic on damaged ones: such a panic is caught here and told as an

@@ -1,6 +1,6 @@
 //! The database's keys and values as bytes.
 
-use upkeep_model::{HostId, Labels, StreamKey};
+use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::binary::{
     Malformed, Reader, checked, put_bytes, put_labels, put_signed, put_unsigned, stream_bytes,
@@ -119,7 +119,7 @@ impl State {
 /// What is kept of a stream beside its dictionaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamRecord {
-    pub(crate) mark: u64,
+    pub(crate) committed: Ranges,
     pub(crate) generation: u32,
     pub(crate) last_ms: Option<i64>,
     pub(crate) keys: Vec<(u64, bytes::Bytes)>,
@@ -128,7 +128,8 @@ pub(crate) struct StreamRecord {
 impl StreamRecord {
     pub(crate) fn to_bytes(&self, key: &[u8; 32]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_unsigned(&mut out, self.mark);
+        let prefix = self.committed.prefix();
+        put_unsigned(&mut out, prefix);
         put_unsigned(&mut out, u64::from(self.generation));
         out.push(u8::from(self.last_ms.is_some()));
         put_signed(&mut out, self.last_ms.unwrap_or_default());
@@ -137,12 +138,17 @@ impl StreamRecord {
             put_unsigned(&mut out, *sequence);
             put_bytes(&mut out, body);
         }
+        for numbers in self.committed.iter().filter(|numbers| *numbers.start() > prefix) {
+            put_unsigned(&mut out, *numbers.start());
+            put_unsigned(&mut out, *numbers.end());
+        }
         with_checksum(key, out)
     }
 
     pub(crate) fn from_bytes(key: &[u8; 32], bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(checked(key, bytes)?);
-        let (mark, generation) = (reader.unsigned()?, reader.unsigned32()?);
+        let mut committed = Ranges::through(reader.unsigned()?);
+        let generation = reader.unsigned32()?;
         let (has_last, last_ms) = (reader.byte()? != 0, reader.signed()?);
         let count = reader.count()?;
         let mut keys = Vec::with_capacity(count);
@@ -150,7 +156,10 @@ impl StreamRecord {
             let sequence = reader.unsigned()?;
             keys.push((sequence, bytes::Bytes::copy_from_slice(reader.bytes()?)));
         }
-        Ok(Self { mark, generation, last_ms: has_last.then_some(last_ms), keys })
+        while !reader.0.is_empty() {
+            committed.insert(reader.unsigned()?..=reader.unsigned()?);
+        }
+        Ok(Self { committed, generation, last_ms: has_last.then_some(last_ms), keys })
     }
 }
 
@@ -226,9 +235,13 @@ mod tests {
         assert_eq!(dictionary_from(&[0; 40], &bytes), Err(Malformed::Checksum));
 
         let keys = vec![(4, Bytes::from_static(b"four")), (9, Bytes::from_static(b"nine"))];
-        let record = StreamRecord { mark: 12, generation: 1, last_ms: Some(-3), keys };
         let key = stream_bytes(stream);
-        assert_eq!(StreamRecord::from_bytes(&key, &record.to_bytes(&key)), Ok(record));
+        for behind in [vec![], vec![20..=u64::MAX], vec![14..=14, 16..=99]] {
+            let committed = [1..=12].into_iter().chain(behind).collect();
+            let (generation, last_ms, keys) = (1, Some(-3), keys.clone());
+            let record = StreamRecord { committed, generation, last_ms, keys };
+            assert_eq!(StreamRecord::from_bytes(&key, &record.to_bytes(&key)), Ok(record));
+        }
 
         let labels = Labels::new([("__name__", "up")]);
         let bytes = series_record(5, HOST, Some((-1, 20_000)), &labels);

@@ -16,6 +16,7 @@ const FRAME: u8 = 3;
 const SKIP: u8 = 4;
 const SERIES: u8 = 5;
 const POINTS: u8 = 6;
+const SKIP_RANGE: u8 = 7;
 
 /// One entry of a segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,7 @@ pub(crate) enum Entry {
     Describe { stream: StreamKey, generation: u32, first_number: u32, series: Vec<Labels> },
     Reference { stream: StreamKey, generation: u32, sequence: u64, frame: Bytes },
     Frame { stream: StreamKey, generation: u32, sequence: u64, body: Bytes },
-    Skip { stream: StreamKey, through: u64 },
+    Skip { stream: StreamKey, first: u64, last: u64 },
     Series { number: u32, home: HostId, labels: Labels },
     Points { points: Vec<(u32, i64, f64)> },
 }
@@ -42,7 +43,11 @@ impl Entry {
                 let (stream, generation, sequence, body) = parse_frame(&mut reader)?;
                 Ok(Self::Frame { stream, generation, sequence, body })
             }
-            SKIP => Ok(Self::Skip { stream: reader.stream()?, through: reader.unsigned()? }),
+            SKIP => Ok(Self::Skip { stream: reader.stream()?, first: 1, last: reader.unsigned()? }),
+            SKIP_RANGE => {
+                let (stream, first) = (reader.stream()?, reader.unsigned()?);
+                Ok(Self::Skip { stream, first, last: reader.unsigned()? })
+            }
             SERIES => {
                 let number = reader.unsigned32()?;
                 Ok(Self::Series { number, home: reader.host()?, labels: reader.labels()? })
@@ -69,9 +74,10 @@ impl Entry {
                 put_unsigned(out, *sequence);
                 out.extend_from_slice(body);
             }
-            Self::Skip { stream, through } => {
-                put_head(out, SKIP, *stream);
-                put_unsigned(out, *through);
+            Self::Skip { stream, first, last } => {
+                put_head(out, SKIP_RANGE, *stream);
+                put_unsigned(out, *first);
+                put_unsigned(out, *last);
             }
             Self::Series { number, home, labels } => {
                 out.push(SERIES);
@@ -219,7 +225,7 @@ mod tests {
             Entry::Describe { stream, generation: 2, first_number: 300, series },
             Entry::Reference { stream, generation: 0, sequence: 9, frame: frame.clone() },
             Entry::Frame { stream, generation: 1, sequence: u64::MAX, body: frame },
-            Entry::Skip { stream, through: 12 },
+            Entry::Skip { stream, first: 5, last: 12 },
             Entry::Series { number: 5, home: host, labels },
             Entry::Points { points },
         ] {
@@ -228,5 +234,9 @@ mod tests {
             assert_eq!(Entry::parse(&body), Ok(entry));
         }
         assert_eq!(Entry::parse(&[9]), Err(Malformed::Unknown("the kind of the entry")));
+        let mut former = Vec::new();
+        put_head(&mut former, SKIP, stream);
+        put_unsigned(&mut former, 12);
+        assert_eq!(Entry::parse(&former), Ok(Entry::Skip { stream, first: 1, last: 12 }));
     }
 }

@@ -23,9 +23,10 @@
 //! | 1 describe | stream, generation, first number, count, label sets |
 //! | 2 reference | stream, generation, sequence, key frame to the end |
 //! | 3 frame | stream, generation, sequence, frame to the end |
-//! | 4 skip | stream, sequence through which records will never come |
+//! | 4 skip | stream, sequence through which records will never come; read, and no longer written |
 //! | 5 series | number, home (16 bytes), label set |
 //! | 6 points | count; each: number of its series, milliseconds since the one before, value (8 bytes) |
+//! | 7 skip | stream, first and last sequence of records that will never come |
 //!
 //! A stream's *generation* counts how often a number got another label set; a frame's numbers mean
 //! what the descriptions of its own generation say. Numbers of kinds 5 and 6 hold within a segment.

@@ -99,16 +99,16 @@ fn cut(found: &mut Vec<Found>, header: usize) -> usize {
 mod tests {
     use super::*;
     use crate::journal::{Entry, Group};
-    use upkeep_model::{Epoch, HostId, StreamKey};
+    use upkeep_model::{HostId, Labels};
     use uuid::Uuid;
 
     const SEED: u32 = 77;
 
-    fn group(ordinal: u32, entries: u64) -> Vec<u8> {
-        let stream = StreamKey { host: HostId(Uuid::nil()), epoch: Epoch([0; 16]) };
+    fn group(ordinal: u32, entries: u32) -> Vec<u8> {
+        let (home, labels) = (HostId(Uuid::nil()), Labels::new([("__name__", "value")]));
         let mut group = Group::new(SEED, ordinal);
-        for through in 0..entries {
-            group.push(&Entry::Skip { stream, through });
+        for number in 0..entries {
+            group.push(&Entry::Series { number, home, labels: labels.clone() });
         }
         group.finish().to_vec()
     }

@@ -300,7 +300,7 @@ mod tests {
 
     fn fill(group: &mut Group, through: u64) {
         let stream = StreamKey { host: HostId(Uuid::nil()), epoch: Epoch([0; 16]) };
-        group.push(&Entry::Skip { stream, through });
+        group.push(&Entry::Skip { stream, first: through, last: through });
     }
 
     #[test]

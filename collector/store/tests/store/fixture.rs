@@ -1,6 +1,6 @@
 //! A store's naive double: what was appended, by label set and time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -103,8 +103,12 @@ pub(crate) struct Agent {
     pub(crate) stream: StreamKey,
     pub(crate) instance: String,
     pub(crate) sequence: u64,
+    /// Frames that wait to be delivered behind those that are live, and what is in them.
+    pub(crate) backlog: VecDeque<(u64, Bytes, Model)>,
+    /// What was committed.
+    pub(crate) delivered: BTreeSet<u64>,
     encoder: Encoder,
-    keys: HashMap<u64, KeyFrame>,
+    keys: HashMap<u64, (KeyFrame, Bytes)>,
     numbers: HashMap<String, u32>,
     names: Vec<String>,
 }
@@ -116,6 +120,8 @@ impl Agent {
             stream,
             instance: format!("host{number}"),
             sequence: 0,
+            backlog: VecDeque::new(),
+            delivered: BTreeSet::new(),
             encoder: Encoder::default(),
             keys: HashMap::new(),
             numbers: HashMap::new(),
@@ -164,9 +170,11 @@ impl Agent {
         self.sequence += 1;
         let encoded = self.encoder.encode(self.sequence, at_ms, row);
         // A frame may also end series, so the model learns from what is in it.
-        let frame = decode(&encoded.bytes, |key| self.keys.get(&key)).unwrap();
+        let base = |key| self.keys.get(&key).map(|(frame, _)| frame);
+        let frame = decode(&encoded.bytes, base).unwrap();
         if frame.is_key {
-            self.keys.insert(self.sequence, frame.to_key());
+            let body = Bytes::copy_from_slice(&encoded.bytes);
+            self.keys.insert(self.sequence, (frame.to_key(), body));
         }
         for (number, value) in frame.numbers.iter().zip(&frame.values) {
             model.add(&self.labels(&self.names[*number as usize]), at_ms, *value);
@@ -183,6 +191,47 @@ impl Agent {
         row: &[(&str, f64)],
     ) {
         let append = self.frame(store, model, at_ms, row);
+        self.delivered.insert(self.sequence);
         store.commit(vec![append]).unwrap();
+    }
+
+    /// Observes without delivering, and lets what is observed next be live.
+    pub(crate) fn fall_behind(&mut self, store: &Store, at_ms: i64, row: &[(&str, f64)]) -> bool {
+        let mut held = Model::default();
+        let Append::Frame { sequence, body, .. } = self.frame(store, &mut held, at_ms, row) else {
+            unreachable!()
+        };
+        self.backlog.push_back((sequence, body, held));
+        self.begin_live(store)
+    }
+
+    /// Announces that the next frame is live, and gives the key frame that it may lean on.
+    pub(crate) fn begin_live(&self, store: &Store) -> bool {
+        if let Some((key, (_, body))) = self.keys.iter().max_by_key(|(key, _)| **key) {
+            store.reference(self.stream, *key, body).unwrap();
+        }
+        store.begin_at(self.stream, self.sequence + 1)
+    }
+
+    /// Delivers so much of the backlog.
+    pub(crate) fn catch_up(&mut self, store: &Store, model: &mut Model, frames: usize) {
+        for (sequence, body, held) in self.backlog.drain(..frames.min(self.backlog.len())) {
+            if let Some(key) = upkeep_codec::peek(&body).unwrap().key {
+                store.reference(self.stream, key, &self.keys[&key].1).unwrap();
+            }
+            for (labels, samples) in held.0 {
+                for (at_ms, bits) in samples {
+                    model.add(&labels, at_ms, f64::from_bits(bits));
+                }
+            }
+            self.delivered.insert(sequence);
+            store.commit(vec![Append::Frame { stream: self.stream, sequence, body }]).unwrap();
+        }
+    }
+
+    /// Holds what the store says of its records against what was delivered.
+    pub(crate) fn check_delivered(&self, store: &Store) {
+        let committed: Vec<u64> = store.committed(self.stream).iter().flatten().collect();
+        assert_eq!(committed, self.delivered.iter().copied().collect::<Vec<_>>());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use crate::fixture::{Agent, Model, folder, host, labels, open, samples};
 use upkeep_codec::Encoder;
-use upkeep_model::{MatchOperator, Matcher, stale_marker};
+use upkeep_model::{MatchOperator, Matcher, Ranges, stale_marker};
 use upkeep_store::{Append, StoreError};
 
 #[test]
@@ -21,12 +21,12 @@ fn frames_and_points_are_found_at_once_and_after_reopening() {
         store.commit(vec![Append::Points { home: host(1), points }]).unwrap();
     }
     model.check(&store);
-    assert_eq!(store.committed(agent.stream), 5);
+    assert_eq!(store.committed(agent.stream).prefix(), 5);
     drop(store);
 
     let store = open(folder.path());
     model.check(&store);
-    assert_eq!(store.committed(agent.stream), 5);
+    assert_eq!(store.committed(agent.stream).prefix(), 5);
     agent.commit(&store, &mut model, 9_000, &[("load", 9.0)]);
     model.check(&store);
     assert_eq!(store.damage(), []);
@@ -45,10 +45,77 @@ fn repeats_are_skipped_and_holes_refused() {
     store.commit(vec![second.clone()]).unwrap();
     let error = store.commit(vec![fourth.clone()]).unwrap_err();
     assert!(matches!(error, StoreError::Hole { wanted: 3, got: 4, .. }), "{error}");
-    assert_eq!(store.committed(agent.stream), 2);
+    assert_eq!(store.committed(agent.stream).prefix(), 2);
     store.commit(vec![third.clone(), fourth.clone()]).unwrap();
-    assert_eq!(store.committed(agent.stream), 4);
+    assert_eq!(store.committed(agent.stream).prefix(), 4);
     model.check(&store);
+}
+
+#[test]
+fn live_frames_are_taken_beside_a_backlog() {
+    let folder = folder();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let mut store = open(folder.path());
+    for at_ms in 0..3 {
+        agent.commit(&store, &mut model, at_ms, &[("load", at_ms as f64)]);
+    }
+    // Away twice before the first backlog is delivered.
+    for round in 1..=2 {
+        for at_ms in 0..20 {
+            let name = if at_ms < 5 { "load" } else { "other" };
+            assert!(agent.fall_behind(&store, 100 * round + at_ms, &[(name, 1.0)]));
+        }
+        for at_ms in 0..10 {
+            agent.commit(&store, &mut model, 100 * round + 50 + at_ms, &[("other", 7.0)]);
+        }
+    }
+    agent.check_delivered(&store);
+    assert_eq!(store.committed(agent.stream).count(), 3);
+    let beyond = agent.backlog[1].clone();
+    let (stream, (sequence, body, _)) = (agent.stream, beyond);
+    let error = store.commit(vec![Append::Frame { stream, sequence, body }]).unwrap_err();
+    assert!(matches!(error, StoreError::Hole { wanted: 4, got: 5, .. }), "{error}");
+
+    drop(store);
+    store = open(folder.path());
+    agent.check_delivered(&store);
+    store.seal_all(0).unwrap();
+    agent.catch_up(&store, &mut model, 7);
+    drop(store);
+    store = open(folder.path());
+    agent.check_delivered(&store);
+    agent.catch_up(&store, &mut model, 23);
+    agent.commit(&store, &mut model, 400, &[("other", 8.0)]);
+    assert_eq!(store.committed(agent.stream).count(), 2);
+    agent.catch_up(&store, &mut model, usize::MAX);
+    assert_eq!(store.committed(agent.stream), Ranges::through(64));
+    model.check(&store);
+    drop(store);
+    store = open(folder.path());
+    assert_eq!(store.committed(agent.stream), Ranges::through(64));
+    model.check(&store);
+    assert_eq!(store.damage(), []);
+}
+
+#[test]
+fn what_will_never_come_is_passed_over_wherever_it_is() {
+    let folder = folder();
+    let stream = Agent::new(1, 1).stream;
+    let check = |expect: &[std::ops::RangeInclusive<u64>]| {
+        let store = open(folder.path());
+        assert_eq!(store.committed(stream).iter().collect::<Vec<_>>(), expect);
+        store
+    };
+    let store = check(&[]);
+    assert!(store.skip(stream, 1..=5) && store.skip(stream, 9..=9));
+    store.close().unwrap();
+    drop(store);
+    let store = check(&[1..=5, 9..=9]);
+    store.seal_all(0).unwrap();
+    assert!(store.skip(stream, 7..=9) && store.skip(stream, 6..=6));
+    store.close().unwrap();
+    drop(store);
+    check(&[1..=9]);
 }
 
 #[test]
@@ -71,19 +138,19 @@ fn a_bad_frame_harms_no_other_stream_and_can_be_skipped() {
     ];
     let error = store.commit(appends).unwrap_err();
     assert!(matches!(error, StoreError::Frame { sequence: 2, .. }), "{error}");
-    assert_eq!((store.committed(good.stream), store.committed(stream)), (2, 1));
+    assert_eq!((store.committed(good.stream).prefix(), store.committed(stream).prefix()), (2, 1));
 
-    store.skip(stream, sequence);
-    assert_eq!(store.committed(stream), 2);
+    store.skip(stream, sequence..=sequence);
+    assert_eq!(store.committed(stream).prefix(), 2);
     store.commit(vec![next]).unwrap();
-    assert_eq!(store.committed(stream), 3);
+    assert_eq!(store.committed(stream).prefix(), 3);
     model.check(&store);
-    store.skip(stream, 10);
+    store.skip(stream, 4..=10);
     store.close().unwrap();
     assert!(matches!(store.commit(vec![]), Err(StoreError::Closed)));
     drop(store);
     let store = open(folder.path());
-    assert_eq!(store.committed(stream), 10);
+    assert_eq!(store.committed(stream).prefix(), 10);
     model.check(&store);
 }
 
@@ -110,7 +177,7 @@ fn frames_need_descriptions_and_key_frames() {
     store.describe(stream, 1, &[load("y")]).unwrap();
 
     // The collector lost the first record; its agent gives the key frame by itself.
-    store.skip(stream, 1);
+    store.skip(stream, 1..=1);
     let error = store.commit(frame(2, &delta)).unwrap_err();
     assert!(matches!(error, StoreError::Frame { sequence: 2, .. }), "{error}");
     assert!(store.reference(stream, 1, b"nonsense").is_err());
@@ -190,7 +257,7 @@ fn submissions_are_told_in_order_and_the_last_ones_that_it_is_closed() {
     }
     let all: Vec<_> = told.iter().take(100).collect();
     assert_eq!(all, (0..100).map(|step| (step, true)).collect::<Vec<_>>());
-    assert_eq!(store.committed(agent.stream), 100);
+    assert_eq!(store.committed(agent.stream).prefix(), 100);
     store.close().unwrap();
     store.submit(vec![], Box::new(move |result| sender.send((-1, result.is_ok())).unwrap()));
     assert_eq!(told.recv(), Ok((-1, false)));

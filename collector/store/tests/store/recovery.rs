@@ -42,7 +42,7 @@ fn a_journal_cut_anywhere_opens_with_whole_groups() {
         fs::write(&segments(torn.path())[0], &segment[..length as usize]).unwrap();
         let store = open(torn.path());
         let (_, committed, expect) = states.iter().rfind(|(at, ..)| *at <= length).unwrap();
-        assert_eq!(store.committed(agent.stream), *committed, "cut at {length}");
+        assert_eq!(store.committed(agent.stream).prefix(), *committed, "cut at {length}");
         expect.check(&store);
         assert_eq!(store.damage(), []);
     }
@@ -76,7 +76,7 @@ fn a_copy_taken_at_any_moment_has_all_that_was_confirmed() {
             copy(folder.path(), killed.path());
             let copied = open(killed.path());
             model.check(&copied);
-            assert_eq!(copied.committed(agent.stream), agent.sequence);
+            assert_eq!(copied.committed(agent.stream).prefix(), agent.sequence);
             assert_eq!(copied.damage(), []);
         }
     }
@@ -97,7 +97,7 @@ fn sealed_segments_go_and_later_frames_still_find_their_keys() {
         drop(store);
         store = open(folder.path());
         model.check(&store);
-        assert_eq!(store.committed(agent.stream), agent.sequence);
+        assert_eq!(store.committed(agent.stream).prefix(), agent.sequence);
     }
 }
 
@@ -154,12 +154,14 @@ fn a_segment_can_be_read_without_the_ones_before_it() {
     all[..all.len() - 1].iter().for_each(|path| fs::remove_file(path).unwrap());
     fs::remove_file(folder.path().join("samples.redb")).unwrap();
     let store = Store::open(folder.path(), options).unwrap();
-    assert_eq!(store.committed(agent.stream), 9);
+    let committed = store.committed(agent.stream);
     let lost = format!("segments 1 to {}", all.len() - 1);
     assert_eq!(store.damage().iter().map(|damage| &damage.lost).collect::<Vec<_>>(), [&lost]);
     let got = samples(store.select(&[], i64::MIN, i64::MAX).unwrap());
     let load = &got[&agent.labels("load")];
     assert!(load.len() < 9 && load.last_key_value() == Some((&8, &8.0_f64.to_bits())));
+    let there = 10 - load.len() as u64..=9;
+    assert_eq!(committed.iter().collect::<Vec<_>>(), [there]);
     assert_eq!(got[&agent.labels("x")].len(), load.len());
 }
 
@@ -220,6 +222,8 @@ fn verify_tells_of_chunks_that_no_query_finds() {
 #[derive(Clone, Debug)]
 enum Step {
     Frame { agent: usize, at_ms: i64, row: Vec<(usize, f64)> },
+    FallBehind { agent: usize, at_ms: i64, row: Vec<(usize, f64)> },
+    CatchUp { agent: usize, frames: usize },
     Point { series: usize, at_ms: i64, value: f64 },
     Seal { now_ms: i64 },
     SealAll,
@@ -243,9 +247,13 @@ fn value() -> impl Strategy<Value = f64> {
 fn step() -> impl Strategy<Value = Step> {
     // Few instants, so that many values are for the same one, but never of two streams.
     let time = || prop_oneof![8 => (0..48_i64).prop_map(|n| n * 5_000), 1 => any::<i64>()];
-    let row = prop::collection::btree_map(0..NAMES.len(), value(), 1..NAMES.len());
+    let row = || prop::collection::btree_map(0..NAMES.len(), value(), 1..NAMES.len());
     prop_oneof![
-        20 => (0..3_usize, time(), row).prop_map(|(agent, at_ms, row)| {
+        6 => (0..3_usize, time(), row()).prop_map(|(agent, at_ms, row)| {
+            Step::FallBehind { agent, at_ms, row: row.into_iter().collect() }
+        }),
+        3 => (0..3_usize, 1..9_usize).prop_map(|(agent, frames)| Step::CatchUp { agent, frames }),
+        20 => (0..3_usize, time(), row()).prop_map(|(agent, at_ms, row)| {
             Step::Frame { agent, at_ms, row: row.into_iter().collect() }
         }),
         6 => (0..3_usize, time(), value())
@@ -255,6 +263,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
     ]
+}
+
+/// A new connection describes everything, and has live frames beside a backlog.
+fn reconnect(agents: &[Agent], store: &Store) {
+    for agent in agents {
+        agent.describe(store);
+        if !agent.backlog.is_empty() {
+            agent.begin_live(store);
+        }
+    }
 }
 
 proptest! {
@@ -278,6 +296,15 @@ proptest! {
                     let at_ms = at_ms.saturating_sub(agent as i64);
                     agents[agent].commit(&store, &mut model, at_ms, &row);
                 }
+                Step::FallBehind { agent, at_ms, row } => {
+                    let row: Vec<_> = row.iter().map(|(name, v)| (NAMES[*name], *v)).collect();
+                    let at_ms = at_ms.saturating_sub(agent as i64);
+                    let agent = &mut agents[agent];
+                    if !agent.fall_behind(&store, at_ms, &row) {
+                        agent.catch_up(&store, &mut model, usize::MAX);
+                    }
+                }
+                Step::CatchUp { agent, frames } => agents[agent].catch_up(&store, &mut model, frames),
                 Step::Point { series, at_ms, value } => {
                     let set = labels(&[("__name__", "p"), ("n", NAMES[series])]);
                     model.add(&set, at_ms, value);
@@ -289,6 +316,7 @@ proptest! {
                 Step::Reopen => {
                     drop(store);
                     store = open(&place);
+                    reconnect(&agents, &store);
                 }
                 Step::Kill => {
                     let copied = crate::fixture::folder();
@@ -296,15 +324,20 @@ proptest! {
                     store = open(copied.path());
                     place = copied.path().to_owned();
                     killed = Some(copied);
+                    reconnect(&agents, &store);
                 }
             }
+        }
+        for agent in &mut agents {
+            agent.check_delivered(&store);
+            agent.catch_up(&store, &mut model, usize::MAX);
         }
         model.check(&store);
         let matchers = [Matcher::new("instance", MatchOperator::NotEqual, "host2").unwrap()];
         let got = samples(store.select(&matchers, stretch.0, stretch.1).unwrap());
         prop_assert_eq!(got, model.select(&matchers, stretch.0, stretch.1));
         for agent in &agents {
-            prop_assert_eq!(store.committed(agent.stream), agent.sequence);
+            prop_assert_eq!(store.committed(agent.stream).prefix(), agent.sequence);
         }
         store.verify().unwrap();
         prop_assert_eq!(store.damage(), []);
