@@ -1,11 +1,13 @@
 //! After power cuts the store has what it confirmed, and nothing that was not appended.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
+use upkeep_model::Ranges;
 use upkeep_store::{Append, Options, Store};
 
 use crate::fixture::{Agent, Model, SPAN_MS, host, labels, options, samples};
@@ -24,15 +26,21 @@ const NAMES: [&str; 6] = ["load", "up", "temperature", "entropy", "threads", "fi
 /// What was committed, a frame of each agent and points of the collector's own at every tick.
 struct Life {
     agents: [Agent; 2],
+    /// An agent that is away now and then, and delivers what it missed beside what is live.
+    straggler: Agent,
+    /// What is in each of the straggler's frames.
+    held: BTreeMap<u64, Model>,
     /// What had been appended after each tick, from none on.
     models: Vec<Model>,
     confirmed: Vec<Confirmed>,
 }
 
 /// What holds from one mark to the next.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Confirmed {
     ticks: u64,
+    /// The straggler's frames.
+    delivered: BTreeSet<u64>,
     /// Retention may have dropped what is older.
     horizon_ms: i64,
 }
@@ -40,7 +48,8 @@ struct Confirmed {
 /// Before all time that is told.
 const NEVER_MS: i64 = 0;
 
-const NOTHING_CONFIRMED: Confirmed = Confirmed { ticks: 0, horizon_ms: NEVER_MS };
+const NOTHING_CONFIRMED: Confirmed =
+    Confirmed { ticks: 0, delivered: BTreeSet::new(), horizon_ms: NEVER_MS };
 
 struct SampleStore;
 
@@ -74,6 +83,40 @@ impl Life {
     }
 }
 
+impl Life {
+    /// The straggler's tick: it is away, or delivers what is live and some of what it missed.
+    fn straggle(&mut self, store: &Store, at_ms: i64, random: &mut StdRng) {
+        let name = NAMES[random.random_range(0..NAMES.len())];
+        let row = [(name, f64::from(random.random_range(0..1000)))];
+        if random.random_range(0..5) < 3 {
+            let begins = self.straggler.fall_behind(store, at_ms, &row);
+            let (sequence, _, held) = self.straggler.backlog.back().unwrap();
+            self.held.insert(*sequence, held.clone());
+            if !begins {
+                self.straggler.catch_up(store, &mut Model::default(), usize::MAX);
+            }
+            return;
+        }
+        let mut held = Model::default();
+        self.straggler.commit(store, &mut held, at_ms, &row);
+        self.held.insert(self.straggler.sequence, held);
+        self.straggler.catch_up(store, &mut Model::default(), random.random_range(0..4));
+    }
+
+    /// What a store must have that took so many ticks, and these frames of the straggler.
+    fn model(&self, ticks: u64, delivered: &Ranges) -> Model {
+        let mut model = self.models[usize::try_from(ticks).unwrap()].clone();
+        for held in delivered.iter().flatten().map(|sequence| &self.held[&sequence]) {
+            for (labels, samples) in &held.0 {
+                for (at_ms, bits) in samples {
+                    model.add(labels, *at_ms, f64::from_bits(*bits));
+                }
+            }
+        }
+        model
+    }
+}
+
 impl Durable for SampleStore {
     type Life = Life;
 
@@ -81,6 +124,8 @@ impl Durable for SampleStore {
         let mut store = open(recording.path());
         let mut life = Life {
             agents: [Agent::new(1, 1), Agent::new(2, 7)],
+            straggler: Agent::new(4, 2),
+            held: BTreeMap::new(),
             models: vec![Model::default()],
             confirmed: Vec::new(),
         };
@@ -89,6 +134,7 @@ impl Durable for SampleStore {
             let now_ms = tick * TICK_MS + 10 * SPAN_MS;
             // Mostly live, at times from long ago.
             let late = if random.random_range(0..8) == 0 { 4 * SPAN_MS } else { 0 };
+            life.straggle(&store, now_ms + 1, random);
             let appends = life.tick(&store, now_ms - late, random);
             store.commit(appends).unwrap();
             recording.mark(life.confirmed.len() as u64);
@@ -96,7 +142,8 @@ impl Durable for SampleStore {
             if action == 3 {
                 horizon_ms = now_ms - RETENTION_MS;
             }
-            life.confirmed.push(Confirmed { ticks: tick as u64 + 1, horizon_ms });
+            let delivered = life.straggler.delivered.clone();
+            life.confirmed.push(Confirmed { ticks: tick as u64 + 1, delivered, horizon_ms });
             match action {
                 0 | 1 => store.seal(now_ms).unwrap(),
                 2 => store.seal_all(now_ms).unwrap(),
@@ -107,6 +154,8 @@ impl Durable for SampleStore {
                     for agent in &life.agents {
                         agent.describe(&store);
                     }
+                    life.straggler.describe(&store);
+                    life.straggler.begin_live(&store);
                 }
                 _ => {}
             }
@@ -120,12 +169,17 @@ impl Durable for SampleStore {
 
     fn check(&self, life: &Life, mark: Option<u64>, folder: &Path) {
         let store = open(folder);
-        let confirmed =
-            mark.map_or(NOTHING_CONFIRMED, |mark| life.confirmed[usize::try_from(mark).unwrap()]);
-        let [ticks, others] = life.agents.each_ref().map(|agent| store.committed(agent.stream));
+        let confirmed = mark.map_or(NOTHING_CONFIRMED, |mark| {
+            life.confirmed[usize::try_from(mark).unwrap()].clone()
+        });
+        let [ticks, others] =
+            life.agents.each_ref().map(|agent| store.committed(agent.stream).prefix());
         assert!(ticks >= confirmed.ticks, "{ticks} of {}", confirmed.ticks);
         assert_eq!(ticks, others, "what was committed at once is there in part");
-        let mut model = life.models[usize::try_from(ticks).unwrap()].clone();
+        let delivered = store.committed(life.straggler.stream);
+        let is_there = |sequence| delivered.contains(sequence);
+        assert!(confirmed.delivered.iter().copied().all(is_there), "{delivered:?}");
+        let mut model = life.model(ticks, &delivered);
         let check = |store: &Store, model: &Model, when: &str| {
             assert_eq!(store.damage(), [], "{when}");
             let got = samples(store.select(&[], i64::MIN, i64::MAX).unwrap());
