@@ -233,7 +233,7 @@ impl Session {
             .await?;
         let declared = part == Part::Events || self.events.is_done(events);
         debug!(%lane, from, "the collector wants records again");
-        self.told.forget_keys();
+        self.told.forget_key();
         match self.progress_mut(part).rewind(from, state, declared) {
             Wanted::Rewound => Ok(Flow::Nothing),
             Wanted::Forgotten => {
@@ -277,7 +277,7 @@ impl Session {
         if Progress::judge(sent.first, reach.after + 1, declared) == Next::AwaitDeclaration {
             return Ok(Flow::Nothing);
         }
-        for message in shipment.into_messages(part, &mut self.told) {
+        for message in shipment.into_messages(part.lane(), &mut self.told) {
             if self.outgoing.send(message).await.is_err() {
                 return Err(self.why_closed().await);
             }

@@ -49,10 +49,9 @@ pub(super) struct Told {
     pub(super) numbering: u64,
     /// So many series.
     pub(super) series: u32,
-    /// The key frame of live samples that was sent last, as a record or as a reference.
-    live_key: Option<u64>,
-    /// The same of the backlog.
-    backlog_key: Option<u64>,
+    /// The key frame that was sent last, as a record or as a reference, of whichever part: the collector
+    /// holds few, and a backlog has many.
+    key: Option<u64>,
 }
 
 impl Told {
@@ -61,25 +60,9 @@ impl Told {
         if self.numbering == numbering { self } else { Self { numbering, ..Self::default() } }
     }
 
-    /// Takes it that the key frames did not arrive.
-    pub(super) fn forget_keys(&mut self) {
-        (self.live_key, self.backlog_key) = (None, None);
-    }
-
-    fn key(self, part: Part) -> Option<u64> {
-        match part {
-            Part::Live => self.live_key,
-            Part::Backlog => self.backlog_key,
-            Part::Events => None,
-        }
-    }
-
-    fn note_key(&mut self, part: Part, key: Option<u64>) {
-        match part {
-            Part::Live => self.live_key = key,
-            Part::Backlog => self.backlog_key = key,
-            Part::Events => {}
-        }
+    /// Takes it that no key frame arrived.
+    pub(super) fn forget_key(&mut self) {
+        self.key = None;
     }
 }
 
@@ -93,8 +76,7 @@ pub(super) fn load(buffer: &mut Buffer, reach: Reach, told: Told) -> Result<Ship
     };
     let mut records = buffer.pending(lane, reach.after, portion)?;
     records.retain(|record| record.sequence <= reach.through);
-    let known = told.key(reach.part);
-    let wanted = records.first().and_then(|record| record.key).filter(|key| known != Some(*key));
+    let wanted = records.first().and_then(|record| record.key).filter(|key| told.key != Some(*key));
     let reference = match wanted {
         None => None,
         Some(sequence) => {
@@ -125,17 +107,18 @@ impl Shipment {
     }
 
     /// The messages that carry it, in the order in which they must be sent.
-    pub(super) fn into_messages(self, part: Part, told: &mut Told) -> Vec<v1::AgentMessage> {
+    pub(super) fn into_messages(self, lane: Lane, told: &mut Told) -> Vec<v1::AgentMessage> {
         *told = told.under(self.numbering);
         let mut messages = describe(&self.new_series, told.series);
         told.series += u32::try_from(self.new_series.len()).unwrap_or(u32::MAX);
         messages.extend(self.reference.map(v1::agent_message::Message::Reference));
-        let last = self.records.last();
-        told.note_key(part, last.map(|last| last.key.unwrap_or(last.sequence)));
+        if lane == Lane::Samples {
+            told.key = self.records.last().map(|last| last.key.unwrap_or(last.sequence));
+        }
         let record =
             |record: Record| v1::Record { sequence: record.sequence, body: record.body.into() };
         messages.push(v1::agent_message::Message::Batch(v1::Batch {
-            lane: v1::Lane::from(part.lane()).into(),
+            lane: v1::Lane::from(lane).into(),
             records: self.records.into_iter().map(record).collect(),
         }));
         let wrap = |message| v1::AgentMessage { message: Some(message) };
@@ -193,27 +176,24 @@ mod tests {
         let series = vec![one; 3];
         let mut told = Told { numbering: 1, series: 4, ..Told::default() };
         let records = vec![record(9, Some(7)), record(10, None), record(11, Some(10))];
-        let messages = shipment(series, records).into_messages(Part::Backlog, &mut told);
+        let messages = shipment(series, records).into_messages(Lane::Samples, &mut told);
         let [describe, reference, batch] = messages.as_slice() else { panic!("{messages:?}") };
         assert!(
             matches!(&describe.message, Some(Message::Describe(d)) if d.first_number == 4 && d.series.len() == 3)
         );
         assert!(matches!(&reference.message, Some(Message::Reference(r)) if r.sequence == 7));
         assert!(matches!(&batch.message, Some(Message::Batch(b)) if b.records.len() == 3));
-        assert_eq!(
-            (told.series, told.key(Part::Backlog), told.key(Part::Live)),
-            (7, Some(10), None)
-        );
+        assert_eq!((told.series, told.key), (7, Some(10)));
     }
 
     #[test]
     fn under_other_numbers_everything_is_told_again() {
-        let mut told = Told { numbering: 9, series: 4, live_key: Some(7), backlog_key: Some(3) };
+        let mut told = Told { numbering: 9, series: 4, key: Some(3) };
         let one = Arc::new(Series::new(MetricKind::Gauge, "a", "", &[]));
         let messages =
-            shipment(vec![one], vec![record(8, Some(7))]).into_messages(Part::Live, &mut told);
+            shipment(vec![one], vec![record(8, Some(7))]).into_messages(Lane::Samples, &mut told);
         assert!(matches!(&messages[0].message, Some(Message::Describe(d)) if d.first_number == 0));
-        let expect = Told { numbering: 1, series: 1, live_key: Some(7), backlog_key: None };
+        let expect = Told { numbering: 1, series: 1, key: Some(7) };
         assert_eq!(told, expect);
     }
 

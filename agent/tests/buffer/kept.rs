@@ -174,3 +174,31 @@ fn what_is_kept_goes_when_its_series_are_numbered_anew() {
         assert_eq!(devices.collect::<BTreeSet<_>>(), expect.collect(), "tick {tick}");
     }
 }
+
+#[test]
+fn a_full_buffer_numbers_its_series_anew_and_counts_right() {
+    const LIMIT: u64 = 40_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = Buffer::open(folder.path(), options(LIMIT), NOW).unwrap();
+    while buffer.statistics().bytes < LIMIT - 4_000 {
+        buffer.append(&[facts(1_000)]).unwrap();
+    }
+    let (now, mut numberings) = (Instant::now(), BTreeSet::new());
+    for tick in 0..40 {
+        buffer.append(&[churn(tick), facts(100)]).unwrap();
+        numberings.insert(buffer.numbering());
+        let bytes = buffer.statistics().bytes;
+        assert!(bytes <= LIMIT, "{bytes} at tick {tick}");
+        if tick % 4 == 3 {
+            drop(buffer);
+            buffer = Buffer::open(folder.path(), options(LIMIT), NOW).unwrap();
+            assert_eq!(buffer.statistics().bytes, bytes, "tick {tick}");
+        }
+        let last = buffer.lane(Lane::Samples).next_sequence - 1;
+        buffer.acknowledge(Lane::Samples, 1..=last, now).unwrap();
+    }
+    // Ten of them only because it was opened again.
+    assert!(numberings.len() > 14, "{numberings:?}");
+    assert_eq!(buffer.statistics().dropped_samples, 0);
+    assert!(gaps(&mut buffer).iter().all(|gap| gap.lane == Lane::Events));
+}

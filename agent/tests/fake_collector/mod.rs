@@ -310,7 +310,8 @@ struct Stream {
     answers: mpsc::Sender<Result<v1::CollectorMessage, Status>>,
     /// The names of the series by number.
     described: Vec<String>,
-    keys: HashMap<u64, KeyFrame>,
+    /// The key frame that came last, as a record or by itself: a collector holds few of them.
+    key: Option<(u64, KeyFrame)>,
     /// Where the live samples begin, if they are taken beside the backlog.
     live_from: Option<u64>,
 }
@@ -330,8 +331,8 @@ impl Stream {
         shared.memory.lock().unwrap().streams += 1;
         let is_former = shared.fault() == Fault::IsFormer;
         let live_from = Some(open.live_from).filter(|_| !is_former);
-        let (described, keys, epoch) = (Vec::new(), HashMap::new(), open.epoch.to_vec());
-        let stream = Self { shared, epoch, answers, described, keys, live_from };
+        let (described, key, epoch) = (Vec::new(), None, open.epoch.to_vec());
+        let stream = Self { shared, epoch, answers, described, key, live_from };
         stream.declare(open);
         let lanes = Lane::ALL.map(|lane| lane_mark(lane, &stream.committed(lane)));
         let accepted = v1::Accepted {
@@ -376,7 +377,7 @@ impl Stream {
             }
             Message::Reference(reference) => {
                 let key = decode(&reference.frame, |_| None).unwrap().to_key();
-                self.keys.insert(reference.sequence, key);
+                self.key = Some((reference.sequence, key));
             }
             Message::Batch(batch) => return self.take_batch(batch).await,
         }
@@ -439,7 +440,9 @@ impl Stream {
                 let events = memory.events.entry(self.epoch.clone()).or_default();
                 events.entry(record.sequence).or_insert(event);
             }
-            Lane::Samples => match decode(&record.body, |key| self.keys.get(&key)) {
+            Lane::Samples => match decode(&record.body, |wanted| {
+                self.key.as_ref().filter(|(key, _)| *key == wanted).map(|(_, frame)| frame)
+            }) {
                 Err(error) => memory.faults.push(format!("{}: {error}", record.sequence)),
                 Ok(frame) => {
                     let mut values = BTreeMap::new();
@@ -453,7 +456,7 @@ impl Stream {
                         }
                     }
                     if frame.is_key {
-                        self.keys.insert(record.sequence, frame.to_key());
+                        self.key = Some((record.sequence, frame.to_key()));
                     }
                     let samples = memory.samples.entry(self.epoch.clone()).or_default();
                     samples.entry(record.sequence).or_insert((frame.timestamp_ms, values));
