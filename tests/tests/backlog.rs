@@ -218,7 +218,6 @@ async fn what_was_written_under_former_numbers_is_declared_after_a_restore() -> 
     collector.stop().await?;
     restore(&collector, backup.path())?;
     collector.launch().await?;
-    leases.next_round(&collector, SOON).await?;
     let account = accounted_for(&collector, "web1", &agent, "story_missed", 0, SOON).await?;
     assert!(account.lost == 0 && account.declared > 0 && account.stored > 0, "{account:?}");
     let found = leases.check(&collector).await?;
