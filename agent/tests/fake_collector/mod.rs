@@ -1,10 +1,13 @@
 //! A collector in the test's own process: real TLS and the real protocol, and a memory in place of
 //! a store. It can be told to misbehave in every way that a network or a crash could cause.
 
+mod fault;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+pub(crate) use fault::Fault;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -23,50 +26,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
-use upkeep_codec::{KeyFrame, decode};
+use upkeep_codec::{DecodeError, Frame, KeyFrame, decode};
 use upkeep_model::{Event, EventKind, Lane, METRIC_NAME, Ranges, Series, is_stale};
 use upkeep_wire::v1::collector_message::Message as Answer;
 use upkeep_wire::v1::delivery_server::{Delivery, DeliveryServer};
 use upkeep_wire::v1::enrollment_server::{Enrollment, EnrollmentServer};
 use upkeep_wire::{Fingerprint, Token, TokenSecret, decode_event, lane_mark, v1};
-
-/// What the collector does wrong on purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Nothing.
-    #[default]
-    None,
-    /// Commits what comes and ends the stream in place of an acknowledgement, so many times.
-    LosesAcknowledgements(u32),
-    /// Forgets the last record of each batch, so many times, and asks for it again.
-    LosesRecords(u32),
-    /// Commits enrollments and answers with an error, so many times.
-    LosesReplies(u32),
-    /// Leaves the backlog lying and answers nothing to it.
-    HoldsBacklog,
-    /// Answers no Open until it no longer does this.
-    AcceptsLate,
-    /// Knows no ranges and no live samples beside the backlog.
-    IsFormer,
-    /// Refuses every stream with this reason.
-    Refuses(&'static str),
-    /// Accepts every stream and ends it with this reason once samples come.
-    RefusesSamples(&'static str),
-}
-
-impl Fault {
-    fn acknowledgements(&mut self) -> Option<&mut u32> {
-        if let Self::LosesAcknowledgements(left) = self { Some(left) } else { None }
-    }
-
-    fn records(&mut self) -> Option<&mut u32> {
-        if let Self::LosesRecords(left) = self { Some(left) } else { None }
-    }
-
-    fn replies(&mut self) -> Option<&mut u32> {
-        if let Self::LosesReplies(left) = self { Some(left) } else { None }
-    }
-}
 
 /// What came and was committed.
 #[derive(Debug, Default)]
@@ -440,9 +405,7 @@ impl Stream {
                 let events = memory.events.entry(self.epoch.clone()).or_default();
                 events.entry(record.sequence).or_insert(event);
             }
-            Lane::Samples => match decode(&record.body, |wanted| {
-                self.key.as_ref().filter(|(key, _)| *key == wanted).map(|(_, frame)| frame)
-            }) {
+            Lane::Samples => match self.decode(&record.body) {
                 Err(error) => memory.faults.push(format!("{}: {error}", record.sequence)),
                 Ok(frame) => {
                     let mut values = BTreeMap::new();
@@ -463,6 +426,11 @@ impl Stream {
                 }
             },
         }
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Frame, DecodeError> {
+        let last = self.key.as_ref();
+        decode(body, |wanted| last.filter(|(key, _)| *key == wanted).map(|(_, frame)| frame))
     }
 
     /// What came of a lane, and what events declare lost.
