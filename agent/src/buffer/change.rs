@@ -34,8 +34,10 @@ pub(super) struct Dropped {
 pub(super) struct Unkept {
     /// None through this one is there any more; 0 if none goes.
     pub(super) through: u64,
-    /// What those took that were acknowledged.
+    /// What those took that were no longer pending.
     pub(super) bytes: u64,
+    /// What takes a key frame that is no longer pending, and stays for the records behind it.
+    pub(super) key_bytes: u64,
 }
 
 /// What will be written, and what is known once it is.
@@ -182,9 +184,7 @@ impl Change {
             let entry = entry?;
             entry.remove(&mut self.batch);
             self.removed_bytes += entry.stored_bytes();
-            if entry.number >= state.kept.samples.from {
-                self.kept.0.bytes += entry.stored_bytes();
-            }
+            self.kept.0.bytes += entry.stored_bytes();
             self.old_keys.push(entry.number);
         }
         Ok(())
@@ -227,9 +227,7 @@ impl Change {
                     break;
                 }
                 through = entry.number;
-                if entry.number <= lane.settled() {
-                    self.kept.0.bytes += entry.stored_bytes();
-                } else if !state.committed.contains(entry.number) {
+                if entry.number > lane.settled() && !state.committed.contains(entry.number) {
                     let (head, _) = RecordHead::read(&entry)?;
                     note_lost(&mut lost, entry.number, head.at_ms);
                 }
@@ -242,10 +240,14 @@ impl Change {
         let needed = self.new_keys.iter().copied().filter(|key| *key <= through + 1).max();
         let needed = needed.or_else(|| state.key_needed_after(through));
         for (number, parts, bytes) in found {
+            let was_pending = number > lane.settled();
             if Some(number) != needed {
                 remove(&mut self.batch, Kind::Samples, number, parts);
                 self.removed_bytes += bytes;
+                self.kept.0.bytes += if was_pending { 0 } else { bytes };
                 self.old_keys.push(number);
+            } else if was_pending {
+                self.kept.0.key_bytes = bytes;
             }
         }
         if through > lane.settled() {

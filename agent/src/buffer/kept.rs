@@ -18,7 +18,7 @@ const NOTED_EVERY: Duration = Duration::from_mins(1);
 pub(super) struct Kept {
     /// All records from this one on are there, acknowledged or not.
     pub(super) from: u64,
-    /// What those take that were acknowledged.
+    /// What all take that are there and not pending: those, and a key frame that stayed behind.
     pub(super) bytes: u64,
     /// How far the lane was acknowledged at some moments, the oldest first.
     notes: VecDeque<(Instant, u64)>,

@@ -199,7 +199,7 @@ impl State {
         for (lane, removed) in [(Lane::Samples, change.kept.0), (Lane::Events, change.kept.1)] {
             let kept = self.kept.of_mut(lane);
             kept.from = kept.from.max(removed.through.saturating_add(1));
-            kept.bytes = kept.bytes.saturating_sub(removed.bytes);
+            kept.bytes = (kept.bytes + removed.key_bytes).saturating_sub(removed.bytes);
         }
         self.keys.extend(change.new_keys);
         for key in change.old_keys {
@@ -240,30 +240,28 @@ struct Records {
     kept_events: Run,
 }
 
-/// Records without a hole.
+/// Records that are not pending.
 #[derive(Clone, Copy, Default)]
 struct Run {
+    /// The last of them without a hole, and the record after them.
     from: u64,
     end: u64,
+    /// What all of them take.
     bytes: u64,
 }
 
 impl Run {
-    fn add(&mut self, number: u64, bytes: u64) {
+    fn add(&mut self, number: u64) {
         if number != self.end {
-            *self = Self { from: number, end: number, bytes: 0 };
+            self.from = number;
         }
         self.end = number + 1;
-        self.bytes += bytes;
     }
 
     /// What is kept, if the run reaches up to the pending records.
     fn kept(self, settled: u64) -> Kept {
-        if self.end == settled + 1 && self.bytes > 0 {
-            Kept::new(self.from, self.bytes)
-        } else {
-            Kept::new(settled + 1, 0)
-        }
+        let reaches = self.end == settled + 1 && self.from > 0;
+        Kept::new(if reaches { self.from } else { settled + 1 }, self.bytes)
     }
 }
 
@@ -282,8 +280,11 @@ impl Records {
             if head.key.is_some_and(|key| !self.keys.contains(&key)) {
                 return Err(missing(lane, head.key.unwrap_or_default()));
             }
-        } else if head.key.is_none_or(|key| self.keys.contains(&key)) {
-            kept.add(entry.number, entry.stored_bytes());
+        } else {
+            kept.bytes += entry.stored_bytes();
+            if head.key.is_none_or(|key| self.keys.contains(&key)) {
+                kept.add(entry.number);
+            }
         }
         if lane == Lane::Samples && head.key.is_none() {
             self.keys.insert(entry.number);

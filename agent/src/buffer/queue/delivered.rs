@@ -119,15 +119,15 @@ impl Buffer {
         // Without them, what goes would be missed after a crash.
         lanes.to_entry().put(&mut batch);
         let (mut removed, mut bytes, mut kept_bytes, mut keys) = (0, 0, 0, Vec::new());
-        let kept_from = self.state.kept.of(lane).from;
+        let mut key_bytes = 0;
         for entry in database.entries(lane.into(), 0, through) {
             let entry = entry?;
-            if (kept_from..=settled).contains(&entry.number) {
-                kept_bytes += entry.stored_bytes();
-            }
+            let was_pending = entry.number > settled;
             if Some(entry.number) == needed {
+                key_bytes = if was_pending { entry.stored_bytes() } else { 0 };
                 continue;
             }
+            kept_bytes += if was_pending { 0 } else { entry.stored_bytes() };
             entry.remove(&mut batch);
             bytes += entry.stored_bytes();
             keys.push(entry.number);
@@ -141,7 +141,7 @@ impl Buffer {
         self.state.lanes = lanes;
         let kept = self.state.kept.of_mut(lane);
         kept.from = through + 1;
-        kept.bytes = kept.bytes.saturating_sub(kept_bytes);
+        kept.bytes = (kept.bytes + key_bytes).saturating_sub(kept_bytes);
         self.state.record_bytes = self.state.record_bytes.saturating_sub(bytes);
         if lane == Lane::Samples {
             for key in keys {
