@@ -41,7 +41,7 @@ fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for 
 chaos: ## Cut the power UPKEEP_POWER_CUTS times (500) and damage files UPKEEP_DAMAGES times (5000), each part of both programs
 	@packaging/install-needs build disk
 	UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \
-		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test power_cut --test store power_cuts -- --nocapture
+		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test identity --test store power_cuts -- --nocapture
 	UPKEEP_DAMAGES=$${UPKEEP_DAMAGES:-5000} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test store damage_anywhere -- --nocapture
 

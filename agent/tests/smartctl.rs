@@ -201,8 +201,8 @@ fn expected_attribute(row: &Value, device: &str) -> BTreeMap<String, f64> {
     let one = |(kind, pointer): (&str, &str)| {
         let series = format!(
             "smartctl_device_attribute{{attribute_flags_long=\"{long}\",\
-             attribute_flags_short=\"{short}\",attribute_id=\"{id}\",attribute_name=\"{name}\",attribute_value_type=\"{kind}\",\
-             device=\"{device}\"}}"
+             attribute_flags_short=\"{short}\",attribute_id=\"{id}\",attribute_name=\"{name}\",\
+             attribute_value_type=\"{kind}\",device=\"{device}\"}}"
         );
         (series, row.pointer(pointer).unwrap().as_f64().unwrap())
     };

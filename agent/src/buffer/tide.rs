@@ -5,7 +5,7 @@
 //! tells the two apart. It is written after each append was confirmed and never synced, so after a
 //! power cut it may be behind or unreadable, and then says nothing; it is never ahead.
 //!
-//! Format: the epoch (16 bytes), the next sequence numbers of samples and events (8 each, little
+//! Format: the epoch (16 bytes), the next sequence numbers of events and samples (8 each, little
 //! endian), the CRC-32 of all that (4, little endian).
 
 use std::fs::{File, OpenOptions};

@@ -277,30 +277,44 @@ mod power_cut {
     }
 
     impl Durable for Memory {
-        /// What was told, from the first on.
+        /// What was told, from the first on. Each is confirmed twice: as it was announced, and as it
+        /// was stored.
         type Life = Vec<Told<String>>;
 
         fn live(&self, recording: &Recording, _: &mut StdRng) -> Self::Life {
             let mut life = vec![Told::first("0".repeat(9000), 0)];
-            for round in 0..12 {
-                let told = life.last().unwrap().next(round.to_string().repeat(5000), round);
-                store(&file(recording.path()), &told).unwrap();
-                recording.mark(life.len() as u64);
+            let file = file(recording.path());
+            for round in 0..12_u8 {
+                let told = life.last().unwrap().next(round.to_string().repeat(5000), round.into());
+                announce(&file, &Telling { changes: Vec::new(), told: told.clone() }).unwrap();
+                recording.mark(2 * u64::from(round));
+                store(&file, &told).unwrap();
+                recording.mark(2 * u64::from(round) + 1);
                 life.push(told);
             }
             life
         }
 
         fn open(&self, folder: &Path) {
-            load::<String>(&file(folder)).unwrap();
+            if let Some(told) = load::<String>(&file(folder)).unwrap() {
+                announced(&file(folder), &told).unwrap();
+            }
         }
 
         fn check(&self, life: &Self::Life, mark: Option<u64>, folder: &Path) {
+            let marks = mark.map_or(0, |mark| usize::try_from(mark + 1).unwrap());
+            let (stored, is_announced) = (marks / 2, marks % 2 == 1);
             let found = load::<String>(&file(folder)).unwrap();
-            let before = mark.map_or(0, |mark| usize::try_from(mark).unwrap());
-            let is_old =
-                if before == 0 { found.is_none() } else { found.as_ref() == life.get(before) };
-            assert!(is_old || found.as_ref() == life.get(before + 1), "{found:?} after {mark:?}");
+            let told = found.as_ref().unwrap_or(&life[0]);
+            let place = life.iter().position(|known| known == told).expect("what was told once");
+            assert!((stored..=stored + 1).contains(&place), "{place} of {stored} after {mark:?}");
+            let telling = announced::<String>(&file(folder), told).unwrap();
+            if is_announced && place == stored {
+                assert!(telling.is_some(), "what was announced is gone after {mark:?}");
+            }
+            if let Some(telling) = telling {
+                assert_eq!(Some(&telling.told), life.get(place + 1));
+            }
         }
     }
 

@@ -5,6 +5,8 @@
 #[cfg(target_os = "linux")]
 mod damage;
 mod kept;
+#[cfg(target_os = "linux")]
+mod power_cut;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -33,11 +33,14 @@ use upkeep_wire::v1::delivery_server::{Delivery, DeliveryServer};
 use upkeep_wire::v1::enrollment_server::{Enrollment, EnrollmentServer};
 use upkeep_wire::{Fingerprint, Token, TokenSecret, decode_event, lane_mark, v1};
 
+/// Timestamp and values of a frame; those of series that end are left out.
+pub(crate) type Sample = (i64, BTreeMap<String, f64>);
+
 /// What came and was committed.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Timestamp and values of each frame by epoch and sequence; those of series that end are left out.
-    pub(crate) samples: HashMap<Vec<u8>, BTreeMap<u64, (i64, BTreeMap<String, f64>)>>,
+    /// By epoch and sequence.
+    pub(crate) samples: HashMap<Vec<u8>, BTreeMap<u64, Sample>>,
     /// The samples of each epoch that were acknowledged and that nobody has any more.
     pub(crate) declared: HashMap<Vec<u8>, Ranges>,
     pub(crate) events: HashMap<Vec<u8>, BTreeMap<u64, Event>>,

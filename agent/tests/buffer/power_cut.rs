@@ -3,6 +3,7 @@
 //! A life of the buffer is recorded by a file system of the test's own; from points of it states
 //! are drawn in which a disk may be found after a cut, also after a cut while such a state was being
 //! opened.
+#![expect(clippy::indexing_slicing, reason = "a test that fails panics")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options, Portion, Record};
+use upkeep_agent::buffer::{Buffer, Draft, Record};
 use upkeep_codec::{KeyFrame, decode};
 use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
-use upkeep_model::{Epoch, Event, EventKind, HostFacts, Labels, Lane, Observation, Ranges};
+use upkeep_model::{Epoch, Labels, Lane, Observation, Ranges};
 
-const NOW: i64 = 1_700_000_000_000;
-const EVERYTHING: Portion = Portion { records: 1_000_000, bytes: usize::MAX };
+use super::{EVERYTHING, NOW, facts};
 
 /// Both lanes, in the order of the arrays here.
 const LANES: [Lane; 2] = [Lane::Samples, Lane::Events];
@@ -77,8 +77,7 @@ impl Settled {
 }
 
 fn open(folder: &Path) -> Buffer {
-    let keep_free = KeepFree { percent: 0, bytes: 0 };
-    Buffer::open(&folder.join("buffer"), Options { limit_bytes: 64 << 20, keep_free }, NOW).unwrap()
+    super::open(&folder.join("buffer"))
 }
 
 fn observation(tick: u64) -> Draft {
@@ -94,11 +93,6 @@ fn observation(tick: u64) -> Draft {
         observation.gauge("lease", "", &[("number", &label)], (tick + lease) as f64);
     }
     Draft::Observation(observation)
-}
-
-fn facts(length: usize) -> Draft {
-    let facts = HostFacts { kernel: "k".repeat(length), ..HostFacts::default() };
-    Draft::Event(Event { at_ms: NOW, kind: EventKind::Facts(Box::new(facts)) })
 }
 
 /// Lives for a while: appends, has records acknowledged, ends and begins again.
