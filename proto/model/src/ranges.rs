@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(set.iter().collect::<Vec<_>>(), expect, "{ranges:?}");
         };
         check(&[], &[]);
-        check(&[1..=0], &[]);
+        check(&[RangeInclusive::new(1, 0)], &[]);
         check(&[0..=0], &[]);
         check(&[0..=2], &[1..=2]);
         check(&[1..=3, 5..=6], &[1..=3, 5..=6]);
