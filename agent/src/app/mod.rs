@@ -8,6 +8,7 @@ mod as_user;
 #[cfg(unix)]
 mod as_user;
 mod enroll;
+mod life;
 #[cfg(target_os = "linux")]
 mod one_heap;
 mod report;

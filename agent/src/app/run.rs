@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{BUFFER_FOLDER, VERSION, now_ms, status};
+use super::{BUFFER_FOLDER, VERSION, life, now_ms, status};
 use crate::buffer::{Buffer, KeepFree, Options, SharedBuffer};
 use crate::config::Config;
 use crate::host::Host;
@@ -40,6 +40,7 @@ pub(super) fn run(config: &Config, probes: &probe::Settings, host: Host) -> Resu
         epoch = %buffer.lock().epoch(),
         "upkeep-agent {VERSION} starts"
     );
+    life::tell_beginning(&config.state_dir.0, &buffer);
     let settings = uplink::Settings {
         address: config.uplink.address.clone().unwrap_or(identity.address),
         backoff_max: config.uplink.backoff_max,
@@ -95,8 +96,9 @@ async fn serve(
     let stop_status = CancellationToken::new();
     let status = tokio::spawn(status::keep(
         config.state_dir.0.clone(),
-        buffer,
-        link_seen,
+        buffer.clone(),
+        config.interval.0,
+        link_seen.clone(),
         scheduler.failures(),
         stop_status.clone(),
     ));
@@ -111,6 +113,9 @@ async fn serve(
     stop_status.cancel();
     await_end("the status file", status).await;
     await_end("the scheduler", tokio::task::spawn_blocking(move || scheduler.stop())).await;
+    if failure.is_none() {
+        life::tell_end(&host, &buffer, &link_seen).await;
+    }
     stop_uplink.cancel();
     if !uplink.is_finished() {
         await_end("the uplink", uplink).await;

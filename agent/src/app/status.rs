@@ -3,12 +3,15 @@
 //! The buffer belongs to the running agent alone, so `status` reads `status.json` in its place. The
 //! file is for looking at only: it is replaced at once and never synced.
 
+mod buffered;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -17,12 +20,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{BUFFER_FOLDER, VERSION, now_ms};
-use crate::buffer::{SharedBuffer, Statistics, is_open};
+use crate::buffer::{Pace, SharedBuffer, is_open};
 use crate::config::Config;
 use crate::helper::{Standing, Verb, standing};
 use crate::identity::IdentityFolder;
 use crate::scheduler::Failures;
 use crate::uplink::Link;
+
+use buffered::Buffered;
 
 /// The file's name in the state folder.
 const FILE: &str = "status.json";
@@ -40,23 +45,26 @@ struct Report {
     since_ms: Option<i64>,
     /// Why there is no connection.
     reason: Option<String>,
-    buffer: BufferReport,
+    buffer: Buffered,
     /// The probes that failed at their last run, with the reason.
     #[serde(default)]
     failing_probes: BTreeMap<String, String>,
 }
 
-/// What waits to be delivered.
-#[derive(Debug, Serialize, Deserialize)]
-struct BufferReport {
-    samples: u64,
-    events: u64,
-    bytes: u64,
-    limit_bytes: u64,
-    oldest_ms: Option<i64>,
-    dropped_samples: u64,
-    dropped_events: u64,
-    refused_observations: u64,
+/// What a run left behind that was not stopped in order. What cannot be read is not known.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LeftBehind {
+    /// Its process.
+    pub(super) process: Option<u32>,
+    /// When it last wrote.
+    pub(super) written_at_ms: Option<i64>,
+}
+
+/// What the run before this one left behind, if it was not stopped in order.
+pub(super) fn left_behind(state_dir: &Path) -> Option<LeftBehind> {
+    let text = fs::read_to_string(state_dir.join(FILE)).ok()?;
+    Some(serde_json::from_str(&text).unwrap_or_default())
 }
 
 /// Replaces the file whenever something was appended, the connection changed or a probe failed or
@@ -64,6 +72,7 @@ struct BufferReport {
 pub(super) async fn keep(
     state_dir: PathBuf,
     buffer: SharedBuffer,
+    interval: Duration,
     mut link: watch::Receiver<Link>,
     mut failures: watch::Receiver<Failures>,
     stop: CancellationToken,
@@ -71,13 +80,16 @@ pub(super) async fn keep(
     let path = state_dir.join(FILE);
     let mut appends = buffer.appends();
     let mut failed = false;
+    let pace = Arc::new(Mutex::new(Pace::new(interval)));
     let follow = async {
         loop {
-            let (buffer, path) = (buffer.clone(), path.clone());
+            let (buffer, path, pace) = (buffer.clone(), path.clone(), Arc::clone(&pace));
             let link_now = link.borrow_and_update().clone();
             let failing = failures.borrow_and_update().clone();
-            let write =
-                move || write(&path, &report_of(&link_now, buffer.lock().statistics(), &failing));
+            let write = move || {
+                let buffer = buffer_report(&buffer, &pace);
+                write(&path, &report_of(&link_now, buffer, &failing))
+            };
             let written = tokio::task::spawn_blocking(write).await;
             if let Ok(Err(error)) = &written
                 && !failed
@@ -132,7 +144,16 @@ pub(super) fn show(config: &Config, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn report_of(link: &Link, statistics: Statistics, failing: &Failures) -> Report {
+fn buffer_report(buffer: &SharedBuffer, pace: &Mutex<Pace>) -> Buffered {
+    let (statistics, losses) = {
+        let buffer = buffer.lock();
+        (buffer.statistics(), buffer.losses().to_vec())
+    };
+    let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+    Buffered::of(&statistics, pace.note(Instant::now(), statistics.appended_bytes), &losses)
+}
+
+fn report_of(link: &Link, buffer: Buffered, failing: &Failures) -> Report {
     let (connected, since_ms, reason) = match link {
         Link::Starting => (false, None, None),
         Link::Up { since_ms } => (true, Some(*since_ms), None),
@@ -145,16 +166,7 @@ fn report_of(link: &Link, statistics: Statistics, failing: &Failures) -> Report 
         connected,
         since_ms,
         reason,
-        buffer: BufferReport {
-            samples: statistics.samples,
-            events: statistics.events,
-            bytes: statistics.bytes,
-            limit_bytes: statistics.limit_bytes,
-            oldest_ms: statistics.oldest_ms,
-            dropped_samples: statistics.dropped_samples,
-            dropped_events: statistics.dropped_events,
-            refused_observations: statistics.refused,
-        },
+        buffer,
         failing_probes: failing
             .iter()
             .map(|(&name, reason)| (name.to_owned(), reason.clone()))
@@ -193,23 +205,14 @@ fn running(report: &Report, now_ms: i64) -> String {
         (false, None) => "being made".to_owned(),
         (false, Some(reason)) => format!("down since {since}: {reason}"),
     };
-    let buffer = &report.buffer;
-    let oldest = buffer
-        .oldest_ms
-        .map_or_else(String::new, |oldest| format!(", the oldest {} old", span(now_ms - oldest)));
-    let lost = buffer.dropped_samples + buffer.dropped_events + buffer.refused_observations;
     format!(
         "agent        {} runs as process {} (as of {age} ago)\n\
          connection   {connection}\n\
-         buffer       {} samples and {} events wait{oldest}\n\
-         room         {} of {} bytes are taken; {lost} records were dropped since the start\n\
+         {}\
          probes       {}",
         report.version,
         report.process,
-        buffer.samples,
-        buffer.events,
-        buffer.bytes,
-        buffer.limit_bytes,
+        report.buffer.lines(now_ms),
         probes(&report.failing_probes),
     )
 }
@@ -265,7 +268,21 @@ fn span(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::{Buffer, Options};
+    use crate::buffer::{Buffer, Options, Statistics};
+
+    #[test]
+    fn what_a_run_left_behind_is_told() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(left_behind(state.path()).is_none());
+        let check = |text: &str, expect: (Option<u32>, Option<i64>)| {
+            fs::write(state.path().join(FILE), text).unwrap();
+            let left = left_behind(state.path()).unwrap();
+            assert_eq!((left.process, left.written_at_ms), expect, "{text}");
+        };
+        check(r#"{"process": 7, "written_at_ms": 9, "version": "1"}"#, (Some(7), Some(9)));
+        check(r#"{"process": 7, "writ"#, (None, None));
+        check("", (None, None));
+    }
 
     #[test]
     fn a_report_counts_while_its_agent_has_the_buffer_open() {
@@ -275,8 +292,9 @@ mod tests {
         let buffer = Buffer::open(&folder, Options::default(), 0).unwrap();
         let link = Link::Down { since_ms: 0, reason: "no route".into() };
         let statistics = Statistics { samples: 7, oldest_ms: Some(1_000), ..Statistics::default() };
+        let buffer_now = Buffered::of(&statistics, None, &[]);
         let failing = Failures::from([("hwmon", "temp1_input: no value".to_owned())]);
-        let report = report_of(&link, statistics, &failing);
+        let report = report_of(&link, buffer_now, &failing);
         write(&path, &report).unwrap();
         let shown = running(&read(state.path()).unwrap(), report.written_at_ms);
         let fails = "probes       1 of them fail\n  hwmon: temp1_input: no value\n";

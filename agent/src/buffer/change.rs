@@ -27,6 +27,8 @@ const SPARE_SERIES: usize = 1024;
 pub(super) struct Dropped {
     pub(super) samples: u64,
     pub(super) events: u64,
+    /// How many gaps declare the samples; each event is declared by one of its own.
+    pub(super) sample_gaps: u64,
 }
 
 /// Records that were kept and go.
@@ -46,6 +48,9 @@ pub(super) struct Change {
     pub(super) lanes: Lanes,
     pub(super) added_bytes: u64,
     pub(super) removed_bytes: u64,
+    /// What of these are events.
+    pub(super) added_event_bytes: u64,
+    pub(super) removed_event_bytes: u64,
     pub(super) new_keys: Vec<u64>,
     pub(super) old_keys: Vec<u64>,
     /// What is no longer kept of samples and events.
@@ -72,6 +77,8 @@ impl Change {
             lanes: state.lanes,
             added_bytes: 0,
             removed_bytes: 0,
+            added_event_bytes: 0,
+            removed_event_bytes: 0,
             new_keys: Vec::new(),
             old_keys: Vec::new(),
             kept: Default::default(),
@@ -169,8 +176,9 @@ impl Change {
         let entry = head.entry(lane, state.next_sequence, body);
         state.next_sequence += 1;
         self.added_bytes += entry.stored_bytes();
-        if lane == Lane::Samples {
-            self.last_observation_bytes = Some(entry.stored_bytes());
+        match lane {
+            Lane::Samples => self.last_observation_bytes = Some(entry.stored_bytes()),
+            Lane::Events => self.added_event_bytes += entry.stored_bytes(),
         }
         entry.put(&mut self.batch);
         Ok(())
@@ -203,6 +211,7 @@ impl Change {
             }
             entry.remove(&mut self.batch);
             self.removed_bytes += entry.stored_bytes();
+            self.removed_event_bytes += entry.stored_bytes();
             self.kept.1.bytes += entry.stored_bytes();
             self.kept.1.through = entry.number;
         }
@@ -255,6 +264,7 @@ impl Change {
         }
         for gap in lost {
             self.dropped.samples += gap.last - gap.first + 1;
+            self.dropped.sample_gaps += 1;
             self.put_event(&Event { at_ms: self.latest_ms, kind: EventKind::Gap(gap) })?;
         }
         Ok(())
@@ -290,7 +300,9 @@ impl Change {
             entry.remove(&mut self.batch);
             declaration.put(&mut self.batch);
             self.removed_bytes += entry.stored_bytes();
+            self.removed_event_bytes += entry.stored_bytes();
             self.added_bytes += declaration.stored_bytes();
+            self.added_event_bytes += declaration.stored_bytes();
             self.dropped.events += 1;
         }
         Ok(())

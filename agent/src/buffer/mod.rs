@@ -78,6 +78,8 @@ mod change;
 mod entry;
 mod folder;
 mod kept;
+mod losses;
+mod pace;
 mod queue;
 mod recipe;
 mod room;
@@ -98,6 +100,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use upkeep_model::{Event, Lane, Observation};
 
+pub use losses::{Loss, LossCause};
+pub use pace::{Pace, RoomBound, RoomLasts, room_lasts};
 pub use queue::Buffer;
 pub use recipe::is_open;
 pub use room::KeepFree;
@@ -229,8 +233,15 @@ pub struct Statistics {
     pub events: u64,
     /// What the records that are not delivered take in bytes.
     pub bytes: u64,
+    /// What of that the events take.
+    pub event_bytes: u64,
     /// What they may take at the moment; less than configured while the disk is short of room.
     pub limit_bytes: u64,
+    /// What may still be written to the disk until it is short of room; `None` where it cannot be
+    /// looked at.
+    pub disk_left_bytes: Option<u64>,
+    /// What was appended since the start, in bytes.
+    pub appended_bytes: u64,
     /// The timestamp of the oldest pending record in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
     /// Samples records dropped since the start to make room.
@@ -239,6 +250,8 @@ pub struct Statistics {
     pub dropped_events: u64,
     /// Observations since the start that could not be written at all.
     pub refused: u64,
+    /// Those of them that are not declared yet, since nothing could be written after them.
+    pub undeclared: u64,
     /// What the last observation took in bytes; 0 before the first.
     pub last_observation_bytes: u64,
 }

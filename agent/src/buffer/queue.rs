@@ -13,6 +13,7 @@ use upkeep_wire::encode_event;
 use super::change::{Change, Dropped};
 use super::entry::{Entry, Kind};
 use super::folder::Root;
+use super::losses::{Loss, LossCause, Losses};
 use super::recipe::{self, Database, Opening};
 use super::room::Room;
 use super::state::{LaneState, Lanes, RecordHead, State, missing, sentinel};
@@ -59,6 +60,8 @@ pub struct Buffer {
     refused_records: u64,
     last_observation_bytes: u64,
     dropped: Dropped,
+    appended_bytes: u64,
+    losses: Losses,
     latest_ms: i64,
     _lock: File,
 }
@@ -86,6 +89,8 @@ impl Buffer {
             refused_records: 0,
             last_observation_bytes: 0,
             dropped: Dropped::default(),
+            appended_bytes: 0,
+            losses: Losses::default(),
             latest_ms: now_ms,
             _lock: lock,
         };
@@ -113,7 +118,11 @@ impl Buffer {
         self.latest_ms = drafts.iter().map(Draft::at_ms).max().unwrap_or(self.latest_ms);
         let outcome = self.heal().and_then(|()| self.try_append(drafts));
         match &outcome {
-            Ok(()) => self.refused = None,
+            Ok(()) => {
+                if let Some(refused) = self.refused.take() {
+                    self.note_loss(Lane::Samples, LossCause::NotWritten, Some(refused.records), 1);
+                }
+            }
             Err(error) => self.note_refused(drafts, error),
         }
         outcome
@@ -181,13 +190,22 @@ impl Buffer {
             samples: self.state.pending_samples(),
             events: events.pending(),
             bytes: self.state.record_bytes.saturating_sub(self.state.kept.bytes()),
+            event_bytes: self.state.event_bytes.saturating_sub(self.state.kept.events.bytes),
             limit_bytes: self.room.limit_bytes(),
+            disk_left_bytes: self.room.left_on_disk(),
+            appended_bytes: self.appended_bytes,
             oldest_ms: Lane::ALL.into_iter().filter_map(oldest_of).min(),
             dropped_samples: self.dropped.samples,
             dropped_events: self.dropped.events,
             refused: self.refused_records,
+            undeclared: self.refused.as_ref().map_or(0, |refused| refused.records),
             last_observation_bytes: self.last_observation_bytes,
         }
+    }
+
+    /// What was lost and declared since the buffer was opened.
+    pub fn losses(&self) -> &[Loss] {
+        self.losses.as_slice()
     }
 
     /// Puts everything aside and begins a new epoch, which opens with the declaration of the loss.
@@ -250,6 +268,7 @@ impl Buffer {
     fn begin(&mut self, number: u64, loss: Option<String>) -> Result<(), BufferError> {
         let mut state = State::new(Epoch(rand::random()));
         let mut entries = vec![sentinel(state.epoch)];
+        let is_loss = loss.is_some();
         if let Some(reason) = loss {
             warn!(epoch = %state.epoch, "{reason}; a new epoch begins");
             let at_ms = self.latest_ms;
@@ -259,6 +278,7 @@ impl Buffer {
             let entry = head.entry(Lane::Events, state.lanes.events.next_sequence, &body);
             state.lanes.events.next_sequence += 1;
             state.record_bytes += entry.stored_bytes();
+            state.event_bytes += entry.stored_bytes();
             entries.push(entry);
         }
         entries.push(state.lanes.to_entry());
@@ -266,6 +286,9 @@ impl Buffer {
         self.database = Some(database);
         self.state = state;
         self.in_doubt = false;
+        if is_loss {
+            self.note_loss(Lane::Samples, LossCause::DatabaseLost, None, 1);
+        }
         Ok(())
     }
 
@@ -300,8 +323,8 @@ impl Buffer {
             let series = self.state.dictionary.len();
             info!(before, series, "series that ended are forgotten, and the others numbered anew");
         }
-        self.dropped.samples += change.dropped.samples;
-        self.dropped.events += change.dropped.events;
+        self.note_dropped(change.dropped);
+        self.appended_bytes += change.added_bytes;
         if change.dropped != Dropped::default() {
             warn!(
                 samples = change.dropped.samples,
@@ -380,6 +403,18 @@ impl Buffer {
             }
             _ => self.database = None,
         }
+    }
+
+    fn note_dropped(&mut self, dropped: Dropped) {
+        let Dropped { samples, events, sample_gaps } = dropped;
+        self.dropped.samples += samples;
+        self.dropped.events += events;
+        self.note_loss(Lane::Samples, LossCause::Full, Some(samples), sample_gaps);
+        self.note_loss(Lane::Events, LossCause::Full, Some(events), events);
+    }
+
+    fn note_loss(&mut self, lane: Lane, cause: LossCause, records: Option<u64>, gaps: u64) {
+        self.losses.note(Loss { lane, cause, records, gaps, last_ms: self.latest_ms });
     }
 
     fn note_refused(&mut self, drafts: &[Draft], error: &BufferError) {

@@ -27,8 +27,13 @@ impl Default for KeepFree {
 impl KeepFree {
     /// Whether a disk of `size` bytes with `free` bytes left is short of room.
     fn is_short(self, size: u64, free: u64) -> bool {
+        free < self.of(size)
+    }
+
+    /// What is to be left free of a disk of `size` bytes.
+    fn of(self, size: u64) -> u64 {
         let part = size / 100 * u64::from(self.percent);
-        free < part.max(self.bytes)
+        part.max(self.bytes)
     }
 }
 
@@ -39,11 +44,13 @@ pub(super) struct Room {
     /// What the records took when the disk became short of room; they may not take more until it
     /// no longer is.
     frozen: Option<u64>,
+    /// What was left on the disk at the last look, beyond what is to be left free.
+    left_on_disk: Option<u64>,
 }
 
 impl Room {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, frozen: None }
+        Self { options, frozen: None, left_on_disk: None }
     }
 
     /// The limit in force, as of the last look at the disk.
@@ -52,11 +59,18 @@ impl Room {
         self.options.limit_bytes.min(frozen)
     }
 
+    /// What may still be written to the disk until it is short, as of the last look.
+    pub(super) fn left_on_disk(&self) -> Option<u64> {
+        self.left_on_disk
+    }
+
     /// Looks at the disk and gives the limit for records that take `used` bytes at the moment.
     pub(super) fn limit(&mut self, used: u64, folder: &Path) -> u64 {
         // A disk that cannot be looked at is taken for one with room; a full one shows by itself.
-        let is_short = size_and_free(folder)
-            .is_some_and(|(size, free)| self.options.keep_free.is_short(size, free));
+        let disk = size_and_free(folder);
+        let keep_free = self.options.keep_free;
+        let is_short = disk.is_some_and(|(size, free)| keep_free.is_short(size, free));
+        self.left_on_disk = disk.map(|(size, free)| free.saturating_sub(keep_free.of(size)));
         self.note(is_short, used);
         self.limit_bytes()
     }

@@ -135,6 +135,8 @@ pub(super) struct State {
     pub(super) keys: BTreeSet<u64>,
     /// What all records take that are there.
     pub(super) record_bytes: u64,
+    /// What of that the events take.
+    pub(super) event_bytes: u64,
 }
 
 impl State {
@@ -150,6 +152,7 @@ impl State {
             committed: Ranges::default(),
             keys: BTreeSet::new(),
             record_bytes: 0,
+            event_bytes: 0,
         }
     }
 
@@ -188,6 +191,7 @@ impl State {
             encoder: Encoder::default(),
             keys: records.keys,
             record_bytes: records.bytes,
+            event_bytes: records.event_bytes,
         })
     }
 
@@ -196,6 +200,8 @@ impl State {
         self.lanes = change.lanes;
         self.record_bytes += change.added_bytes;
         self.record_bytes = self.record_bytes.saturating_sub(change.removed_bytes);
+        self.event_bytes += change.added_event_bytes;
+        self.event_bytes = self.event_bytes.saturating_sub(change.removed_event_bytes);
         for (lane, removed) in [(Lane::Samples, change.kept.0), (Lane::Events, change.kept.1)] {
             let kept = self.kept.of_mut(lane);
             kept.from = kept.from.max(removed.through.saturating_add(1));
@@ -232,6 +238,7 @@ pub(super) fn sentinel(epoch: Epoch) -> Entry {
 struct Records {
     keys: BTreeSet<u64>,
     bytes: u64,
+    event_bytes: u64,
     /// How many pending records of each lane were seen.
     samples: u64,
     events: u64,
@@ -290,6 +297,9 @@ impl Records {
             self.keys.insert(entry.number);
         }
         self.bytes += entry.stored_bytes();
+        if lane == Lane::Events {
+            self.event_bytes += entry.stored_bytes();
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod changes;
 mod configuration;
 mod failed_units;
+mod going_down;
 mod memory;
 mod packages;
 mod processes;
@@ -12,6 +13,7 @@ use upkeep_model::{Distribution, Hardware, HostFacts};
 
 pub use self::changes::{ChangeWatch, Changes};
 pub use self::configuration::DEFAULT_FILES;
+pub use self::going_down::is_going_down;
 pub use self::memory::MemoryError;
 pub use self::packages::{HeldPackages, PackageNews, PackageWatch};
 pub use self::processes::ProcessWatch;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use upkeep_model::{Observation, SeriesTable};
 
-use crate::buffer::{Draft, SharedBuffer};
+use crate::buffer::{Draft, Pace, SharedBuffer};
 use crate::host::Host;
 #[cfg(target_os = "linux")]
 use crate::host::OwnProcess;
@@ -96,6 +96,7 @@ impl Scheduler {
             interval: settings.interval,
             last_report,
             failures,
+            pace: Pace::new(settings.interval),
             skipped: 0,
             #[cfg(target_os = "linux")]
             process: OwnProcess::open()
@@ -215,6 +216,7 @@ struct Ticker {
     interval: Duration,
     last_report: LastReport,
     failures: watch::Sender<Failures>,
+    pace: Pace,
     skipped: u64,
     #[cfg(target_os = "linux")]
     process: Option<OwnProcess>,
@@ -248,11 +250,16 @@ impl Ticker {
     }
 
     fn tick(&mut self, at_ms: i64) {
-        let statistics = self.buffer.lock().statistics();
+        let (statistics, losses) = {
+            let buffer = self.buffer.lock();
+            (buffer.statistics(), buffer.losses().to_vec())
+        };
         let begun = Instant::now();
+        let pace = self.pace.note(begun, statistics.appended_bytes);
         let mut observation = self.observer.observe(at_ms);
         own::observation(begun.elapsed(), &mut observation);
-        own::delivery(&statistics, self.skipped, self.interval, &mut observation);
+        own::delivery(&statistics, pace, self.skipped, &mut observation);
+        own::losses(&losses, &mut observation);
         #[cfg(target_os = "linux")]
         match self.process.as_mut().map(OwnProcess::usage) {
             Some(Ok(usage)) => own::process(&usage, &mut observation),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use upkeep_model::Observation;
 
 use super::worker::Outcome;
-use crate::buffer::Statistics;
+use crate::buffer::{Loss, RoomLasts, Statistics, room_lasts};
 #[cfg(target_os = "linux")]
 use crate::host::OwnUsage;
 
@@ -87,8 +87,8 @@ pub(super) fn process(usage: &OwnUsage, out: &mut Observation) {
 /// Adds how its ticks and its buffer are.
 pub(super) fn delivery(
     statistics: &Statistics,
+    pace: Option<f64>,
     skipped_ticks: u64,
-    interval: Duration,
     out: &mut Observation,
 ) {
     let now_ms = out.timestamp_ms;
@@ -105,7 +105,11 @@ pub(super) fn delivery(
     out.gauge("upkeep_agent_buffer_bytes", bytes, &[], statistics.bytes as f64);
     let limit = "What the buffered records may take at the moment.";
     out.gauge("upkeep_agent_buffer_limit_bytes", limit, &[], statistics.limit_bytes as f64);
-    if let Some(seconds) = capacity_seconds(statistics, interval) {
+    if let Some(pace) = pace {
+        let help = "What is written to the buffer a second, over the last minutes.";
+        out.gauge("upkeep_agent_buffer_bytes_per_second", help, &[], pace);
+    }
+    if let RoomLasts::For { seconds, .. } = room_lasts(statistics, pace) {
         let help = "How long the buffer's room lasts if nothing is delivered.";
         out.gauge("upkeep_agent_buffer_capacity_seconds", help, &[], seconds);
     }
@@ -130,22 +134,62 @@ pub(super) fn delivery(
     );
 }
 
-fn capacity_seconds(statistics: &Statistics, interval: Duration) -> Option<f64> {
-    let left = statistics.limit_bytes.saturating_sub(statistics.bytes) as f64;
-    let each = statistics.last_observation_bytes;
-    (each > 0).then(|| (left / each as f64).floor() * interval.as_secs_f64())
+/// Adds what was lost and declared, once something was.
+pub(super) fn losses(losses: &[Loss], out: &mut Observation) {
+    for loss in losses {
+        let lane = loss.lane.to_string();
+        let labels = [("lane", lane.as_str()), ("reason", loss.cause.label())];
+        let help = "Gaps that were declared since the agent was started.";
+        out.counter("upkeep_agent_buffer_declared_gaps_total", help, &labels, loss.gaps as f64);
+        let help = "When the last gap was declared, in seconds since 1970.";
+        let last = loss.last_ms as f64 / 1000.0;
+        out.gauge("upkeep_agent_buffer_last_gap_timestamp_seconds", help, &labels, last);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use upkeep_model::Lane;
+
     use super::*;
+    use crate::buffer::LossCause;
 
     #[test]
-    fn capacity_is_known_once_something_was_appended() {
-        let statistics = Statistics { bytes: 1_000, limit_bytes: 4_050, ..Statistics::default() };
-        assert_eq!(capacity_seconds(&statistics, Duration::from_secs(10)), None);
-        let statistics = Statistics { last_observation_bytes: 100, ..statistics };
-        assert_eq!(capacity_seconds(&statistics, Duration::from_secs(10)), Some(300.0));
+    fn capacity_is_known_once_the_pace_is() {
+        let statistics = Statistics { bytes: 1_000, limit_bytes: 4_000, ..Statistics::default() };
+        let check = |pace, expect: &[(&str, f64)]| {
+            let mut out = Observation::at(0);
+            delivery(&statistics, pace, 0, &mut out);
+            let told = out.iter().filter_map(|(series, value)| {
+                let name = series.labels.metric_name().unwrap();
+                (name.ends_with("_seconds") || name.ends_with("_second"))
+                    .then(|| (name.trim_start_matches("upkeep_agent_buffer_").to_owned(), value))
+            });
+            let mut told: Vec<_> = told.filter(|(name, _)| name != "oldest_age_seconds").collect();
+            told.sort_by(|one, other| one.0.cmp(&other.0));
+            let told: Vec<_> = told.iter().map(|(name, value)| (&**name, *value)).collect();
+            assert_eq!(told, expect);
+        };
+        check(None, &[]);
+        check(Some(10.0), &[("bytes_per_second", 10.0), ("capacity_seconds", 300.0)]);
+    }
+
+    #[test]
+    fn losses_are_told_by_lane_and_reason() {
+        let mut out = Observation::at(0);
+        losses(&[], &mut out);
+        assert_eq!(out.len(), 0);
+        let (lane, cause) = (Lane::Samples, LossCause::Full);
+        let loss = Loss { lane, cause, records: Some(9), gaps: 2, last_ms: 1_500 };
+        losses(&[loss], &mut out);
+        let told: Vec<_> =
+            out.iter().map(|(series, value)| (series.labels.to_string(), value)).collect();
+        let labels = r#"{lane="samples", reason="full"}"#;
+        let expect = [
+            (format!("upkeep_agent_buffer_declared_gaps_total{labels}"), 2.0),
+            (format!("upkeep_agent_buffer_last_gap_timestamp_seconds{labels}"), 1.5),
+        ];
+        assert_eq!(told, expect);
     }
 
     #[cfg(target_os = "linux")]

@@ -37,11 +37,17 @@ pub enum ChangeKind {
     AgentVersion,
     /// A unit of systemd failed.
     UnitFailed,
+    /// The agent was stopped in order, and the host goes on.
+    AgentStopped,
+    /// The host is being shut down, which stopped the agent in order.
+    Shutdown,
+    /// The agent's run before this one ended without having been stopped.
+    AgentInterrupted,
 }
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::PackageInstalled,
         Self::PackageUpdated,
         Self::PackageRemoved,
@@ -50,6 +56,9 @@ impl ChangeKind {
         Self::Configuration,
         Self::AgentVersion,
         Self::UnitFailed,
+        Self::AgentStopped,
+        Self::Shutdown,
+        Self::AgentInterrupted,
     ];
 
     /// The word for it, as in JSON and in the API.
@@ -63,6 +72,9 @@ impl ChangeKind {
             Self::Configuration => "configuration",
             Self::AgentVersion => "agent_version",
             Self::UnitFailed => "unit_failed",
+            Self::AgentStopped => "agent_stopped",
+            Self::Shutdown => "shutdown",
+            Self::AgentInterrupted => "agent_interrupted",
         }
     }
 }

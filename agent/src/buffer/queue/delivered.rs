@@ -143,7 +143,9 @@ impl Buffer {
         kept.from = through + 1;
         kept.bytes = (kept.bytes + key_bytes).saturating_sub(kept_bytes);
         self.state.record_bytes = self.state.record_bytes.saturating_sub(bytes);
-        if lane == Lane::Samples {
+        if lane == Lane::Events {
+            self.state.event_bytes = self.state.event_bytes.saturating_sub(bytes);
+        } else {
             for key in keys {
                 self.state.keys.remove(&key);
             }
