@@ -25,13 +25,13 @@ use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::{self, Fleet};
-use crate::http::{self, Meters, Readiness};
+use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest;
 use crate::notify::Alert;
 use crate::query::{self, Engine, StoreSource};
 use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
-use crate::state::{self, State};
+use crate::state::{self, Ending, Occurrence, State};
 
 use stage::Stages;
 
@@ -103,6 +103,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
     let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
+    begin_run(&parts)?;
 
     let mut stages = Stages::default();
     let readiness = Arc::new(Readiness::default());
@@ -122,7 +123,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let outcome = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
-            Ok(())
+            Ok(name)
         }
         Some(reason) = failures.recv() => Err(anyhow::anyhow!(reason)),
         (name, result) = stages.first_to_end() => match result {
@@ -131,8 +132,29 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
         },
     };
     stages.stop().await;
+    end_run(&parts, &outcome);
     drop(std::fs::remove_file(&addresses));
-    outcome
+    outcome.map(drop)
+}
+
+/// Notes the start, and says in the log how the run before ended.
+fn begin_run(parts: &Parts) -> Result<()> {
+    let begun = parts.state.begin_run(env!("CARGO_PKG_VERSION"), parts.clock.now_ms())?;
+    if let Occurrence::CollectorStarted { ended: Some(Ending::Unclean), .. } = begun {
+        tracing::warn!("the run before this one was not stopped in order");
+    }
+    Ok(())
+}
+
+/// Notes that the collector was stopped in order, which the next start tells from a crash.
+fn end_run(parts: &Parts, outcome: &Result<&'static str>) {
+    let reason = match outcome {
+        Ok(signal) => (*signal).to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    if let Err(error) = parts.state.end_run(&reason, parts.clock.now_ms()) {
+        tracing::warn!(%error, "the next start will take this end for a crash");
+    }
 }
 
 fn start_fleet(stages: &mut Stages, parts: &Parts) {
@@ -285,7 +307,8 @@ fn start_http(
         clock: parts.clock.clone(),
         state: parts.state.clone(),
         fleet: Arc::clone(&parts.fleet),
-        engine: Engine::new(Arc::clone(&parts.store), query::Settings::default()),
+        engine: Engine::new(Arc::clone(&parts.store), query::Settings::default())
+            .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
         rules,
         readiness,
         registry: Arc::new(registry),

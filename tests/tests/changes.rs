@@ -11,6 +11,19 @@ const SOON: Duration = Duration::from_secs(60);
 /// How often the agent is killed about the moment at which it tells of a change.
 const KILLS: u64 = 24;
 
+/// What changes on a host; what becomes of its agent, and what the collector sees of that, is another
+/// story.
+const KINDS: [&str; 8] = [
+    "package_installed",
+    "package_updated",
+    "package_removed",
+    "kernel",
+    "boot",
+    "configuration",
+    "agent_version",
+    "unit_failed",
+];
+
 fn options(host: &FakeHost) -> AgentOptions {
     AgentOptions {
         interval: Some("200ms".to_owned()),
@@ -32,7 +45,8 @@ fn status(packages: &[(&str, &str)]) -> String {
 
 /// The changes that the collector has, the oldest first, as `kind subject: before -> after`.
 async fn changes(collector: &Collector) -> Result<Vec<String>> {
-    let page = collector.json("/api/v1/events?limit=1000").await?;
+    let kinds: String = KINDS.iter().map(|kind| format!("&kind={kind}")).collect();
+    let page = collector.json(&format!("/api/v1/events?limit=1000{kinds}")).await?;
     let events = page["data"]["events"].as_array().context("no events")?;
     let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
     let line = |event: &Value| {

@@ -1,7 +1,7 @@
 //! When a host counts as silent. Pure: the clock is handed in.
 
 /// A host that missed so many of its own intervals is silent.
-const MISSED_INTERVALS: i64 = 3;
+pub(super) const MISSED_INTERVALS: i64 = 3;
 
 /// The shortest and the longest interval that a host is believed, so that none can claim one by
 /// which it would never be missed.

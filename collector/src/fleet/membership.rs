@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use upkeep_model::{HostId, INSTANCE, JOB, Labels, METRIC_NAME};
 
 use super::HOST_JOB;
-use super::liveness::{Verdict, judge};
-use crate::state::{HostRecord, State, StateError};
+use super::liveness::{Verdict, judge, listening_interval_ms};
+use super::presence::{self, Arrived, Hearing, Presence};
+use crate::state::{HostRecord, Occurrence, State, StateError};
 
 /// A host as its batches are held against it.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ struct Heard {
     interval_ms: AtomicU32,
     /// Whether `at_ms` was not written to the state yet.
     unwritten: std::sync::atomic::AtomicBool,
+    /// When something had last come before this process listened.
+    seen_before_ms: Option<i64>,
+    presence: Mutex<Presence>,
 }
 
 /// Where a host stands.
@@ -132,6 +136,11 @@ impl Member {
                 awaited_since_ms: at_ms,
                 interval_ms: record.interval_ms.into(),
                 unwritten: false.into(),
+                seen_before_ms: record.last_seen_ms,
+                presence: Mutex::new(Presence {
+                    lost_since_ms: record.lost_since_ms,
+                    ..Presence::default()
+                }),
             })
         });
         Self {
@@ -170,6 +179,51 @@ impl Member {
     pub fn verdict(&self, now_ms: i64) -> Verdict {
         let heard_ms = self.heard.at_ms.load(Ordering::Relaxed);
         judge(heard_ms, self.heard.interval_ms.load(Ordering::Relaxed), self.revoked, now_ms)
+    }
+
+    /// Notes how many observations of the past the host has still to deliver, as it connects.
+    pub fn note_backlog(&self, records: u64) {
+        self.presence().backlog_records = records;
+    }
+
+    /// Notes the times of observations of the past that have arrived, and whether those are all.
+    pub fn note_arrived(&self, times: impl IntoIterator<Item = i64>, is_whole: bool) {
+        let arrived = &mut self.presence().arrived;
+        arrived.add(times);
+        arrived.is_whole |= is_whole;
+    }
+
+    /// What is to be told of the host.
+    pub(super) fn news(&self, now_ms: i64) -> Vec<Occurrence> {
+        let heard_ms = self.last_heard_ms();
+        let interval_ms = self.heard.interval_ms.load(Ordering::Relaxed);
+        let hearing = Hearing {
+            verdict: self.verdict(now_ms),
+            heard_ms,
+            seen_ms: heard_ms.or(self.heard.seen_before_ms),
+            interval_ms: listening_interval_ms(interval_ms),
+        };
+        let mut presence = self.presence();
+        let news = presence::news(&presence, hearing);
+        if news.is_empty() && presence.arrived.is_whole {
+            presence.arrived = Arrived::default();
+        }
+        news
+    }
+
+    /// Notes that something is told now.
+    pub(super) fn told(&self, occurrence: &Occurrence) {
+        let mut presence = self.presence();
+        match occurrence {
+            Occurrence::HostLost { since_ms } => presence.lost_since_ms = Some(*since_ms),
+            Occurrence::HostBack { .. } => presence.lost_since_ms = None,
+            Occurrence::BacklogDelivered { .. } => presence.arrived = Arrived::default(),
+            _ => {}
+        }
+    }
+
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        self.heard.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the host was heard of, if that was not asked since.

@@ -3,10 +3,15 @@
 //! Batches are held against this and not against the database. What another process changes (a
 //! host that is revoked or renamed on the command line) arrives here within [`REFRESH`].
 
+mod availability;
 mod liveness;
 mod membership;
+mod presence;
 mod watch;
 
+pub use availability::{
+    Evidence, HostState, Interval, LostStretch, Sighting, Stop, Why, decide as decide_availability,
+};
 pub use liveness::{Verdict, judge, listening_interval_ms};
 pub use membership::{Fleet, Member, Standing};
 pub use watch::{FleetError, REFRESH, SILENCE_MARK, watch};

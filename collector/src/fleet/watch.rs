@@ -10,10 +10,14 @@ use upkeep_store::{Append, Store, StoreError};
 
 use super::{Fleet, Verdict};
 use crate::clock::Clock;
-use crate::state::{State, StateError};
+use crate::state::{PresenceNews, State, StateError};
 
 /// How soon a change by another process is noticed: a host that was revoked is refused within this.
 pub const REFRESH: Duration = Duration::from_millis(500);
+
+/// How often it is noted that the collector runs, so that after a crash it is known since when it did
+/// not.
+const ALIVE: Duration = Duration::from_secs(5);
 
 /// How often `up` is written as 0 while a host is silent, and what was heard goes to the state.
 pub const SILENCE_MARK: Duration = Duration::from_secs(15);
@@ -42,16 +46,26 @@ pub async fn watch(
 ) {
     let mut refresh = tokio::time::interval(REFRESH);
     let mut marks = tokio::time::interval(SILENCE_MARK);
+    let mut alive = tokio::time::interval(ALIVE);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen_audit = None;
     let (mut following, mut marking) = (Trouble::default(), Trouble::default());
+    let (mut telling, mut living) = (Trouble::default(), Trouble::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = refresh.tick() => following.note(follow(&fleet, &state, &mut seen_audit).await),
+            _ = refresh.tick() => {
+                following.note(follow(&fleet, &state, &mut seen_audit).await);
+                telling.note(tell(&fleet, &state, clock.now_ms()).await)
+            }
+            _ = alive.tick() => living.note(live(&state, clock.now_ms()).await),
             _ = marks.tick() => marking.note(mark(&fleet, &state, &store, clock.now_ms()).await),
         };
+    }
+    if let Err(error) = tell(&fleet, &state, clock.now_ms()).await {
+        tracing::warn!(%error, "which hosts were lost is not told");
     }
     if let Err(error) = write_heard(&fleet, &state).await {
         tracing::warn!(%error, "when hosts were last seen is lost");
@@ -96,6 +110,33 @@ async fn follow(
     Ok(())
 }
 
+/// Tells which hosts were lost, came back, or delivered what was missing. What cannot be written is
+/// told at the next turn.
+async fn tell(fleet: &Arc<Fleet>, state: &State, now_ms: i64) -> Result<(), FleetError> {
+    let mut news = Vec::new();
+    let members = fleet.members();
+    for member in &members {
+        for occurrence in member.news(now_ms) {
+            news.push((member, PresenceNews { host: member.id, occurrence }));
+        }
+    }
+    if news.is_empty() {
+        return Ok(());
+    }
+    let (state, written) = (state.clone(), news.iter().map(|(_, news)| news.clone()).collect());
+    let write = move |news: Vec<PresenceNews>| state.note_presence(&news, now_ms);
+    tokio::task::spawn_blocking(move || write(written)).await??;
+    for (member, news) in news {
+        member.told(&news.occurrence);
+    }
+    Ok(())
+}
+
+async fn live(state: &State, now_ms: i64) -> Result<(), FleetError> {
+    let state = state.clone();
+    Ok(tokio::task::spawn_blocking(move || state.note_alive(now_ms)).await??)
+}
+
 async fn mark(
     fleet: &Arc<Fleet>,
     state: &State,
@@ -136,7 +177,7 @@ async fn write_heard(fleet: &Arc<Fleet>, state: &State) -> Result<(), FleetError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{By, enrolled_host, temporary};
+    use crate::state::{By, Occurrence, OccurrenceFilter, enrolled_host, temporary};
 
     #[test]
     fn a_trouble_that_lasts_is_told_once() {
@@ -146,6 +187,47 @@ mod tests {
         let told =
             [Ok(()), full(), full(), closed(), Ok(()), Ok(())].map(|turn| trouble.note(turn));
         assert_eq!(told, [false, true, false, true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn what_happens_to_a_host_is_told_once() {
+        let (_folder, state) = temporary();
+        let host = enrolled_host(&state, 1, "a");
+        let fleet = Arc::new(Fleet::load(&state, 0).unwrap());
+        let told = async |fleet: &Arc<Fleet>, now_ms| {
+            tell(fleet, &state, now_ms).await.unwrap();
+            let mut found = state.occurrences(&OccurrenceFilter::default(), 100).unwrap();
+            found.reverse();
+            found.into_iter().map(|one| one.occurrence).collect::<Vec<_>>()
+        };
+        let member = fleet.member(host).unwrap();
+        assert_eq!(told(&fleet, 90_000).await, [], "a host that never connected is not lost");
+        member.heard(90_000);
+        let lost = Occurrence::HostLost { since_ms: 90_000 };
+        for now_ms in [120_000, 130_000, 140_000] {
+            let expect: &[Occurrence] = if now_ms > 120_000 { &[lost.clone()] } else { &[] };
+            assert_eq!(told(&fleet, now_ms).await, expect);
+        }
+        state.record_last_seen(&[(host, 90_000)]).unwrap();
+
+        // Another run of the collector knows what was told.
+        let fleet = Arc::new(Fleet::load(&state, 200_000).unwrap());
+        assert_eq!(told(&fleet, 300_000).await, [lost.clone()]);
+        let member = fleet.member(host).unwrap();
+        member.note_backlog(3);
+        member.heard(301_000);
+        let back = Occurrence::HostBack { since_ms: 90_000, backlog_records: 3 };
+        assert_eq!(told(&fleet, 301_000).await, [lost.clone(), back.clone()]);
+        member.note_arrived([100_000, 110_000], false);
+        assert_eq!(told(&fleet, 302_000).await.len(), 2);
+        member.note_arrived([290_000], true);
+        let delivered =
+            Occurrence::BacklogDelivered { from_ms: 100_000, to_ms: 290_000, records: 3 };
+        for now_ms in [303_000, 304_000] {
+            assert_eq!(told(&fleet, now_ms).await, [lost.clone(), back.clone(), delivered.clone()]);
+        }
+        member.note_arrived([305_000], true);
+        assert_eq!(told(&fleet, 305_000).await.len(), 3, "a short one is not told");
     }
 
     #[test]

@@ -7,14 +7,20 @@ use axum::response::Response;
 use serde::Serialize;
 use upkeep_model::{HostFacts, HostId};
 
+use super::buffered::{self, BufferView};
 use super::error::ApiError;
 use super::parameters::{PageLengths, Parameters};
 use super::patches::{RebootView, UpdatesSummary};
 use super::{Services, prometheus, time};
 use crate::fleet::{Fleet, Verdict};
-use crate::state::{HostRecord, HostUpdates, State, StateError};
+use crate::state::{HostRecord, HostUpdates, LossSummary, State, StateError};
 
 const LENGTHS: PageLengths = PageLengths { usual: 100, most: 1000 };
+
+/// How far back the report of an agent is looked for, in milliseconds and in words: in a list, and of one
+/// host.
+const LISTED_REPORT: (i64, &str) = (10 * 60_000, "10 minutes");
+const SHOWN_REPORT: (i64, &str) = (24 * 3_600_000, "24 hours");
 
 /// One page of hosts, in the order of their instances.
 #[derive(Serialize)]
@@ -43,6 +49,7 @@ struct HostView {
     facts: Option<HostFacts>,
     updates: UpdatesSummary,
     reboot: RebootView,
+    buffer: BufferView,
 }
 
 /// `GET /api/v1/hosts`: parameters `limit`, `cursor`, and any number of `tag=NAME` or
@@ -57,7 +64,13 @@ pub(super) async fn list(
     let found = services.ask_state(move |state| page(state, cursor, limit, &tags)).await?;
     let (records, next_cursor) = found;
     let now_ms = services.clock.now_ms();
-    let hosts = records.into_iter().map(|host| view(host, &services.fleet, now_ms)).collect();
+    let reports = buffered::reports(&services, None, LISTED_REPORT.0).await?;
+    let view_of = |host: Found| {
+        let report = reports.get(&host.record.instance);
+        let buffer = BufferView::of(report, host.losses, LISTED_REPORT.1);
+        view(host, buffer, &services.fleet, now_ms)
+    };
+    let hosts = records.into_iter().map(view_of).collect();
     Ok(prometheus::success(Page { hosts, next_cursor }))
 }
 
@@ -67,13 +80,17 @@ pub(super) async fn show(
     Path(host): Path<String>,
 ) -> Result<Response, ApiError> {
     let found = find(&services, host).await?;
-    Ok(prometheus::success(view(found, &services.fleet, services.clock.now_ms())))
+    let reports = buffered::reports(&services, Some(found.record.id), SHOWN_REPORT.0).await?;
+    let report = reports.get(&found.record.instance);
+    let buffer = BufferView::of(report, found.losses, SHOWN_REPORT.1);
+    Ok(prometheus::success(view(found, buffer, &services.fleet, services.clock.now_ms())))
 }
 
 /// A host with what it last said about its patches.
 pub(super) struct Found {
     pub(super) record: HostRecord,
     pub(super) updates: Option<HostUpdates>,
+    losses: LossSummary,
 }
 
 /// The host of that id or instance.
@@ -95,8 +112,8 @@ pub(super) async fn chosen(
 }
 
 fn with_updates(state: &State, record: HostRecord) -> Result<Found, StateError> {
-    let updates = state.updates(record.id)?;
-    Ok(Found { record, updates })
+    let (updates, losses) = (state.updates(record.id)?, state.losses(record.id)?);
+    Ok(Found { record, updates, losses })
 }
 
 /// Up to `limit` hosts after the cursor that have the tags, and the cursor for those after them.
@@ -124,8 +141,8 @@ fn page(
 }
 
 /// A host as the API shows it at `now_ms`.
-fn view(host: Found, fleet: &Fleet, now_ms: i64) -> HostView {
-    let Found { record, updates } = host;
+fn view(host: Found, buffer: BufferView, fleet: &Fleet, now_ms: i64) -> HostView {
+    let Found { record, updates, losses: _ } = host;
     let member = fleet.member(record.id);
     let heard_ms = member.as_ref().and_then(|member| member.last_heard_ms());
     let last_seen_ms = heard_ms.or(record.last_seen_ms);
@@ -153,6 +170,7 @@ fn view(host: Found, fleet: &Fleet, now_ms: i64) -> HostView {
         facts: record.facts,
         updates: UpdatesSummary::of(updates.as_ref()),
         reboot: RebootView::of(updates.as_ref()),
+        buffer,
     }
 }
 

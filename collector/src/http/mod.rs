@@ -6,7 +6,9 @@
 
 mod alerts;
 mod audit;
+mod availability;
 mod bounds;
+mod buffered;
 mod build_info;
 pub mod error;
 mod events;
@@ -14,6 +16,7 @@ mod gaps;
 mod health;
 mod hosts;
 mod inventory;
+mod known_gaps;
 mod labels;
 mod listen;
 mod meters;
@@ -26,6 +29,7 @@ mod query;
 mod route;
 mod rules;
 mod series;
+mod story;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -43,6 +47,7 @@ use crate::state::{State, StateError};
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
+pub use known_gaps::StateGaps;
 pub use listen::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, check_plain, serve};
 pub use meters::Meters;
 pub use route::{Access, Route, Verb, routes};

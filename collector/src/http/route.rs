@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, alerts, audit, bounds, build_info, events, gaps, health, hosts, inventory, labels,
-    own_metrics, patches, processes, query, rules, series,
+    Services, alerts, audit, availability, bounds, build_info, events, gaps, health, hosts,
+    inventory, labels, own_metrics, patches, processes, query, rules, series,
 };
 use crate::auth::{self, Scope};
 
@@ -98,6 +98,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/hosts/{host}", Needs(Read), hosts::show),
         Route::new(Get, "/api/v1/hosts/{host}/patches", Needs(Read), patches::show),
         Route::new(Get, "/api/v1/hosts/{host}/gaps", Needs(Read), gaps::list),
+        Route::new(Get, "/api/v1/hosts/{host}/availability", Needs(Read), availability::show),
         Route::new(Get, "/api/v1/hosts/{host}/inventory", Needs(Read), inventory::show),
         Route::new(Get, "/api/v1/hosts/{host}/processes", Needs(Read), processes::show),
         Route::new(Get, "/api/v1/inventory", Needs(Read), inventory::list),

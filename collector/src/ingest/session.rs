@@ -73,6 +73,8 @@ struct Opened {
     samples: Track,
     /// Whether the host was asked for events again, and they have not come yet.
     events_wanted: bool,
+    /// Whether observations of the past are still to come.
+    has_backlog: bool,
 }
 
 impl Session {
@@ -130,8 +132,10 @@ impl Session {
             let (host, offset_ms) = (stream.host, clock.offset_ms);
             tracing::warn!(%host, offset_ms, "the host's clock is wrong; its times are corrected");
         }
-        self.note_contact(&open, clock.offset_ms, now_ms).await?;
+        self.note_contact(&open, (stream.epoch, clock), now_ms).await?;
         let marks = Marks::settle(&self.services, stream, &open, now_ms).await?;
+        let backlog = backlog_records(&marks.samples, open.live_from);
+        self.member.note_backlog(backlog);
         let accepted = v1::Accepted {
             lanes: vec![
                 lane_mark(Lane::Samples, &marks.samples),
@@ -159,6 +163,7 @@ impl Session {
             observed_from: open.live_from,
             samples: Track::new(marks.samples, marks.live_from),
             events_wanted: false,
+            has_backlog: backlog > 0,
             session: self,
         };
         opened.answer(v1::collector_message::Message::Accepted(accepted)).await?;
@@ -176,15 +181,17 @@ impl Session {
     async fn note_contact(
         &self,
         open: &v1::Open,
-        offset_ms: i64,
+        (epoch, clock): (Epoch, HostClock),
         now_ms: i64,
     ) -> Result<(), Status> {
         let contact = Contact {
             at_ms: now_ms,
             agent_version: open.agent_version.chars().take(64).collect(),
             interval_ms: listening_interval_ms(open.interval_ms),
-            clock_offset_ms: offset_ms,
+            clock_offset_ms: clock.offset_ms,
             clock_synchronized: open.clock_synchronized,
+            clock_is_wrong: clock.is_wrong(),
+            epoch,
         };
         // It counts as heard of once something of it is committed, else a host of which everything
         // is refused would never be missed.
@@ -307,6 +314,8 @@ impl Opened {
         }
         let services = &self.session.services;
         let is_live = admitted.iter().any(|record| record.is_live);
+        let past = admitted.iter().filter(|record| !record.is_live);
+        let past: Vec<i64> = past.filter_map(|record| record.timestamp_ms).collect();
         if !admitted.is_empty() {
             commit_samples(services, self.stream, admitted, &self.up, now_ms)
                 .await
@@ -316,7 +325,7 @@ impl Opened {
         if is_live {
             self.session.member.heard(now_ms);
         }
-        self.samples.note_committed(services.store.committed(self.stream));
+        self.note_committed(past);
         for reply in self.samples.replies() {
             match reply {
                 Reply::Acknowledge(through) => self.acknowledge(Lane::Samples, through).await?,
@@ -324,6 +333,17 @@ impl Opened {
             }
         }
         Ok(())
+    }
+
+    /// Notes which samples are committed now; of those that have come, `past` are the times of those
+    /// that were observed before the stream was opened.
+    fn note_committed(&mut self, past: Vec<i64>) {
+        let committed = self.session.services.store.committed(self.stream);
+        if self.has_backlog {
+            self.has_backlog = backlog_records(&committed, self.observed_from) > 0;
+            self.session.member.note_arrived(past, !self.has_backlog);
+        }
+        self.samples.note_committed(committed);
     }
 
     fn admit(&self, record: v1::Record, now_ms: i64) -> Result<SampleRecord, Status> {
@@ -356,7 +376,7 @@ impl Opened {
         match commit_events(services, self.stream, records, self.clock, now_ms).await {
             Ok(committed) => {
                 if !committed.lost_samples.is_empty() {
-                    self.samples.note_committed(services.store.committed(self.stream));
+                    self.note_committed(Vec::new());
                 }
                 self.events_wanted = false;
                 self.session.member.heard(now_ms);
@@ -453,6 +473,13 @@ fn refused(refusal: &Refusal) -> Status {
         }
         _ => Status::invalid_argument(refusal.to_string()),
     }
+}
+
+/// How many samples are still missing that were observed before the host opened the stream.
+fn backlog_records(committed: &Ranges, observed_from: u64) -> u64 {
+    let Some(last) = observed_from.checked_sub(1) else { return 0 };
+    let missing = committed.missing(1..=last).into_iter();
+    missing.map(|hole| hole.end() - hole.start() + 1).sum()
 }
 
 /// The larger the fleet, the longer each host waits before it comes again.

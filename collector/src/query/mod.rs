@@ -4,6 +4,7 @@
 //! Evaluation blocks, so it runs on the blocking threads; a query keeps its place until its
 //! evaluation has really ended, even if nobody waits for the answer any more.
 
+mod gaps;
 mod source;
 
 use std::sync::Arc;
@@ -12,11 +13,14 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
-use upkeep_model::{Labels, Matcher};
-use upkeep_promql::{Answer, EvalError, Limits, Query};
+use upkeep_model::{HostId, Labels, Matcher, SeriesSamples};
+use upkeep_promql::{Answer, EvalError, Limits, Query, Source};
 use upkeep_store::{Store, StoreError};
 
+pub use gaps::{GapSource, KnownGap};
 pub use source::StoreSource;
+
+use source::GapAware;
 
 /// The bounds of queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +113,20 @@ pub struct Engine {
     store: Arc<Store>,
     settings: Arc<Settings>,
     places: Arc<Semaphore>,
+    gaps: Option<Arc<dyn GapSource>>,
 }
 
 impl Engine {
     /// An engine over a store.
     pub fn new(store: Arc<Store>, settings: Settings) -> Self {
         let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
-        Self { store, settings: Arc::new(settings), places }
+        Self { store, settings: Arc::new(settings), places, gaps: None }
+    }
+
+    /// The same, whose series end where gaps are declared, and whose answers name those.
+    #[must_use]
+    pub fn with_gaps(self, gaps: Arc<dyn GapSource>) -> Self {
+        Self { gaps: Some(gaps), ..self }
     }
 
     /// The bounds in force.
@@ -143,15 +154,36 @@ impl Engine {
             deadline,
         };
         let place = self.place(timeout).await?;
+        let gaps = self.gaps.clone();
         self.blocking(place, move |store| {
             let source = StoreSource::new(Arc::clone(store));
-            match instants {
-                Instants::At(at_ms) => query.instant(&source, at_ms, &limits),
-                Instants::Range { start_ms, end_ms, step_ms } => {
-                    query.range(&source, start_ms, end_ms, step_ms, &limits)
-                }
-            }
-            .map_err(QueryError::from)
+            let Some(gaps) = gaps else { return run(&query, &source, instants, &limits) };
+            let source = GapAware::new(source, gaps.as_ref());
+            let mut answer = run(&query, &source, instants, &limits)?;
+            answer.infos.extend(source.infos());
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// The samples of series, of one host or of all, for each of the selectors.
+    ///
+    /// # Errors
+    /// When the time runs out or the store fails.
+    pub async fn samples(
+        &self,
+        host: Option<HostId>,
+        selectors: Vec<Vec<Matcher>>,
+        window: Window,
+    ) -> Result<Vec<Vec<SeriesSamples>>, QueryError> {
+        let place = self.place(self.settings.timeout).await?;
+        self.blocking(place, move |store| {
+            let Window { after_ms, through_ms } = window;
+            let select = |matchers: &Vec<Matcher>| match host {
+                Some(host) => store.select_of(host, matchers, after_ms, through_ms),
+                None => store.select(matchers, after_ms, through_ms),
+            };
+            Ok(selectors.iter().map(select).collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -245,6 +277,21 @@ impl Engine {
     }
 }
 
+fn run(
+    query: &Query,
+    source: &dyn Source,
+    instants: Instants,
+    limits: &Limits,
+) -> Result<Answer, QueryError> {
+    let answer = match instants {
+        Instants::At(at_ms) => query.instant(source, at_ms, limits),
+        Instants::Range { start_ms, end_ms, step_ms } => {
+            query.range(source, start_ms, end_ms, step_ms, limits)
+        }
+    };
+    Ok(answer?)
+}
+
 impl From<StoreError> for QueryError {
     fn from(error: StoreError) -> Self {
         Self::Store(error.to_string())
@@ -281,7 +328,7 @@ mod tests {
         let store = Store::open(folder.path(), Options::default()).unwrap();
         let labels = Labels::new([(METRIC_NAME, "up")]);
         let points = (1..=100).map(|second| (labels.clone(), second * 1000, 1.0)).collect();
-        let home = upkeep_model::HostId(Uuid::nil());
+        let home = HostId(Uuid::nil());
         store.commit(vec![Append::Points { home, points }]).unwrap();
         (folder, Engine::new(Arc::new(store), settings))
     }

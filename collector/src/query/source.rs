@@ -1,10 +1,13 @@
 //! The store as PromQL sees it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use upkeep_model::SeriesSamples;
 use upkeep_promql::{Selection, Source, SourceError};
 use upkeep_store::Store;
+
+use super::gaps::{self, GapSource, KnownGap};
 
 /// A store for evaluations, held by a shared reference.
 pub struct StoreSource {
@@ -23,5 +26,36 @@ impl Source for StoreSource {
         self.store
             .select(&selection.matchers, selection.after_ms, selection.through_ms)
             .map_err(|error| SourceError(error.to_string()))
+    }
+}
+
+/// The same for one query, whose series end where gaps are declared.
+pub(super) struct GapAware<'query> {
+    source: StoreSource,
+    gaps: &'query dyn GapSource,
+    met: Mutex<BTreeSet<KnownGap>>,
+}
+
+impl<'query> GapAware<'query> {
+    pub(super) fn new(source: StoreSource, gaps: &'query dyn GapSource) -> Self {
+        Self { source, gaps, met: Mutex::default() }
+    }
+
+    /// What the answer says of the gaps of the hosts whose series were read.
+    pub(super) fn infos(&self) -> Vec<String> {
+        gaps::infos(&self.met.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Source for GapAware<'_> {
+    fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
+        let mut series = self.source.select(selection)?;
+        let (after_ms, through_ms) = (selection.after_ms, selection.through_ms);
+        let known = self.gaps.gaps(after_ms, through_ms).map_err(SourceError)?;
+        if !known.is_empty() {
+            let met = gaps::mark(&mut series, &known, after_ms);
+            self.met.lock().unwrap_or_else(PoisonError::into_inner).extend(met);
+        }
+        Ok(series)
     }
 }

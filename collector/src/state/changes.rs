@@ -4,10 +4,11 @@
 //! A change that is told twice, because an agent was ended between telling it and remembering that
 //! it did, has the same identity both times and is kept once.
 
-use rusqlite::{Row, ToSql, Transaction, params, params_from_iter};
+use rusqlite::{Row, Transaction, params, params_from_iter};
 use upkeep_model::{Change, ChangeKind, HostId};
 
-use super::{State, StateError, column};
+use super::page::EventFilter;
+use super::{State, StateError, column, occurrences};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE changes (
@@ -36,7 +37,7 @@ const SWEEP_EVERY: i64 = 256;
 /// One change of one host. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenChange {
-    /// Its place among all changes, in the order in which they came.
+    /// Its place among all events, in the order in which they came.
     pub id: i64,
     /// Whose change it is.
     pub host: HostId,
@@ -50,29 +51,8 @@ pub struct SeenChange {
     pub change: Change,
 }
 
-/// Where a page of changes begins: behind this one, which the page before ended with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChangeCursor {
-    /// When it was seen.
-    pub at_ms: i64,
-    /// Its place among all changes.
-    pub id: i64,
-}
-
 /// Which changes are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChangeFilter {
-    /// Of one host only.
-    pub host: Option<HostId>,
-    /// Of these kinds only; none given means all.
-    pub kinds: Vec<ChangeKind>,
-    /// Not before this time.
-    pub from_ms: Option<i64>,
-    /// Not after this time.
-    pub to_ms: Option<i64>,
-    /// Only what comes after this one in the answer's order.
-    pub after: Option<ChangeCursor>,
-}
+pub type ChangeFilter = EventFilter<ChangeKind>;
 
 impl State {
     /// Changes, the newest first, at most `limit`.
@@ -84,7 +64,7 @@ impl State {
         filter: &ChangeFilter,
         limit: u32,
     ) -> Result<Vec<SeenChange>, StateError> {
-        let (sql, values) = select(filter, limit);
+        let (sql, values) = filter.select("changes", ChangeKind::as_str, limit);
         self.read("reading changes", |transaction| {
             transaction
                 .prepare_cached(&sql)?
@@ -92,41 +72,6 @@ impl State {
                 .collect()
         })
     }
-}
-
-/// The statement for a filter, with its values.
-fn select(filter: &ChangeFilter, limit: u32) -> (String, Vec<Box<dyn ToSql>>) {
-    let mut sql = "SELECT changes.*, hosts.instance FROM changes
-        JOIN hosts ON hosts.id = changes.host WHERE 1 = 1"
-        .to_owned();
-    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
-    let mut narrow = |condition: &str, value: Box<dyn ToSql>| {
-        sql.push_str(condition);
-        values.push(value);
-    };
-    if let Some(host) = filter.host {
-        narrow(" AND changes.host = ?", Box::new(host.to_string()));
-    }
-    if let Some(from_ms) = filter.from_ms {
-        narrow(" AND changes.at_ms >= ?", Box::new(from_ms));
-    }
-    if let Some(to_ms) = filter.to_ms {
-        narrow(" AND changes.at_ms <= ?", Box::new(to_ms));
-    }
-    if let Some(ChangeCursor { at_ms, id }) = filter.after {
-        narrow(" AND (changes.at_ms < ?", Box::new(at_ms));
-        narrow(" OR (changes.at_ms = ?", Box::new(at_ms));
-        narrow(" AND changes.id < ?))", Box::new(id));
-    }
-    for (at, kind) in filter.kinds.iter().enumerate() {
-        narrow(if at == 0 { " AND kind IN (?" } else { ", ?" }, Box::new(kind.as_str()));
-    }
-    if !filter.kinds.is_empty() {
-        sql.push(')');
-    }
-    sql.push_str(" ORDER BY changes.at_ms DESC, changes.id DESC LIMIT ?");
-    values.push(Box::new(limit));
-    (sql, values)
 }
 
 /// Keeps a change, unless it is kept already.
@@ -139,8 +84,9 @@ pub(super) fn apply(
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO changes (id, host, change, at_ms, received_at, kind, subject,
             before_state, after_state)
-        SELECT COALESCE(MAX(id), 0) + 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM changes WHERE 1 = 1
+        VALUES (?9, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
         ON CONFLICT (host, change) DO NOTHING RETURNING id";
+    let id = occurrences::next_id(transaction)?;
     let mut insert = transaction.prepare_cached(sql)?;
     let mut rows = insert.query(params![
         host.to_string(),
@@ -150,7 +96,8 @@ pub(super) fn apply(
         change.kind.as_str(),
         change.subject,
         change.before,
-        change.after
+        change.after,
+        id
     ])?;
     let id: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
     if id.is_some_and(|id| id % SWEEP_EVERY == 0) {
@@ -187,7 +134,7 @@ fn seen_change(row: &Row<'_>) -> rusqlite::Result<SeenChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{enrolled_host, temporary};
+    use crate::state::{EventCursor, enrolled_host, temporary};
 
     fn change(id: &str, kind: ChangeKind) -> Change {
         let (before, after) = ("1".to_owned(), "2".to_owned());
@@ -225,7 +172,7 @@ mod tests {
         let kinds = vec![ChangeKind::Kernel, ChangeKind::PackageUpdated];
         check(ChangeFilter { kinds, host: Some(database), ..all() }, &["a"]);
         check(ChangeFilter { from_ms: Some(20), to_ms: Some(29), ..all() }, &["a"]);
-        let after = Some(ChangeCursor { at_ms: 30, id: 4 });
+        let after = Some(EventCursor { at_ms: 30, id: 4 });
         check(ChangeFilter { after, ..all() }, &["b", "a", "a"]);
         assert_eq!(ids(&state, &all(), 1), ["c"]);
         let first = state.changes(&all(), 1).unwrap().remove(0);

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Row, Transaction, params};
 use upkeep_model::{Gap, HostId, Lane, StreamKey};
 
-use super::{State, StateError, column};
+use super::{State, StateError, column, occurrences};
 
 /// Of the records of a host that were set aside so many are kept, the newest: enough to find out
 /// what is wrong with it, and no way for it to fill the disk.
@@ -37,6 +37,17 @@ pub struct DeclaredGap {
     pub declared_at_ms: i64,
 }
 
+/// What a host lost altogether.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LossSummary {
+    /// How many gaps are declared.
+    pub gaps: u64,
+    /// How many records they have, of those that had numbers.
+    pub records: u64,
+    /// When the last of them was declared, by the collector's clock.
+    pub last_at_ms: Option<i64>,
+}
+
 impl State {
     /// The records of the samples lane that were ever declared lost on a stream, ascending.
     ///
@@ -66,6 +77,46 @@ impl State {
                 ORDER BY declared_at DESC, last_record DESC LIMIT ?2";
             let mut statement = transaction.prepare_cached(sql)?;
             statement.query_map(params![host.to_string(), limit], gap)?.collect()
+        })
+    }
+
+    /// The losses of samples of all hosts whose times touch a stretch of time, with the hosts' names, the
+    /// newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn lost_between(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<(String, Gap)>, StateError> {
+        self.read("reading the gaps of a time", |transaction| {
+            let sql = "SELECT gaps.*, hosts.instance FROM gaps JOIN hosts ON hosts.id = gaps.host
+                WHERE gaps.to_ms >= ?1 AND COALESCE(gaps.from_ms, gaps.to_ms) <= ?2
+                AND gaps.lane = ?3 ORDER BY gaps.to_ms DESC LIMIT ?4";
+            let values = params![from_ms, to_ms, Lane::Samples.to_string(), limit];
+            let named = |row: &Row<'_>| Ok((row.get("instance")?, gap(row)?.gap));
+            transaction.prepare_cached(sql)?.query_map(values, named)?.collect()
+        })
+    }
+
+    /// What a host lost altogether, as far as that is declared.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn losses(&self, host: HostId) -> Result<LossSummary, StateError> {
+        self.read("counting the gaps of a host", |transaction| {
+            let sql = "SELECT COUNT(*) AS gaps, MAX(declared_at) AS last_at, COALESCE(SUM(
+                CASE WHEN first_record > 0 THEN last_record - first_record + 1 ELSE 0 END), 0)
+                AS records FROM gaps WHERE host = ?1";
+            transaction.prepare_cached(sql)?.query_row([host.to_string()], |row| {
+                Ok(LossSummary {
+                    gaps: column::unsigned(row, "gaps")?,
+                    records: column::unsigned(row, "records")?,
+                    last_at_ms: row.get("last_at")?,
+                })
+            })
         })
     }
 
@@ -109,7 +160,7 @@ pub(super) fn declare(
     gap: &Gap,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
-    put_gap(transaction, stream, column::big(gap.first), gap, now_ms)
+    declare_as(transaction, stream, column::big(gap.first), gap, now_ms)
 }
 
 /// Declares the loss of what never had numbers; it is told apart by the event that declares it.
@@ -120,7 +171,30 @@ pub(super) fn declare_unnumbered(
     gap: &Gap,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
-    put_gap(transaction, stream, -column::big(event), gap, now_ms)
+    declare_as(transaction, stream, -column::big(event), gap, now_ms)
+}
+
+/// Declares a loss and tells of it, unless the same was declared before.
+fn declare_as(
+    transaction: &Transaction<'_>,
+    stream: StreamKey,
+    first_record: i64,
+    gap: &Gap,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT 1 FROM gaps WHERE host = ?1 AND epoch = ?2 AND lane = ?3
+        AND first_record = ?4 AND last_record >= ?5";
+    let is_known = transaction.prepare_cached(sql)?.exists(params![
+        stream.host.to_string(),
+        stream.epoch.to_string(),
+        gap.lane.to_string(),
+        first_record,
+        column::big(gap.last)
+    ])?;
+    if !is_known {
+        occurrences::note_gap(transaction, stream, gap, now_ms)?;
+    }
+    put_gap(transaction, stream, first_record, gap, now_ms)
 }
 
 fn put_gap(
@@ -162,7 +236,7 @@ pub(super) fn quarantine(
     let sql = "INSERT INTO quarantine (host, epoch, lane, sequence, at_ms, reason, body)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
     let host = stream.host.to_string();
-    transaction.execute(
+    let kept_now = transaction.execute(
         sql,
         params![
             host,
@@ -178,6 +252,10 @@ pub(super) fn quarantine(
         SELECT MIN(at_ms) FROM
         (SELECT at_ms FROM quarantine WHERE host = ?1 ORDER BY at_ms DESC LIMIT ?2) AS newest)";
     transaction.execute(sql, params![host, KEPT_ASIDE_PER_HOST])?;
+    if kept_now > 0 {
+        let what = (lane, sequence);
+        occurrences::note_set_aside(transaction, stream.host, what, &record.reason, now_ms)?;
+    }
     declare_set_aside(transaction, stream, lane, sequence, now_ms)
 }
 
@@ -198,7 +276,7 @@ fn declare_set_aside(
     }
     let (first, last, reason) = (sequence, sequence, SET_ASIDE.to_owned());
     let gap = Gap { lane, first, last, from_ms: None, to_ms: None, reason };
-    declare(transaction, stream, &gap, now_ms)
+    put_gap(transaction, stream, column::big(first), &gap, now_ms)
 }
 
 fn gap(row: &Row<'_>) -> rusqlite::Result<DeclaredGap> {

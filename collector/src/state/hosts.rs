@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use upkeep_model::{HostFacts, HostId};
+use upkeep_model::{Epoch, HostFacts, HostId};
 
 use super::audit::{self, Action, By, Outcome};
-use super::{State, StateError, column};
+use super::{State, StateError, column, presence};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE hosts (
@@ -61,6 +61,8 @@ pub struct HostRecord {
     pub clock_offset_ms: Option<i64>,
     /// Whether its kernel held the clock for synchronised then; `None` where that is not known.
     pub clock_synchronized: Option<bool>,
+    /// When something last came from it, while it is lost.
+    pub lost_since_ms: Option<i64>,
     /// The newest certificate that it was given.
     pub certificate: Option<CertificateRecord>,
 }
@@ -87,6 +89,10 @@ pub struct Contact {
     pub clock_offset_ms: i64,
     /// Whether its kernel holds the clock for synchronised; `None` where that is not known.
     pub clock_synchronized: Option<bool>,
+    /// Whether its clock is so far off that its times are corrected.
+    pub clock_is_wrong: bool,
+    /// The life of its buffer.
+    pub epoch: Epoch,
 }
 
 /// What became of a change that an operator asked for.
@@ -158,7 +164,7 @@ impl State {
                 contact.clock_synchronized,
                 id.to_string()
             ])?;
-            Ok(())
+            presence::note_contact(transaction, id, contact)
         })
     }
 
@@ -337,6 +343,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<HostRecord> {
         revoked_at_ms: row.get("revoked_at")?,
         clock_offset_ms: row.get("clock_offset_ms")?,
         clock_synchronized: row.get("clock_synchronized")?,
+        lost_since_ms: row.get("lost_since")?,
         certificate,
     })
 }
@@ -407,6 +414,8 @@ mod tests {
             interval_ms: 1_000,
             clock_offset_ms: -250,
             clock_synchronized: Some(true),
+            clock_is_wrong: false,
+            epoch: Epoch([1; 16]),
         };
         let certificate = CertificateRecord { serial: "0a".into(), expires_at_ms: 9_000 };
         state.record_contact(id, &contact).unwrap();

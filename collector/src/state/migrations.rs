@@ -6,8 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    StateError, alerts, api_tokens, audit, changes, enrollments, events, hosts, packages,
-    processes, rule_alerts, tokens, updates,
+    StateError, alerts, api_tokens, audit, changes, enrollments, events, hosts, occurrences,
+    packages, presence, processes, rule_alerts, runs, tokens, updates,
 };
 
 /// One step of the schema.
@@ -32,6 +32,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "processes", sql: processes::SCHEMA },
     Migration { name: "why an update stays", sql: updates::SCHEMA_STAYS },
     Migration { name: "clocks of hosts", sql: hosts::SCHEMA_CLOCK },
+    Migration { name: "what the collector saw happen", sql: occurrences::SCHEMA },
+    Migration { name: "runs of the collector", sql: runs::SCHEMA },
+    Migration { name: "hosts that are lost", sql: presence::SCHEMA },
 ];
 
 /// Brings a database up to date, each step in a transaction of its own.

@@ -18,11 +18,15 @@ mod events;
 mod gaps;
 mod hosts;
 mod migrations;
+mod occurrences;
 mod packages;
+mod page;
 #[cfg(test)]
 mod power_cut;
+mod presence;
 mod processes;
 mod rule_alerts;
+mod runs;
 mod secret;
 mod tokens;
 mod updates;
@@ -40,15 +44,19 @@ use thiserror::Error;
 pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
-pub use changes::{ChangeCursor, ChangeFilter, SeenChange};
+pub use changes::{ChangeFilter, SeenChange};
 pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
 pub use events::{CommittedEvents, EventRecord};
-pub use gaps::{DeclaredGap, Quarantined};
+pub use gaps::{DeclaredGap, LossSummary, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
+pub use occurrences::{Ending, Occurrence, OccurrenceFilter, OccurrenceKind, SeenOccurrence};
 pub use packages::{HostPackage, PackageCursor, PackageFilter, PackageState};
+pub use page::{EventCursor, EventFilter};
+pub use presence::PresenceNews;
 pub use rule_alerts::{RuleAlert, RuleAlertChanges};
+pub use runs::Outage;
 pub use secret::SecretHash;
 pub use tokens::{EnrollmentToken, NewEnrollmentToken};
 pub use updates::{HostUpdates, PendingUpdate};

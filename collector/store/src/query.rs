@@ -56,13 +56,17 @@ struct Run {
 impl Core {
     pub(crate) fn select(
         &self,
+        home: Option<HostId>,
         matchers: &[Matcher],
         stretch: Stretch,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
         if stretch.is_empty() {
             return Ok(Vec::new());
         }
-        let wanted = self.wanted(matchers);
+        let mut wanted = self.wanted(matchers);
+        if let Some(home) = home {
+            wanted.homes.retain(|one, _| *one == home);
+        }
         // Sealing commits before it empties the head; so what is taken from the head first and
         // then from the database, under the head's lock, misses nothing.
         let (parts, snapshot) = {

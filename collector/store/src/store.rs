@@ -195,7 +195,21 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
-        self.core.select(matchers, Stretch { after_ms, through_ms })
+        self.core.select(None, matchers, Stretch { after_ms, through_ms })
+    }
+
+    /// The same, of one host's series only: those that it had under other names, too.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn select_of(
+        &self,
+        home: HostId,
+        matchers: &[Matcher],
+        after_ms: i64,
+        through_ms: i64,
+    ) -> Result<Vec<SeriesSamples>, StoreError> {
+        self.core.select(Some(home), matchers, Stretch { after_ms, through_ms })
     }
 
     /// The label sets of the series that match and may have samples in a stretch of time.

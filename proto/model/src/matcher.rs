@@ -40,6 +40,12 @@ pub struct Matcher {
 }
 
 impl Matcher {
+    /// A matcher of series whose label has this very value.
+    pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        Self { name, operator: MatchOperator::Equal, value, regex: None }
+    }
+
     /// Makes a matcher; regular expressions are compiled here, once.
     ///
     /// # Errors

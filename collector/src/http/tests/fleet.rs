@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use reqwest::Method;
 use serde_json::{Value, json};
 use upkeep_model::{
-    EventKind, Gap, HostFacts, Knowledge, Lane, ManagerReport, PackageUpdate, RebootReport,
+    Epoch, EventKind, Gap, HostFacts, Knowledge, Lane, ManagerReport, PackageUpdate, RebootReport,
     Refresh, RestartReason, Stay, UpdateReport,
 };
 
@@ -20,6 +20,8 @@ fn contact() -> Contact {
         interval_ms: 10_000,
         clock_offset_ms: -250,
         clock_synchronized: Some(false),
+        clock_is_wrong: false,
+        epoch: Epoch([1; 16]),
     }
 }
 
@@ -58,6 +60,7 @@ async fn a_host_of_which_nothing_is_known_is_shown_as_unknown() {
     let world = World::plain().await;
     let id = world.enroll("web1");
     let never = "the host has not reported its updates yet";
+    let unreported = "no report of its agent came in the last 24 hours";
     let expect = json!({"status": "success", "data": {
         "id": id, "instance": "web1", "hostname": "web1", "tags": {},
         "up": null, "up_reason": "it has not connected yet", "last_seen": null,
@@ -67,6 +70,13 @@ async fn a_host_of_which_nothing_is_known_is_shown_as_unknown() {
         "updates": {"status": "unknown", "reason": never, "checked_at": null,
             "pending": null, "security": null, "security_unknown_reason": null, "held": null},
         "reboot": {"required": null, "unknown_reason": never, "reasons": []},
+        "buffer": {
+            "reported_at": null, "samples": null, "events": null, "bytes": null,
+            "limit_bytes": null, "oldest": null, "room_seconds": null,
+            "unknown_reason": unreported, "room_unknown_reason": unreported,
+            "dropped_samples": null, "dropped_events": null, "refused_observations": null,
+            "declared": {"gaps": 0, "records": 0, "last_at": null},
+        },
     }});
     world.check("/api/v1/hosts/web1", 200, expect.clone()).await;
     world.check(&format!("/api/v1/hosts/{id}"), 200, expect).await;

@@ -6,7 +6,8 @@ use upkeep_model::{
     ProcessUsage, state_hash,
 };
 
-use super::world::World;
+use super::world::{START_MS, World};
+use crate::state::{Occurrence, PresenceNews};
 
 fn change(id: &str, kind: ChangeKind, subject: &str) -> EventKind {
     EventKind::Change(Change {
@@ -65,8 +66,56 @@ async fn events_are_listed_by_host_kind_and_time_in_pages() {
     let (_, body) = world.get("/api/v1/events?host=web1&limit=1").await;
     let expect = json!({"id": 2, "host": web, "instance": "web1", "at": "2023-11-14T22:13:20Z",
         "received_at": "2023-11-14T22:13:20Z", "kind": "package_updated", "subject": "bash",
-        "before": "1", "after": "2"});
+        "before": "1", "after": "2", "text": "the package bash was updated from 1 to 2",
+        "details": null, "repeated": 0});
     assert_eq!(body["data"]["events"][0], expect);
+}
+
+#[tokio::test]
+async fn what_hosts_tell_and_what_the_collector_saw_is_one_list() {
+    let (world, web) = two_hosts().await;
+    let news = [
+        Occurrence::HostLost { since_ms: START_MS },
+        Occurrence::HostBack { since_ms: START_MS, backlog_records: 4 },
+    ];
+    let news = news.map(|occurrence| PresenceNews { host: web, occurrence });
+    world.state.note_presence(&news[..1], START_MS + 60_000).unwrap();
+    world.report(web, 3, change("c", ChangeKind::Kernel, ""));
+    world.state.begin_run("1", START_MS + 70_000).unwrap();
+    world.state.note_presence(&news[1..], START_MS + 80_000).unwrap();
+    let kinds = async |parameters: &str| {
+        let (_, body) = world.get(&format!("/api/v1/events{parameters}")).await;
+        let events = body["data"]["events"].as_array().unwrap().clone();
+        let kinds = events.iter().map(|one| one["kind"].as_str().unwrap().to_owned());
+        (kinds.collect::<Vec<_>>(), body["data"]["next_cursor"].as_str().map(str::to_owned))
+    };
+    let all = [
+        "host_back",
+        "collector_started",
+        "host_lost",
+        "kernel",
+        "package_updated",
+        "package_updated",
+        "boot",
+    ];
+    assert_eq!(kinds("").await, (all.map(str::to_owned).to_vec(), None));
+    let (mut seen, mut cursor) = (Vec::new(), Some(String::new()));
+    while let Some(from) = cursor {
+        let (page, next) = kinds(&format!("?limit=2&cursor={from}")).await;
+        seen.extend(page);
+        cursor = next;
+    }
+    assert_eq!(seen, all, "page by page");
+    assert_eq!(kinds("?host=web1&kind=host_lost&kind=kernel").await.0, ["host_lost", "kernel"]);
+
+    let (_, body) = world.get("/api/v1/events?kind=collector_started&kind=host_back").await;
+    let [back, started] = body["data"]["events"].as_array().unwrap().as_slice() else {
+        panic!("{body}")
+    };
+    let details = json!({"since": "2023-11-14T22:13:20Z", "backlog_records": 4});
+    assert_eq!((&back["details"], &back["instance"]), (&details, &json!("web1")));
+    assert!(back["text"].as_str().unwrap().starts_with("the host is back after 1m 20s"), "{back}");
+    assert_eq!((&started["host"], &started["instance"]), (&Value::Null, &Value::Null));
 }
 
 #[tokio::test]
@@ -77,7 +126,9 @@ async fn what_cannot_be_asked_for_is_named() {
     };
     check("/api/v1/events?host=web9", 404, "not_found", "no host \"web9\"").await;
     let known = "package_installed, package_updated, package_removed, kernel, boot, configuration, \
-        agent_version, unit_failed";
+        agent_version, unit_failed, agent_stopped, shutdown, agent_interrupted, host_lost, \
+        host_back, backlog_delivered, gap_declared, buffer_replaced, clock_corrected, clock_right, \
+        record_set_aside, collector_started, collector_stopped";
     let error = format!("invalid parameter \"kind\": \"reboot\" is none of {known}");
     check("/api/v1/events?kind=reboot", 400, "bad_data", &error).await;
     for path in ["/api/v1/events?cursor=7", "/api/v1/inventory?cursor=7"] {

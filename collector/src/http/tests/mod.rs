@@ -4,6 +4,7 @@ mod access;
 mod bounds;
 mod fleet;
 mod inventory;
+mod outage;
 mod prometheus;
 mod rules;
 mod world;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::fleet::Fleet;
-use crate::http::{Meters, Readiness, ServeError, Services, serve};
+use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
 use crate::query::{Engine, Settings};
 use crate::rule::Board;
 use crate::state::{
@@ -81,7 +81,8 @@ impl World {
             clock: Clock::new(move || clock.load(Ordering::Relaxed)),
             state: state.clone(),
             fleet: Arc::clone(&fleet),
-            engine: Engine::new(Arc::clone(&store), Settings::default()),
+            engine: Engine::new(Arc::clone(&store), Settings::default())
+                .with_gaps(Arc::new(StateGaps::new(state.clone()))),
             rules: Arc::clone(&rules),
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
