@@ -103,7 +103,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
     let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
-    begin_run(&parts)?;
+    begin_run(&parts);
 
     let mut stages = Stages::default();
     let readiness = Arc::new(Readiness::default());
@@ -138,12 +138,15 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
 }
 
 /// Notes the start, and says in the log how the run before ended.
-fn begin_run(parts: &Parts) -> Result<()> {
-    let begun = parts.state.begin_run(env!("CARGO_PKG_VERSION"), parts.clock.now_ms())?;
-    if let Occurrence::CollectorStarted { ended: Some(Ending::Unclean), .. } = begun {
-        tracing::warn!("the run before this one was not stopped in order");
+fn begin_run(parts: &Parts) {
+    match parts.state.note_alive(parts.fleet.since_ms(), parts.clock.now_ms()) {
+        Ok(Some(Occurrence::CollectorStarted { ended: Some(Ending::Unclean), .. })) => {
+            tracing::warn!("the run before this one was not stopped in order");
+        }
+        Ok(_) => {}
+        // The watch over the fleet notes it as soon as it can.
+        Err(error) => tracing::warn!(%error, "the start cannot be noted yet"),
     }
-    Ok(())
 }
 
 /// Notes that the collector was stopped in order, which the next start tells from a crash.
@@ -152,7 +155,7 @@ fn end_run(parts: &Parts, outcome: &Result<&'static str>) {
         Ok(signal) => (*signal).to_owned(),
         Err(error) => format!("{error:#}"),
     };
-    if let Err(error) = parts.state.end_run(&reason, parts.clock.now_ms()) {
+    if let Err(error) = parts.state.end_run(parts.fleet.since_ms(), &reason, parts.clock.now_ms()) {
         tracing::warn!(%error, "the next start will take this end for a crash");
     }
 }

@@ -102,6 +102,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// Since when this process listens, in milliseconds since 1970.
+    pub fn since_ms(&self) -> i64 {
+        self.since_ms
+    }
+
     /// Is told whenever hosts came, went, or changed their name, tags or standing.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()

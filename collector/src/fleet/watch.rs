@@ -60,7 +60,7 @@ pub async fn watch(
                 following.note(follow(&fleet, &state, &mut seen_audit).await);
                 telling.note(tell(&fleet, &state, clock.now_ms()).await)
             }
-            _ = alive.tick() => living.note(live(&state, clock.now_ms()).await),
+            _ = alive.tick() => living.note(live(&fleet, &state, clock.now_ms()).await),
             _ = marks.tick() => marking.note(mark(&fleet, &state, &store, clock.now_ms()).await),
         };
     }
@@ -132,9 +132,10 @@ async fn tell(fleet: &Arc<Fleet>, state: &State, now_ms: i64) -> Result<(), Flee
     Ok(())
 }
 
-async fn live(state: &State, now_ms: i64) -> Result<(), FleetError> {
-    let state = state.clone();
-    Ok(tokio::task::spawn_blocking(move || state.note_alive(now_ms)).await??)
+async fn live(fleet: &Fleet, state: &State, now_ms: i64) -> Result<(), FleetError> {
+    let (state, since_ms) = (state.clone(), fleet.since_ms());
+    tokio::task::spawn_blocking(move || state.note_alive(since_ms, now_ms)).await??;
+    Ok(())
 }
 
 async fn mark(

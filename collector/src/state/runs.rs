@@ -42,54 +42,40 @@ impl Run {
 }
 
 impl State {
-    /// Notes that the collector was started, and tells how its run before that ended.
+    /// Notes that the collector of that start runs. The first time it tells how the run before ended, and
+    /// gives that; if it could not be written then, the next time does.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn begin_run(&self, version: &str, now_ms: i64) -> Result<Occurrence, StateError> {
-        self.write("noting the start", |transaction| {
-            let former = newest(transaction)?;
-            let ending = |run: Run| match run.ended_ms {
-                Some(_) => Ending::Clean,
-                None => Ending::Unclean,
-            };
-            let started = Occurrence::CollectorStarted {
-                version: version.to_owned(),
-                ended: former.map(ending),
-                away_since_ms: former.map(Run::until_ms),
-            };
-            note(transaction, None, &started, now_ms)?;
-            let sql = "INSERT INTO runs (id, started_at, alive_at)
-                SELECT COALESCE(MAX(id), 0) + 1, ?1, ?1 FROM runs";
-            transaction.execute(sql, [now_ms])?;
-            let sql = "DELETE FROM runs WHERE id <= (SELECT MAX(id) FROM runs) - ?1";
-            transaction.execute(sql, [KEPT])?;
-            Ok(started)
-        })
-    }
-
-    /// Notes that the collector still runs.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn note_alive(&self, now_ms: i64) -> Result<(), StateError> {
+    pub fn note_alive(
+        &self,
+        started_ms: i64,
+        now_ms: i64,
+    ) -> Result<Option<Occurrence>, StateError> {
         self.write("noting that the collector runs", |transaction| {
+            let former = newest(transaction)?;
+            let told = if former.is_some_and(|run| run.started_ms == started_ms) {
+                None
+            } else {
+                Some(begin(transaction, former, started_ms)?)
+            };
             let sql = "UPDATE runs SET alive_at = ?1 WHERE id = (SELECT MAX(id) FROM runs)";
             transaction.prepare_cached(sql)?.execute([now_ms])?;
-            Ok(())
+            Ok(told)
         })
     }
 
-    /// Notes that the collector was stopped in order.
+    /// Notes that the collector of that start was stopped in order.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn end_run(&self, reason: &str, now_ms: i64) -> Result<(), StateError> {
+    pub fn end_run(&self, started_ms: i64, reason: &str, now_ms: i64) -> Result<(), StateError> {
         self.write("noting the end", |transaction| {
             let stopped = Occurrence::CollectorStopped { reason: reason.to_owned() };
             note(transaction, None, &stopped, now_ms)?;
-            let sql = "UPDATE runs SET ended_at = ?1 WHERE id = (SELECT MAX(id) FROM runs)";
-            transaction.execute(sql, [now_ms])?;
+            let sql = "UPDATE runs SET ended_at = ?1
+                WHERE id = (SELECT MAX(id) FROM runs) AND started_at = ?2";
+            transaction.execute(sql, [now_ms, started_ms])?;
             Ok(())
         })
     }
@@ -114,6 +100,30 @@ impl State {
     }
 }
 
+/// Tells of a start and how the run before it ended.
+fn begin(
+    transaction: &Transaction<'_>,
+    former: Option<Run>,
+    started_ms: i64,
+) -> rusqlite::Result<Occurrence> {
+    let ending = |run: Run| match run.ended_ms {
+        Some(_) => Ending::Clean,
+        None => Ending::Unclean,
+    };
+    let started = Occurrence::CollectorStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ended: former.map(ending),
+        away_since_ms: former.map(Run::until_ms),
+    };
+    note(transaction, None, &started, started_ms)?;
+    let sql = "INSERT INTO runs (id, started_at, alive_at)
+        SELECT COALESCE(MAX(id), 0) + 1, ?1, ?1 FROM runs";
+    transaction.execute(sql, [started_ms])?;
+    let sql = "DELETE FROM runs WHERE id <= (SELECT MAX(id) FROM runs) - ?1";
+    transaction.execute(sql, [KEPT])?;
+    Ok(started)
+}
+
 fn newest(transaction: &Transaction<'_>) -> rusqlite::Result<Option<Run>> {
     let sql = "SELECT * FROM runs ORDER BY id DESC LIMIT 1";
     transaction.query_row(sql, [], run).optional()
@@ -135,20 +145,21 @@ mod tests {
     #[test]
     fn a_start_tells_how_the_run_before_it_ended() {
         let (_folder, state) = temporary();
-        let check = |now_ms: i64, expect: Option<(Ending, i64)>| {
-            let Occurrence::CollectorStarted { ended, away_since_ms, .. } =
-                state.begin_run("1", now_ms).unwrap()
-            else {
-                panic!("no start");
+        let check = |started_ms: i64, expect: Option<(Ending, i64)>| {
+            let told = state.note_alive(started_ms, started_ms).unwrap();
+            let Some(Occurrence::CollectorStarted { ended, away_since_ms, .. }) = told else {
+                panic!("no start: {told:?}");
             };
-            assert_eq!(ended.zip(away_since_ms), expect, "{now_ms}");
+            assert_eq!(ended.zip(away_since_ms), expect, "{started_ms}");
         };
         check(100, None);
-        state.note_alive(150).unwrap();
+        assert_eq!(state.note_alive(100, 150).unwrap(), None);
         check(200, Some((Ending::Unclean, 150)));
-        state.note_alive(250).unwrap();
-        state.end_run("SIGTERM", 260).unwrap();
+        assert_eq!(state.note_alive(200, 250).unwrap(), None);
+        state.end_run(200, "SIGTERM", 260).unwrap();
         check(300, Some((Ending::Clean, 260)));
+        // A start that could not be noted does not end the run before it.
+        state.end_run(305, "SIGTERM", 306).unwrap();
         check(310, Some((Ending::Unclean, 300)));
         let outage = |from_ms, to_ms| Outage { from_ms, to_ms };
         let all = [outage(i64::MIN, 100), outage(150, 200), outage(260, 300), outage(300, 310)];

@@ -81,7 +81,7 @@ async fn what_hosts_tell_and_what_the_collector_saw_is_one_list() {
     let news = news.map(|occurrence| PresenceNews { host: web, occurrence });
     world.state.note_presence(&news[..1], START_MS + 60_000).unwrap();
     world.report(web, 3, change("c", ChangeKind::Kernel, ""));
-    world.state.begin_run("1", START_MS + 70_000).unwrap();
+    world.state.note_alive(START_MS + 70_000, START_MS + 70_000).unwrap();
     world.state.note_presence(&news[1..], START_MS + 80_000).unwrap();
     let kinds = async |parameters: &str| {
         let (_, body) = world.get(&format!("/api/v1/events{parameters}")).await;

@@ -123,7 +123,7 @@ async fn a_host_shows_what_waits_there() {
 async fn a_host_is_up_down_or_unknown_with_the_reason() {
     let world = World::plain().await;
     let web = world.enroll("web1");
-    world.state.begin_run("1", START_MS).unwrap();
+    world.state.note_alive(START_MS, START_MS).unwrap();
     let stretch = |from: i64, to: i64| (from..=to).step_by(10).map(|at| (at, 1.0));
     let seen: Vec<_> = stretch(0, 100).chain(stretch(400, 500)).collect();
     observe(&world, web, "upkeep_agent_build_info", &[("version", "1")], &seen);
