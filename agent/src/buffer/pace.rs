@@ -125,7 +125,7 @@ mod tests {
         check(10, 2_000, Some(100.0));
         check(600, 61_000, Some(100.0));
         // Half as fast from here on; after the window the former pace is forgotten.
-        check(900, 76_000, Some(86.67));
+        check(900, 76_000, Some(83.15));
         check(1_210, 91_500, Some(50.0));
         check(1_300, 500, None);
         check(1_310, 1_500, Some(100.0));

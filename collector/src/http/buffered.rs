@@ -53,22 +53,49 @@ struct Declared {
     last_at: Option<String>,
 }
 
-/// The newest reports of one host, or of all, by their names; at most so many milliseconds old.
+/// The newest report of one host, whatever its name was then; at most so many milliseconds old.
+pub(super) async fn report_of(
+    services: &Services,
+    host: HostId,
+    age_ms: i64,
+) -> Result<Option<Report>, ApiError> {
+    let found = select(services, Some(host), Vec::new(), age_ms).await?;
+    Ok(newest(found).into_values().max_by_key(|report| report.at_ms))
+}
+
+/// The newest reports of hosts, by their names.
 pub(super) async fn reports(
     services: &Services,
-    host: Option<HostId>,
+    instances: impl Iterator<Item = &str>,
     age_ms: i64,
 ) -> Result<BTreeMap<String, Report>, ApiError> {
+    let any = instances.map(regex::escape).collect::<Vec<_>>().join("|");
+    if any.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(newest(select(services, None, vec![matching(INSTANCE, &any)?], age_ms).await?))
+}
+
+async fn select(
+    services: &Services,
+    host: Option<HostId>,
+    mut matchers: Vec<Matcher>,
+    age_ms: i64,
+) -> Result<Vec<SeriesSamples>, ApiError> {
+    matchers.push(matching(METRIC_NAME, NAMES)?);
     let now_ms = services.clock.now_ms();
     let window = Window { after_ms: now_ms.saturating_sub(age_ms), through_ms: now_ms };
-    let named = Matcher::new(METRIC_NAME, MatchOperator::Matches, NAMES);
-    let named = named.map_err(|error| ApiError::internal("the names of the reports", &error))?;
-    let found = services.engine.samples(host, vec![vec![named]], window).await?;
-    Ok(newest(found.into_iter().flatten()))
+    let found = services.engine.samples(host, vec![matchers], window).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn matching(label: &str, pattern: &str) -> Result<Matcher, ApiError> {
+    Matcher::new(label, MatchOperator::Matches, pattern)
+        .map_err(|error| ApiError::internal("looking for the reports of agents", &error))
 }
 
 /// The newest report of each host: of its values those that came last, all at the same time.
-fn newest(series: impl Iterator<Item = SeriesSamples>) -> BTreeMap<String, Report> {
+fn newest(series: Vec<SeriesSamples>) -> BTreeMap<String, Report> {
     let mut reports: BTreeMap<String, Report> = BTreeMap::new();
     for one in series {
         let Some((at_ms, value)) = one.timestamps.last().zip(one.values.last()) else { continue };

@@ -64,7 +64,8 @@ pub(super) async fn list(
     let found = services.ask_state(move |state| page(state, cursor, limit, &tags)).await?;
     let (records, next_cursor) = found;
     let now_ms = services.clock.now_ms();
-    let reports = buffered::reports(&services, None, LISTED_REPORT.0).await?;
+    let instances = records.iter().map(|host| host.record.instance.as_str());
+    let reports = buffered::reports(&services, instances, LISTED_REPORT.0).await?;
     let view_of = |host: Found| {
         let report = reports.get(&host.record.instance);
         let buffer = BufferView::of(report, host.losses, LISTED_REPORT.1);
@@ -80,9 +81,8 @@ pub(super) async fn show(
     Path(host): Path<String>,
 ) -> Result<Response, ApiError> {
     let found = find(&services, host).await?;
-    let reports = buffered::reports(&services, Some(found.record.id), SHOWN_REPORT.0).await?;
-    let report = reports.get(&found.record.instance);
-    let buffer = BufferView::of(report, found.losses, SHOWN_REPORT.1);
+    let report = buffered::report_of(&services, found.record.id, SHOWN_REPORT.0).await?;
+    let buffer = BufferView::of(report.as_ref(), found.losses, SHOWN_REPORT.1);
     Ok(prometheus::success(view(found, buffer, &services.fleet, services.clock.now_ms())))
 }
 
