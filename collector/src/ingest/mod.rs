@@ -6,6 +6,7 @@
 //! is no other's.
 
 mod admit;
+mod backlog;
 mod commit;
 mod listener;
 mod marks;

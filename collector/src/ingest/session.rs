@@ -20,6 +20,7 @@ use upkeep_wire::{MAX_BATCH_BYTES, lane_mark, v1};
 
 use super::Services;
 use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
+use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
 use super::marks::Marks;
 use super::quota::LogQuota;
@@ -73,8 +74,7 @@ struct Opened {
     samples: Track,
     /// Whether the host was asked for events again, and they have not come yet.
     events_wanted: bool,
-    /// Whether observations of the past are still to come.
-    has_backlog: bool,
+    backlog: Backlog,
 }
 
 impl Session {
@@ -134,8 +134,7 @@ impl Session {
         }
         self.note_contact(&open, (stream.epoch, clock), now_ms).await?;
         let marks = Marks::settle(&self.services, stream, &open, now_ms).await?;
-        let backlog = backlog_records(&marks.samples, open.live_from);
-        self.member.note_backlog(backlog);
+        let backlog = Backlog::begin(&self.member, &marks.samples, open.live_from);
         let accepted = v1::Accepted {
             lanes: vec![
                 lane_mark(Lane::Samples, &marks.samples),
@@ -163,7 +162,7 @@ impl Session {
             observed_from: open.live_from,
             samples: Track::new(marks.samples, marks.live_from),
             events_wanted: false,
-            has_backlog: backlog > 0,
+            backlog,
             session: self,
         };
         opened.answer(v1::collector_message::Message::Accepted(accepted)).await?;
@@ -314,8 +313,7 @@ impl Opened {
         }
         let services = &self.session.services;
         let is_live = admitted.iter().any(|record| record.is_live);
-        let past = admitted.iter().filter(|record| !record.is_live);
-        let past: Vec<i64> = past.filter_map(|record| record.timestamp_ms).collect();
+        let past = Backlog::times(&admitted);
         if !admitted.is_empty() {
             commit_samples(services, self.stream, admitted, &self.up, now_ms)
                 .await
@@ -339,10 +337,7 @@ impl Opened {
     /// that were observed before the stream was opened.
     fn note_committed(&mut self, past: Vec<i64>) {
         let committed = self.session.services.store.committed(self.stream);
-        if self.has_backlog {
-            self.has_backlog = backlog_records(&committed, self.observed_from) > 0;
-            self.session.member.note_arrived(past, !self.has_backlog);
-        }
+        self.backlog.note(&self.session.member, past, &committed);
         self.samples.note_committed(committed);
     }
 
@@ -473,13 +468,6 @@ fn refused(refusal: &Refusal) -> Status {
         }
         _ => Status::invalid_argument(refusal.to_string()),
     }
-}
-
-/// How many samples are still missing that were observed before the host opened the stream.
-fn backlog_records(committed: &Ranges, observed_from: u64) -> u64 {
-    let Some(last) = observed_from.checked_sub(1) else { return 0 };
-    let missing = committed.missing(1..=last).into_iter();
-    missing.map(|hole| hole.end() - hole.start() + 1).sum()
 }
 
 /// The larger the fleet, the longer each host waits before it comes again.
