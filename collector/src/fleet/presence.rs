@@ -90,7 +90,7 @@ mod tests {
         };
         let lost = Occurrence::HostLost { since_ms: 5 };
         let back = Occurrence::HostBack { since_ms: 5, backlog_records: 7 };
-        check(None, silent, Some(5), Some(5), &[lost.clone()]);
+        check(None, silent, Some(5), Some(5), std::slice::from_ref(&lost));
         check(None, silent, None, Some(5), &[lost]);
         check(None, silent, None, None, &[]);
         check(Some(5), silent, None, Some(5), &[]);

@@ -177,6 +177,8 @@ async fn write_heard(fleet: &Arc<Fleet>, state: &State) -> Result<(), FleetError
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::state::{By, Occurrence, OccurrenceFilter, enrolled_host, temporary};
 
@@ -206,14 +208,14 @@ mod tests {
         member.heard(90_000);
         let lost = Occurrence::HostLost { since_ms: 90_000 };
         for now_ms in [120_000, 130_000, 140_000] {
-            let expect: &[Occurrence] = if now_ms > 120_000 { &[lost.clone()] } else { &[] };
+            let expect: &[Occurrence] = if now_ms > 120_000 { slice::from_ref(&lost) } else { &[] };
             assert_eq!(told(&fleet, now_ms).await, expect);
         }
         state.record_last_seen(&[(host, 90_000)]).unwrap();
 
         // Another run of the collector knows what was told.
         let fleet = Arc::new(Fleet::load(&state, 200_000).unwrap());
-        assert_eq!(told(&fleet, 300_000).await, [lost.clone()]);
+        assert_eq!(told(&fleet, 300_000).await, slice::from_ref(&lost));
         let member = fleet.member(host).unwrap();
         member.note_backlog(3);
         member.heard(301_000);

@@ -89,6 +89,8 @@ async fn a_host_shows_what_waits_there() {
     let nothing = buffer("/api/v1/hosts").await;
     assert_eq!(nothing["unknown_reason"], "no report of its agent came in the last 10 minutes");
     assert_eq!((&nothing["samples"], &nothing["reported_at"]), (&Value::Null, &Value::Null));
+    // A value that is no longer told is not known.
+    observe(&world, web, "upkeep_agent_buffer_capacity_seconds", &[], &[(50, 500.0)]);
     for (name, labels, value) in [
         ("records", &[("lane", "samples")][..], 7.0),
         ("records", &[("lane", "events")], 2.0),
@@ -100,8 +102,6 @@ async fn a_host_shows_what_waits_there() {
         let name = format!("upkeep_agent_buffer_{name}");
         observe(&world, web, &name, labels, &[(50, 99.0), (60, value)]);
     }
-    // A value that is no longer told is not known.
-    observe(&world, web, "upkeep_agent_buffer_capacity_seconds", &[], &[(50, 500.0)]);
     world.report(web, 1, gap(5, 24, 21, 40));
     clock(&world, 61);
     let expect = json!({
