@@ -1,5 +1,7 @@
 //! A real agent in a folder of its own.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,6 +16,16 @@ use crate::process::{Output, Running, binary, run};
 /// How long an agent may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What is logged, with the times of what is durable.
+const USUAL: &str = "info,upkeep_agent::scheduler=debug";
+
+/// The same, with everything that is made durable.
+const WITH_LEDGER: &str = "info,upkeep_agent::scheduler=debug,upkeep_agent::buffer::history=trace";
+
+/// What an agent logs when its collector no longer has what it acknowledged. It sends that again as long
+/// as it keeps it, so nothing would be missing.
+pub const FORGOTTEN: &str = "the collector lost what it had acknowledged";
+
 /// What a story sets; everything else stays at its default.
 #[derive(Clone, Debug, Default)]
 pub struct AgentOptions {
@@ -25,6 +37,8 @@ pub struct AgentOptions {
     pub settings: String,
     /// Where its keys and its buffer are to be; a folder of its own unless given.
     pub state_dir: Option<PathBuf>,
+    /// Whether its log tells everything that it makes durable, for a [`crate::Ledger`].
+    pub ledger: bool,
 }
 
 /// An agent with its state, enrolled or not.
@@ -32,6 +46,7 @@ pub struct Agent {
     folder: TempDir,
     state_dir: PathBuf,
     replay: Option<PathBuf>,
+    log_filter: &'static str,
     running: Option<Running>,
 }
 
@@ -50,7 +65,9 @@ impl Agent {
         std::fs::create_dir_all(folder.path().join("conf.d"))?;
         std::fs::write(folder.path().join("agent.toml"), main)?;
         std::fs::write(folder.path().join("conf.d/10-story.toml"), &options.settings)?;
-        Ok(Self { folder, state_dir, replay: options.replay.clone(), running: None })
+        let replay = options.replay.clone();
+        let log_filter = if options.ledger { WITH_LEDGER } else { USUAL };
+        Ok(Self { folder, state_dir, replay, log_filter, running: None })
     }
 
     /// An agent that is enrolled and runs.
@@ -78,7 +95,8 @@ impl Agent {
     /// When the program cannot be started.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = self.program()?;
-        command.env("RUST_LOG", "info,upkeep_agent::scheduler=debug").arg("run");
+        command.env("RUST_LOG", self.log_filter).arg("run");
+        self.end_line()?;
         self.running = Some(Running::start(&mut command, &self.log_path())?);
         Ok(())
     }
@@ -152,6 +170,26 @@ impl Agent {
         Ok(std::fs::read_to_string(self.log_path())?)
     }
 
+    /// How long the log is by now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn log_bytes(&self) -> Result<u64> {
+        Ok(std::fs::metadata(self.log_path())?.len())
+    }
+
+    /// What it has logged since the log was so long.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log_since(&self, bytes: u64) -> Result<String> {
+        let mut file = File::open(self.log_path())?;
+        file.seek(SeekFrom::Start(bytes))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// Its identity, as enrollment stored it.
     ///
     /// # Errors
@@ -170,6 +208,21 @@ impl Agent {
     /// The folder of its configuration.
     pub fn configuration_dir(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Ends a line of the log that a kill cut off, so that the next life begins one of its own.
+    fn end_line(&self) -> Result<()> {
+        let mut file =
+            File::options().create(true).read(true).append(true).open(self.log_path())?;
+        if file.seek(SeekFrom::End(0))? > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+            }
+        }
+        Ok(())
     }
 
     fn log_path(&self) -> PathBuf {

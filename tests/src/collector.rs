@@ -72,15 +72,33 @@ impl Collector {
     /// # Errors
     /// When it does not start.
     pub async fn launch(&mut self) -> Result<()> {
-        let addresses = self.data_dir().join("addresses.json");
+        self.begin()?;
+        self.ready().await
+    }
+
+    /// Begins to start the collector, on the addresses that it had.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn begin(&mut self) -> Result<()> {
+        let addresses = self.addresses();
         if addresses.exists() {
             std::fs::remove_file(&addresses)?;
         }
         let text =
             format!("[grpc]\nlisten = \"{}\"\n[http]\nlisten = \"{}\"\n", self.grpc, self.http);
         std::fs::write(self.folder.path().join("conf.d/50-listen.toml"), text)?;
-        let log = self.log_path();
-        let mut running = Running::start(self.program()?.arg("serve"), &log)?;
+        self.running = Some(Running::start(self.program()?.arg("serve"), &self.log_path())?);
+        Ok(())
+    }
+
+    /// Waits until a collector that begins to start is ready.
+    ///
+    /// # Errors
+    /// When it does not become so.
+    pub async fn ready(&mut self) -> Result<()> {
+        let (addresses, log) = (self.addresses(), self.log_path());
+        let running = self.running.as_mut().context("the collector does not run")?;
         let found = until("the collector's addresses", PATIENCE, || {
             let ended = running.has_ended();
             let text = std::fs::read_to_string(&addresses).ok();
@@ -95,12 +113,27 @@ impl Collector {
         let found: Value = serde_json::from_str(&found.await?)?;
         self.grpc = found["grpc"].as_str().context("addresses.json: grpc")?.to_owned();
         self.http = found["http"].as_str().context("addresses.json: http")?.to_owned();
-        self.running = Some(running);
         until("the collector to be ready", PATIENCE, || async {
             let answer = self.client.get(self.url("/-/ready")).send().await?;
             Ok(answer.status().is_success().then_some(()))
         })
         .await
+    }
+
+    /// Whether it has begun to listen.
+    pub fn listens(&self) -> bool {
+        self.addresses().exists()
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        match &mut self.running {
+            Some(running) => running.has_ended(),
+            None => Ok(true),
+        }
     }
 
     /// Ends it at once, as a crash would.
@@ -231,6 +264,10 @@ impl Collector {
     /// The folder of its configuration.
     pub fn configuration_dir(&self) -> &Path {
         self.folder.path()
+    }
+
+    fn addresses(&self) -> PathBuf {
+        self.data_dir().join("addresses.json")
     }
 
     fn log_path(&self) -> PathBuf {

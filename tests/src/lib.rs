@@ -4,23 +4,31 @@
 
 mod agent;
 mod collector;
+mod cut_disk;
 mod fake_host;
 pub mod fuzz;
 mod history;
 mod leases;
+mod ledger;
 mod node_exporter;
 mod process;
+mod proxy;
+mod setting;
 mod small_disk;
 mod smtp;
 mod webhook;
 
-pub use agent::{Agent, AgentOptions};
+pub use agent::{Agent, AgentOptions, FORGOTTEN};
 pub use collector::{Collector, CollectorOptions};
+pub use cut_disk::CutDisk;
 pub use fake_host::FakeHost;
 pub use history::{Account, accounted_for, every_confirmed_once};
 pub use leases::Leases;
+pub use ledger::{Audit, Ledger, audit};
 pub use node_exporter::NodeExporter;
 pub use process::{Output, binary, until};
+pub use proxy::Proxy;
+pub use setting::{seed, seeded, setting};
 pub use small_disk::SmallDisk;
 pub use smtp::{Mail, SmtpServer};
 pub use webhook::WebhookServer;

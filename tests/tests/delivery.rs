@@ -9,9 +9,6 @@ use upkeep_tests::{
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// How often each of the two is killed.
-const KILLS: usize = 50;
-
 fn fast(host: &FakeHost) -> AgentOptions {
     AgentOptions {
         interval: Some("200ms".to_owned()),
@@ -82,54 +79,6 @@ async fn values_arrive_as_they_were_observed() -> Result<()> {
     let mut steps = values.clone();
     steps.dedup();
     assert_eq!(steps, ["1", "2", "3", "4", "5", "7"]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_agent_killed_again_and_again_loses_nothing_it_confirmed() -> Result<()> {
-    let collector = Collector::start(&CollectorOptions::default()).await?;
-    let host = FakeHost::new("web1")?;
-    let mut agent = Agent::start(&collector, &fast(&host))?;
-    for kill in 0..KILLS {
-        let before = agent.confirmed()?.len();
-        // Some lives end while they begin, the others after an observation or two.
-        if kill % 3 != 0 {
-            until("an observation", SOON, || {
-                let confirmed = agent.confirmed();
-                async move { Ok((confirmed?.len() > before + kill % 2).then_some(())) }
-            })
-            .await?;
-        } else {
-            tokio::time::sleep(Duration::from_millis(7 * kill as u64 % 120)).await;
-        }
-        agent.kill()?;
-        agent.launch()?;
-    }
-    let stored = every_confirmed_once(&collector, &agent, SOON).await?;
-    assert!(stored >= KILLS, "{stored}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_collector_killed_again_and_again_loses_nothing_it_acknowledged() -> Result<()> {
-    let mut collector = Collector::start(&CollectorOptions::default()).await?;
-    let host = FakeHost::new("web1")?;
-    let agent = Agent::start(&collector, &fast(&host))?;
-    let mut seen = 0;
-    for kill in 0..KILLS {
-        if kill % 2 == 0 {
-            seen = until("more data than before", SOON, || async {
-                let stored = collector.samples("node_load1").await?.len();
-                ensure!(stored >= seen, "{stored} samples are left of {seen}");
-                Ok((stored > seen).then_some(stored))
-            })
-            .await?;
-        }
-        collector.kill()?;
-        collector.launch().await?;
-    }
-    let stored = every_confirmed_once(&collector, &agent, SOON).await?;
-    assert!(stored >= seen, "{stored} of {seen}");
     Ok(())
 }
 

@@ -77,6 +77,7 @@
 mod change;
 mod entry;
 mod folder;
+mod history;
 mod kept;
 mod losses;
 mod pace;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use upkeep_model::{Epoch, Lane};
 
-use super::{Buffer, BufferError, Draft};
+use super::{Buffer, BufferError, Draft, history};
 
 /// A handle of a buffer, cheap to clone. Appends wake whoever waits for them.
 #[derive(Clone)]
@@ -64,7 +64,9 @@ impl SharedBuffer {
     /// As [`Buffer::append`].
     pub fn append(&self, drafts: &[Draft]) -> Result<(), BufferError> {
         let mut buffer = self.lock();
+        history::tell_brought(drafts);
         buffer.append(drafts)?;
+        history::tell_durable();
         // Told while the lock is held, so that no older news comes after newer.
         self.heads.send_replace(Heads::of_buffer(&buffer));
         Ok(())

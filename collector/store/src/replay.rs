@@ -69,7 +69,9 @@ impl Replay<'_> {
         if segment.scan.end < segment.bytes.len() {
             let torn = segment.bytes.len() - segment.scan.end;
             tracing::warn!(place, torn, "cutting a group that was not written to its end");
-            journal.cut(number, segment.scan.end)?;
+        }
+        if is_last {
+            journal.settle(number, &segment)?;
         }
         for stretch in &segment.scan.damage {
             let lost = format!("what bytes {} to {} said", stretch.start, stretch.end);

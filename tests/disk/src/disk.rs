@@ -89,6 +89,10 @@ impl Disk {
                 self.pending.push(Pending::Write { inode, offset, data });
             }
             Operation::Sync { inode, only_data } => self.sync(*inode, *only_data),
+            Operation::SyncFailed { inode } => self.pending.retain(|pending| match pending {
+                Pending::Write { inode: written, .. } => written != inode,
+                Pending::Names(_) => true,
+            }),
             Operation::SyncFolder { inode } => {
                 let (ordering, folder) = (self.ordering, *inode);
                 self.settle(|pending| match pending {

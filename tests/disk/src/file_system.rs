@@ -23,13 +23,15 @@ const BLOCKS: u64 = 64 << 20;
 pub(crate) struct State {
     pub(crate) tree: Tree,
     pub(crate) operations: Vec<Operation>,
+    /// What the names of files end with that are not synced, and how many times more.
+    pub(crate) failing: Option<(String, u32)>,
     next: Inode,
 }
 
 impl State {
     pub(crate) fn new(tree: Tree) -> Self {
         let next = tree.last_inode() + 1;
-        Self { tree, operations: Vec::new(), next }
+        Self { tree, operations: Vec::new(), failing: None, next }
     }
 
     fn change(&mut self, change: NameChange) {
@@ -69,6 +71,20 @@ impl State {
             blksize: 4096,
             flags: 0,
         })
+    }
+
+    fn sync(&mut self, inode: Inode, only_data: bool) -> Result<(), Errno> {
+        let Self { tree, operations, failing, .. } = self;
+        if let Some((end, times)) = failing
+            && *times > 0
+            && tree.name(inode).is_some_and(|name| name.to_string_lossy().ends_with(&**end))
+        {
+            *times -= 1;
+            operations.push(Operation::SyncFailed { inode });
+            return Err(Errno::EIO);
+        }
+        operations.push(Operation::Sync { inode, only_data });
+        Ok(())
     }
 
     fn remove(&mut self, parent: INodeNo, name: &OsStr) -> Result<(), Errno> {
@@ -257,8 +273,7 @@ impl Filesystem for FileSystem {
         only_data: bool,
         reply: ReplyEmpty,
     ) {
-        self.state().operations.push(Operation::Sync { inode: inode.0, only_data });
-        reply.ok();
+        answer(self.state().sync(inode.0, only_data), reply);
     }
 
     fn fsyncdir(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {

@@ -29,6 +29,12 @@ pub enum Operation {
         /// Whether it was `fdatasync`, which owes nothing to names.
         only_data: bool,
     },
+    /// `fsync` or `fdatasync` of a file failed. As on Linux, what was written to it is then taken for
+    /// clean: programs read it, and no later sync brings it to the disk.
+    SyncFailed {
+        /// The file.
+        inode: Inode,
+    },
     /// `fsync` of a folder returned.
     SyncFolder {
         /// The folder.

@@ -49,6 +49,17 @@ impl Recording {
         self.state().operations.push(Operation::Mark(mark));
     }
 
+    /// Makes the next syncs of files whose name ends so fail, so many of them.
+    pub fn fail_syncs(&self, end_of_name: &str, times: u32) {
+        self.state().failing = Some((end_of_name.to_owned(), times));
+    }
+
+    /// Whether all syncs that were to fail have failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state().failing.as_ref().is_none_or(|(_, times)| *times == 0)
+    }
+
     /// What was done so far, and forgets it.
     #[must_use]
     pub fn take(&self) -> Vec<Operation> {

@@ -48,6 +48,17 @@ impl Tree {
         }
     }
 
+    /// A name of a file or folder, if it has one.
+    #[must_use]
+    pub fn name(&self, inode: Inode) -> Option<Name> {
+        let folders = self.nodes.values().filter_map(|node| match node {
+            Node::Folder(names) => Some(names),
+            Node::File(_) => None,
+        });
+        let mut names = folders.flatten();
+        names.find(|(_, child)| **child == inode).map(|(name, _)| name.clone())
+    }
+
     /// The largest number in use.
     #[must_use]
     pub fn last_inode(&self) -> Inode {

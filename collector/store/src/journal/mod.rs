@@ -40,7 +40,9 @@
 //!   entries after it are found again by their headers.
 //! - A segment can be read without the ones before it: descriptions that the database did not have
 //!   when the segment began, and key frames, are repeated in it before their first use.
-//! - A failed sync is never repeated, since a second one may succeed without the data.
+//! - A failed sync is never repeated, since a second one may succeed without the data. The store then
+//!   takes nothing more. When it opens again, what can be read of the last segment beyond the tide is
+//!   copied to a fresh file and synced there before anything leans on it.
 
 mod entry;
 mod scan;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use crate::folder::sync_folder;
 const MAGIC: &[u8; 8] = b"upkeepJ1";
 const HEADER_BYTES: usize = 40;
 const EXTENSION: &str = "segment";
+const COPY_EXTENSION: &str = "copy";
 
 /// Where the segments are. It can be shared: only [`Journal`] writes, and whoever seals removes.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) scan: Scan,
+    /// So much of it is known to have been synced.
+    confirmed: usize,
 }
 
 impl JournalFolder {
@@ -77,7 +81,7 @@ impl JournalFolder {
             scan = scan_segment(&bytes, number, false);
             scan.damage.extend((bytes.len() < confirmed).then_some(bytes.len()..confirmed));
         }
-        Ok(Segment { path, bytes, scan })
+        Ok(Segment { path, bytes, scan, confirmed })
     }
 
     /// Removes a segment whose entries are all in the database.
@@ -101,17 +105,40 @@ impl JournalFolder {
         Ok(())
     }
 
-    /// Cuts the torn tail of the last segment for good, before anything is written after it.
-    pub(crate) fn cut(&self, number: u64, length: usize) -> Result<(), StoreError> {
-        let path = self.path_of(number);
-        let before = self.length(number);
-        OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .and_then(|file| file.set_len(length as u64).and_then(|()| file.sync_all()))
-            .map_err(|source| StoreError::io("cut", &path, source))?;
-        self.bytes.fetch_sub(before.saturating_sub(length as u64), Ordering::Relaxed);
+    /// Makes durable what was read of the last segment, before anything leans on it, and takes away its
+    /// torn tail. Bytes that are not known to have been synced are written anew: after a sync that failed
+    /// they can be read, and no later sync of the same file brings them to the disk.
+    pub(crate) fn settle(&self, number: u64, segment: &Segment) -> Result<(), StoreError> {
+        let (path, before) = (&segment.path, self.length(number));
+        let good = segment.bytes.get(..segment.scan.end).unwrap_or_default();
+        if segment.confirmed < good.len() {
+            match self.copy(path, good) {
+                Err(StoreError::Full { .. }) => write_in_place(path, good, segment.confirmed)?,
+                copied => copied?,
+            }
+            let mark = Mark { segment: number, length: good.len() as u64 };
+            if let Err(error) = Tide::default().note(&self.path, mark) {
+                tracing::warn!(%error, "how far the journal reaches cannot be noted");
+            }
+        } else if good.len() < segment.bytes.len() {
+            write_in_place(path, good, good.len())?;
+        }
+        self.bytes.fetch_sub(before.saturating_sub(good.len() as u64), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Puts a file of these bytes in the place of a segment.
+    fn copy(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let copy = path.with_extension(COPY_EXTENSION);
+        let written = File::create(&copy)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&copy, path))
+            .and_then(|()| sync_folder(&self.path));
+        written.map_err(|source| {
+            // It is only in the way; the next one replaces it.
+            let _ = fs::remove_file(&copy);
+            StoreError::io("copy", path, source)
+        })
     }
 
     fn length(&self, number: u64) -> u64 {
@@ -243,6 +270,17 @@ impl Journal {
         let seed = seed(number, salt);
         Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })
     }
+}
+
+/// Writes a segment's bytes again from a place on, and cuts off what stands behind them.
+fn write_in_place(path: &Path, bytes: &[u8], from: usize) -> Result<(), StoreError> {
+    let write = || {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(bytes.get(from..).unwrap_or_default(), from as u64)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    write().map_err(|source| StoreError::io("cut", path, source))
 }
 
 fn scan_segment(bytes: &[u8], number: u64, is_last: bool) -> Scan {

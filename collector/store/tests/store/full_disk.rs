@@ -78,6 +78,31 @@ fn a_full_disk_refuses_loses_nothing_and_recovers() {
     model.check(&Store::open(folder.path(), options).unwrap());
 }
 
+#[test]
+fn a_store_that_lost_power_opens_on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_disk) = SmallDisk::mount(folder.path(), 4 * 1024 * 1024) else {
+        println!("skipped: a file system of its own can be mounted by root only");
+        return;
+    };
+    let store = Store::open(folder.path(), options()).unwrap();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    for step in 0..200 {
+        agent.commit(&store, &mut model, step, &[("load", (step as f64).sqrt())]);
+    }
+    drop(store);
+    // How far the journal reaches is noted and never synced.
+    fs::remove_file(folder.path().join("journal/tide")).unwrap();
+    let ballast = folder.path().join("ballast");
+    fill(&ballast);
+    let store = Store::open(folder.path(), options()).unwrap();
+    model.check(&store);
+    fs::remove_file(&ballast).unwrap();
+    agent.commit(&store, &mut model, 200, &[("load", 0.5)]);
+    model.check(&store);
+    assert_eq!(store.damage(), []);
+}
+
 /// Writes until there is no room left.
 fn fill(ballast: &Path) {
     use std::io::Write;

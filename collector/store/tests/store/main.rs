@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod failed_sync;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod full_disk;
