@@ -24,6 +24,7 @@ use crate::alert::{self, Dispatcher};
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness};
 use crate::ingest;
@@ -71,6 +72,7 @@ struct Parts {
     authority: Arc<Authority>,
     server_key: Arc<ServerKey>,
     fleet: Arc<Fleet>,
+    declarer: Arc<Declarer>,
 }
 
 impl Parts {
@@ -82,15 +84,19 @@ impl Parts {
         let state = State::open(&folder.join(state::FILE_NAME))?;
         let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
         let options = Options { retention, ..Options::default() };
-        let store = Store::open(&folder.join(STORE_FOLDER), options)?;
+        let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
+        // What was set aside just now is not found again, so it is declared before all else.
+        let declarer = Declarer::new(state.clone(), Arc::clone(&store));
+        declarer.declare(now_ms)?;
         let fleet = Fleet::load(&state, now_ms)?;
         Ok(Self {
             clock,
             state,
-            store: Arc::new(store),
+            store,
             authority: Arc::new(authority),
             server_key,
             fleet: Arc::new(fleet),
+            declarer: Arc::new(declarer),
         })
     }
 }
@@ -109,13 +115,15 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     readiness.hold("start", "the parts of the collector are being started");
     let (failure, mut failures) = mpsc::channel(1);
     let board = Arc::new(Board::default());
+    let mut registry = Registry::default();
     start_fleet(&mut stages, &parts);
+    start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
     start_upkeep(&mut stages, &parts);
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
     start_ingest(&mut stages, &parts, config, grpc, failure)?;
-    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness))?;
+    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness), registry)?;
     readiness.release("start");
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
@@ -139,6 +147,14 @@ fn start_fleet(stages: &mut Stages, parts: &Parts) {
     let Parts { fleet, state, store, clock, .. } = parts.clone();
     stages.start("the watch over the fleet", |stop| async move {
         fleet::watch(fleet, state, store, clock, stop).await;
+        Ok(())
+    });
+}
+
+fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
+    let Parts { declarer, clock, .. } = parts.clone();
+    stages.start("the watch for damage", |stop| async move {
+        damage::watch(declarer, meters, clock, stop).await;
         Ok(())
     });
 }
@@ -273,13 +289,13 @@ fn start_http(
     listener: TcpListener,
     rules: Arc<Board>,
     readiness: Arc<Readiness>,
+    mut registry: Registry,
 ) -> Result<()> {
     let tls = if config.http.tls {
         Some(Arc::new(browsers_config(Arc::clone(&parts.server_key))?))
     } else {
         None
     };
-    let mut registry = Registry::default();
     let meters = Meters::register(&mut registry);
     let services = http::Services {
         clock: parts.clock.clone(),

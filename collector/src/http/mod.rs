@@ -8,6 +8,7 @@ mod alerts;
 mod audit;
 mod bounds;
 mod build_info;
+mod damage;
 pub mod error;
 mod events;
 mod gaps;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    StateError, alerts, api_tokens, audit, changes, enrollments, events, hosts, packages,
+    StateError, alerts, api_tokens, audit, changes, damage, enrollments, events, hosts, packages,
     processes, rule_alerts, tokens, updates,
 };
 
@@ -32,6 +32,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "processes", sql: processes::SCHEMA },
     Migration { name: "why an update stays", sql: updates::SCHEMA_STAYS },
     Migration { name: "clocks of hosts", sql: hosts::SCHEMA_CLOCK },
+    Migration { name: "damage", sql: damage::SCHEMA },
 ];
 
 /// Brings a database up to date, each step in a transaction of its own.

@@ -13,6 +13,7 @@ mod api_tokens;
 mod audit;
 mod changes;
 mod column;
+mod damage;
 mod enrollments;
 mod events;
 mod gaps;
@@ -41,6 +42,7 @@ pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert}
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
 pub use changes::{ChangeCursor, ChangeFilter, SeenChange};
+pub use damage::{DamagedPart, FoundDamage};
 pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
