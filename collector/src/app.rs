@@ -42,7 +42,7 @@ pub const ADDRESSES_FILE: &str = "addresses.json";
 /// The folder of the samples in the data folder.
 const STORE_FOLDER: &str = "samples";
 
-/// How often old samples are dropped and the collector's certificate is looked at.
+/// How often old samples are dropped, the collector's certificate is looked at and the state checked.
 const UPKEEP: Duration = Duration::from_hours(1);
 
 /// Runs the server until a signal says to stop.
@@ -81,7 +81,7 @@ impl Parts {
         let now_ms = clock.now_ms();
         let authority = Authority::open(folder, config.certificates.host_lifetime.0)?;
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
-        let state = State::open(&folder.join(state::FILE_NAME))?;
+        let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
         let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
         let options = Options { retention, ..Options::default() };
         let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
@@ -186,7 +186,7 @@ fn look_after(parts: &Parts) -> Result<()> {
         parts.server_key.replace(certificate)?;
         tracing::info!("the collector's certificate was renewed");
     }
-    Ok(())
+    Ok(parts.state.check(now_ms)?)
 }
 
 /// Starts telling people, and gives the queue that rules put their alerts into.

@@ -6,8 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    StateError, alerts, api_tokens, audit, changes, damage, enrollments, events, hosts, packages,
-    processes, rule_alerts, tokens, updates,
+    StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
+    packages, processes, row_sum, rule_alerts, tokens, updates,
 };
 
 /// One step of the schema.
@@ -33,7 +33,32 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "why an update stays", sql: updates::SCHEMA_STAYS },
     Migration { name: "clocks of hosts", sql: hosts::SCHEMA_CLOCK },
     Migration { name: "damage", sql: damage::SCHEMA },
+    Migration { name: "checksums of rows", sql: check::SCHEMA },
 ];
+
+/// Where the steps that were done are written.
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";
+
+/// From this step on rows have checksums, which every later step leaves in order.
+const ROW_SUMS_SINCE: i64 = 15;
+
+/// The version that a database has once every step is done.
+pub(super) fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// A database in memory as it is made when only the steps up to a version are known.
+pub(super) fn made(version: i64) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    row_sum::register(&connection)?;
+    let step = connection.transaction()?;
+    step.execute_batch(VERSIONS)?;
+    for (migration, number) in MIGRATIONS.iter().zip(1..=version) {
+        take(&step, migration.sql, number)?;
+    }
+    step.commit()?;
+    Ok(connection)
+}
 
 /// Brings a database up to date, each step in a transaction of its own.
 pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
@@ -46,9 +71,7 @@ fn apply(
     migrations: &[Migration],
 ) -> Result<(), StateError> {
     let open = |source| StateError::Open { path: path.to_owned(), source };
-    connection
-        .execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
-        .map_err(open)?;
+    connection.execute_batch(VERSIONS).map_err(open)?;
     let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     for (migration, version) in migrations.iter().zip(1..) {
         let failed = |source| StateError::Migration { version, name: migration.name, source };
@@ -62,12 +85,18 @@ fn apply(
         if found >= version {
             continue;
         }
-        step.execute_batch(migration.sql).map_err(failed)?;
-        step.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])
-            .map_err(failed)?;
+        take(&step, migration.sql, version).map_err(failed)?;
         step.commit().map_err(failed)?;
     }
     Ok(())
+}
+
+fn take(step: &Transaction<'_>, sql: &str, version: i64) -> rusqlite::Result<()> {
+    // A trigger that names a column would keep it from being changed.
+    row_sum::remove(step)?;
+    step.execute_batch(sql)?;
+    step.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])?;
+    if version >= ROW_SUMS_SINCE { row_sum::install(step) } else { Ok(()) }
 }
 
 fn current(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
@@ -112,6 +141,7 @@ mod tests {
         let path = folder.path().join(FILE_NAME);
         State::open(&path).unwrap();
         let connection = Connection::open(&path).unwrap();
+        row_sum::register(&connection).unwrap();
         connection.execute("INSERT INTO schema_version (version) VALUES (999)", []).unwrap();
         let refused = State::open(&path).unwrap_err();
         assert!(matches!(refused, StateError::Newer { found: 999, .. }), "{refused}");

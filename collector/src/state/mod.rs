@@ -5,6 +5,10 @@
 //! is the only one that contains SQL, and the SQL keeps to what PostgreSQL takes too (times are
 //! milliseconds since 1970 in a BIGINT, identities and hashes are text).
 //!
+//! A database that is damaged is found as the server opens it (module `check`) and once an hour. What
+//! passes its checksums goes on in a new one, the damaged one into `quarantine/`, and what is lost is
+//! declared (modules `row_sum`, `tide`, `salvage`). These know SQLite's own tables.
+//!
 //! Every function blocks; asynchronous callers go through `tokio::task::spawn_blocking`. Several
 //! processes may have the database open: the command line changes it while the server runs.
 
@@ -12,8 +16,11 @@ mod alerts;
 mod api_tokens;
 mod audit;
 mod changes;
+mod check;
 mod column;
 mod damage;
+#[cfg(test)]
+mod damaged;
 mod enrollments;
 mod events;
 mod gaps;
@@ -23,8 +30,11 @@ mod packages;
 #[cfg(test)]
 mod power_cut;
 mod processes;
+mod row_sum;
 mod rule_alerts;
+mod salvage;
 mod secret;
+mod tide;
 mod tokens;
 mod updates;
 
@@ -141,6 +151,7 @@ pub struct State {
 /// Readers do not wait for a writer's sync, since each side has a connection of its own.
 #[derive(Debug)]
 struct Connections {
+    path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
 }
@@ -163,7 +174,11 @@ impl State {
         let mut writer = connect(path).and_then(set_up).map_err(failed)?;
         migrations::run(&mut writer, path)?;
         let reader = connect(path).and_then(set_up).map_err(failed)?;
-        let connections = Connections { writer: Mutex::new(writer), reader: Mutex::new(reader) };
+        let connections = Connections {
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+        };
         Ok(Self { connections: Arc::new(connections) })
     }
 
@@ -188,7 +203,10 @@ impl State {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let done = work(&transaction)?;
+        let count = check::count_one(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+        // A note that cannot be written leaves the one before, which is not ahead either.
+        let _ = tide::note(&self.connections.path, count);
         Ok(done)
     }
 
@@ -225,6 +243,7 @@ fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    row_sum::register(&connection)?;
     Ok(connection)
 }
 
