@@ -80,11 +80,12 @@ impl Declarer {
         Self { state, store, declared: AtomicUsize::new(0) }
     }
 
-    /// Declares what the store found since the last time.
+    /// Declares what the store and the state found since the last time.
     ///
     /// # Errors
     /// When the state cannot be written; the next time tries again.
     pub fn declare(&self, now_ms: i64) -> Result<(), StateError> {
+        self.state.declare_failing(now_ms)?;
         let findings = self.store.damage();
         let declared = self.declared.load(Ordering::Acquire);
         let new = findings.get(declared..).unwrap_or_default();

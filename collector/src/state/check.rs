@@ -1,16 +1,19 @@
 //! Opening with care: what of the database is not as it was written is found before it is served.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction};
 
-use super::salvage::Salvaged;
 use super::{
-    BUSY_TIMEOUT, DamagedPart, FoundDamage, State, StateError, migrations, row_sum, salvage, tide,
+    BUSY_TIMEOUT, DamagedPart, FoundDamage, State, StateError, hold, lock, migrations, row_sum,
+    salvage, tide,
 };
+
+/// The table that counts what was confirmed.
+pub(super) const COMMITS: &str = "commits";
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE commits (
@@ -30,43 +33,40 @@ impl State {
     /// As for [`State::open`], and when the files cannot be copied.
     pub fn open_checked(path: &Path, now_ms: i64) -> Result<Self, StateError> {
         super::restrict(path).map_err(|source| StateError::File { path: path.into(), source })?;
-        let Salvaged { aside, lost } = repair(path)?;
+        let behind = repair(path, now_ms)?;
         let state = Self::open(path)?;
-        let place = aside.display().to_string();
-        let found = lost.into_iter().map(|lost| found(place.clone(), lost, now_ms));
-        let found: Vec<FoundDamage> = found.collect();
-        if !found.is_empty() {
-            // From here on the count begins where the database has it.
-            fs::remove_file(tide::path(path))
-                .or_else(absent)
-                .map_err(|source| StateError::File { path: tide::path(path), source })?;
-            state.declare_damage(&found)?;
-        }
-        for FoundDamage { place, lost, .. } in &found {
-            tracing::error!(place, lost, "the state is damaged");
+        if !behind.is_empty() {
+            // This writes the count anew, so it is not found again.
+            state.declare_damage(&behind)?;
         }
         Ok(state)
     }
 
-    /// Reads and checks all of the database while it is in use, and declares what is not as it was
-    /// written; it is set aside at the next start.
+    /// Reads and checks all of the database while it is in use, and tells what is not as it was
+    /// written, unless the last look told the same. It is set aside at the next start.
     ///
     /// # Errors
     /// When the database cannot be read, or the finding not be written.
     pub fn check(&self, now_ms: i64) -> Result<(), StateError> {
         let path = &self.connections.path;
         let Inspected { faults, .. } = inspect(path)?;
-        if faults.is_empty() {
+        if faults == *lock(&self.connections.told) {
             return Ok(());
         }
-        let lost = format!("it goes on at the next start with what is good: {}", faults.join("; "));
-        let found = found(path.display().to_string(), lost, now_ms);
-        tracing::error!(place = found.place, lost = found.lost, "the state is damaged");
-        self.declare_damage(&[found])
+        if !faults.is_empty() {
+            let lost =
+                format!("it goes on at the next start with what is good: {}", faults.join("; "));
+            let found = [found(path.display().to_string(), lost, now_ms)];
+            log(&found);
+            self.declare_damage(&found)?;
+        }
+        *lock(&self.connections.told) = faults;
+        Ok(())
     }
 }
 
-fn found(place: String, lost: String, now_ms: i64) -> FoundDamage {
+/// A finding about this database.
+pub(super) fn found(place: String, lost: String, now_ms: i64) -> FoundDamage {
     FoundDamage {
         part: DamagedPart::State,
         place,
@@ -78,8 +78,10 @@ fn found(place: String, lost: String, now_ms: i64) -> FoundDamage {
     }
 }
 
-fn absent(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+fn log(found: &[FoundDamage]) {
+    for FoundDamage { place, lost, .. } in found {
+        tracing::error!(place, lost, "the state is damaged");
+    }
 }
 
 /// Counts a transaction that is about to be committed.
@@ -90,28 +92,41 @@ pub(super) fn count_one(transaction: &Transaction<'_>) -> rusqlite::Result<u64> 
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Checks a database, and salvages it if it is damaged.
-fn repair(path: &Path) -> Result<Salvaged, StateError> {
+/// Checks a database, and puts what is good of a damaged one in its place. Returns what a database
+/// that is good has yet to declare: that changes are missing from its end.
+fn repair(path: &Path, now_ms: i64) -> Result<Vec<FoundDamage>, StateError> {
+    let file = |source| StateError::File { path: path.to_owned(), source };
+    let held = hold::share(path)?;
     // Read first: what another process commits meanwhile makes the database's count the larger one.
     let noted = tide::read(path).unwrap_or(0);
     let Inspected { mut faults, confirmed } = inspect(path)?;
-    let missing = confirmed.map(|confirmed| noted.saturating_sub(confirmed));
-    let missing = missing.filter(|missing| *missing > 0);
-    let gone = missing.map(|missing| format!("the last {missing} changes, at least in part"));
+    let missing = noted.saturating_sub(confirmed.unwrap_or(noted));
     if confirmed.is_none() && faults.is_empty() && noted > 0 {
         faults.push(format!("the database is empty, and {noted} changes were made to it"));
     }
-    let mut salvaged = if !faults.is_empty() {
-        salvage::salvage(path, &faults)?
-    } else if gone.is_some() {
-        let aside = salvage::set_aside(path);
-        let aside = aside.map_err(|source| StateError::File { path: path.into(), source })?;
-        Salvaged { aside, lost: Vec::new() }
-    } else {
-        return Ok(Salvaged { aside: path.to_owned(), lost: Vec::new() });
+    if faults.is_empty() && missing == 0 && !salvage::is_unfinished(path) {
+        return Ok(Vec::new());
+    }
+    drop(held);
+    let _alone = hold::alone(path)?;
+    if salvage::is_unfinished(path) {
+        salvage::finish(path).map_err(file)?;
+        return Ok(Vec::new());
+    }
+    let aside = salvage::set_aside(path).map_err(file)?.display().to_string();
+    let gone = format!("the last {missing} changes, at least in part");
+    let gone = (missing > 0).then_some(gone);
+    let declare = |lost: Vec<String>| {
+        let found = lost.into_iter().chain(gone).map(|lost| found(aside.clone(), lost, now_ms));
+        let found: Vec<FoundDamage> = found.collect();
+        log(&found);
+        found
     };
-    salvaged.lost.extend(gone);
-    Ok(salvaged)
+    if faults.is_empty() {
+        return Ok(declare(Vec::new()));
+    }
+    salvage::salvage(path, &faults, declare)?;
+    Ok(Vec::new())
 }
 
 /// What was seen of a database.
@@ -128,7 +143,9 @@ fn inspect(path: &Path) -> Result<Inspected, StateError> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         row_sum::register(&connection)?;
-        look(&connection)
+        // One snapshot, since others may write meanwhile.
+        let snapshot = connection.unchecked_transaction()?;
+        look(&snapshot)
     });
     match looked {
         Ok(inspected) => Ok(inspected),
@@ -165,10 +182,24 @@ fn look(connection: &Connection) -> rusqlite::Result<Inspected> {
 /// What differs between the schema as it is and as it is made.
 fn other_schema(connection: &Connection, version: Option<i64>) -> rusqlite::Result<Vec<String>> {
     let found = schema(connection)?;
-    let made = schema(&migrations::made(version.unwrap_or(i64::MAX))?)?;
+    let made = made_schema(version)?;
     let differing: BTreeSet<&String> =
         found.symmetric_difference(&made).map(|(_, name, _)| name).collect();
     Ok(differing.into_iter().map(|name| format!("the definition of {name} is another")).collect())
+}
+
+/// The schema as it is made; the newest is wanted again and again, and made once.
+fn made_schema(version: Option<i64>) -> rusqlite::Result<Definitions> {
+    static NEWEST: OnceLock<Definitions> = OnceLock::new();
+    if let Some(known) = NEWEST.get().filter(|_| version == Some(migrations::newest())) {
+        return Ok(known.clone());
+    }
+    let made = schema(&migrations::made(version.unwrap_or(i64::MAX))?)?;
+    if version == Some(migrations::newest()) {
+        // Somebody else may have been first, with the same.
+        let _ = NEWEST.set(made.clone());
+    }
+    Ok(made)
 }
 
 type Definitions = BTreeSet<(String, String, Option<String>)>;

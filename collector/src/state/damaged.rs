@@ -1,7 +1,11 @@
 //! Damage to the state's files: no row is served that was not written, and what is lost is declared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -9,7 +13,10 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use upkeep_disk::{Harm, Wary, survives_damage};
-use upkeep_model::{Change, ChangeKind, Epoch, Event, EventKind, Gap, HostId, Lane, StreamKey};
+use upkeep_model::{
+    Change, ChangeKind, Epoch, Event, EventKind, Gap, HostId, InstalledPackage, Lane,
+    PackageInventory, StreamKey, state_hash,
+};
 
 use super::{By, DamagedPart, EventRecord, FILE_NAME, State, enrolled_host, lock, row_sum, tide};
 
@@ -144,33 +151,112 @@ fn damage_anywhere_serves_no_wrong_row_and_is_declared() {
     survives_damage(&Database, FEW);
 }
 
-#[test]
-fn a_flipped_letter_costs_its_row_and_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(FILE_NAME);
+/// What is told of the database that [`flipped`] makes.
+const TOLD: [&str; 2] = [
+    "of changes: 1 rows that do not pass their checksum",
+    "set aside: 1 rows of changes do not pass their checksum",
+];
+
+/// A database of two hosts with three changes and a package each, of which one letter flipped.
+fn flipped(folder: &Path) -> PathBuf {
+    let path = folder.join(FILE_NAME);
     let state = State::open(&path).unwrap();
-    let [one, two] = [(1, "web1"), (2, "web2")].map(|(id, name)| enrolled_host(&state, id, name));
-    for host in [one, two] {
-        let stream = StreamKey { host, epoch: Epoch([3; 16]) };
-        let events: Vec<_> = (1..=3).map(event).collect();
+    let package = InstalledPackage {
+        name: "bash".to_owned(),
+        version: "5.2".to_owned(),
+        architecture: "amd64".to_owned(),
+    };
+    let packages = EventKind::Packages(PackageInventory {
+        manager: "dpkg".to_owned(),
+        base: None,
+        hash: state_hash([&package]),
+        installed: vec![package],
+        removed: Vec::new(),
+    });
+    let packages = EventRecord { sequence: 4, event: Ok(Event { at_ms: 4, kind: packages }) };
+    for (id, name) in [(1, "web1"), (2, "web2")] {
+        let stream = StreamKey { host: enrolled_host(&state, id, name), epoch: Epoch([3; 16]) };
+        let events: Vec<_> = (1..=3).map(event).chain([packages.clone()]).collect();
         state.commit_events(stream, &events, 0).unwrap();
     }
     drop(state);
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
     let wanted = b"package-2";
     let at = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
     bytes[at] ^= 0x20;
-    std::fs::write(&path, bytes).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
 
-    let state = State::open_checked(&path, 7).unwrap();
+fn lost(state: &State) -> Vec<String> {
+    state.damage(9).unwrap().into_iter().map(|one| one.lost).collect()
+}
+
+#[test]
+fn a_flipped_letter_costs_its_row_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open_checked(&flipped(folder.path()), 7).unwrap();
     assert_eq!(state.changes(&Default::default(), 9).unwrap().len(), 5);
-    assert_eq!(state.hosts().unwrap().len(), 2);
-    let lost: Vec<_> = state.damage(9).unwrap().into_iter().map(|one| one.lost).collect();
-    let expect = [
-        "of changes: 1 rows that do not pass their checksum",
-        "set aside: 1 rows of changes do not pass their checksum",
-    ];
-    assert_eq!(lost, expect);
+    assert_eq!(lost(&state), TOLD);
+    let hosts = state.hosts().unwrap();
+    assert_eq!(hosts.len(), 2);
+    for host in hosts {
+        let hash = state.package_states(host.id).unwrap().remove(0).hash;
+        assert_eq!(hash, "", "which its agent takes for being asked for everything");
+    }
+}
+
+#[test]
+fn an_index_that_does_not_agree_is_made_anew_and_costs_no_row() {
+    let (folder, state) = super::temporary();
+    enrolled_host(&state, 1, "web1");
+    let path = folder.path().join(FILE_NAME);
+    drop(state);
+    let mut bytes = fs::read(&path).unwrap();
+    // An entry of the index: three bytes of header, a text of four bytes, the number 1.
+    let entry = b"\x03\x15\x09web1";
+    let at = bytes.windows(entry.len()).position(|window| window == entry).unwrap();
+    bytes[at + 3] ^= 0x02;
+    fs::write(&path, bytes).unwrap();
+    let state = State::open_checked(&path, 7).unwrap();
+    assert!(
+        lost(&state)[0].contains("the index sqlite_autoindex_hosts_2 does not agree with hosts")
+    );
+    assert_eq!(state.find_host("web1").unwrap().unwrap().instance, "web1");
+}
+
+#[test]
+fn a_salvage_that_was_cut_off_is_finished_at_the_next_start() {
+    let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let path = flipped(folder.path());
+    let done = flipped(other.path());
+    drop(State::open_checked(&done, 7).unwrap());
+    let work = folder.path().join("state.db.salvaged");
+    fs::create_dir(&work).unwrap();
+    fs::rename(&done, work.join(FILE_NAME)).unwrap();
+    let state = State::open_checked(&path, 8).unwrap();
+    assert_eq!(lost(&state), TOLD);
+    assert_eq!(state.damage(1).unwrap()[0].found_at_ms, 7);
+    assert_eq!((work.exists(), folder.path().join("quarantine").exists()), (false, false));
+}
+
+#[test]
+fn a_salvage_waits_for_others_who_may_still_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = flipped(folder.path());
+    let other = State::open(&path).unwrap();
+    let (opening, opened) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let state = State::open_checked(&path, 7);
+        opening.send(()).unwrap();
+        state
+    });
+    assert!(opened.recv_timeout(Duration::from_millis(300)).is_err());
+    enrolled_host(&other, 3, "web3");
+    drop(other);
+    opened.recv().unwrap();
+    let state = server.join().unwrap().unwrap();
+    assert_eq!((state.hosts().unwrap().len(), lost(&state)), (3, TOLD.map(str::to_owned).to_vec()));
 }
 
 #[test]
@@ -187,6 +273,15 @@ fn damage_is_found_while_the_database_is_in_use() {
     let found = state.damage(9).unwrap();
     assert!(found[0].lost.contains("1 rows of hosts do not pass their checksum"), "{found:?}");
     assert_eq!(found[0].place, folder.path().join(FILE_NAME).display().to_string());
+    // It is told once: nothing is written by the next look.
+    let written = |state: &State| {
+        let reader = lock(&state.connections.reader);
+        let count = reader.query_row("SELECT confirmed FROM commits", [], |row| row.get(0));
+        count.unwrap()
+    };
+    let before: i64 = written(&state);
+    state.check(7).unwrap();
+    assert_eq!(written(&state), before);
 }
 
 #[test]
@@ -197,8 +292,8 @@ fn the_tide_says_nothing_when_it_is_damaged() {
     tide::note(&path, 7).unwrap();
     tide::note(&path, 300).unwrap();
     assert_eq!(tide::read(&path), Some(300));
-    let mut bytes = std::fs::read(tide::path(&path)).unwrap();
+    let mut bytes = fs::read(tide::path(&path)).unwrap();
     bytes[0] ^= 1;
-    std::fs::write(tide::path(&path), bytes).unwrap();
+    fs::write(tide::path(&path), bytes).unwrap();
     assert_eq!(tide::read(&path), None);
 }

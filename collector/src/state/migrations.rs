@@ -1,10 +1,11 @@
 //! The schema's history. A migration that was released is never changed; what changes later is a
 //! new entry at the end of the list.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::failing::Failing;
 use super::{
     StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
     packages, processes, row_sum, rule_alerts, tokens, updates,
@@ -39,9 +40,6 @@ const MIGRATIONS: &[Migration] = &[
 /// Where the steps that were done are written.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";
 
-/// From this step on rows have checksums, which every later step leaves in order.
-const ROW_SUMS_SINCE: i64 = 15;
-
 /// The version that a database has once every step is done.
 pub(super) fn newest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
@@ -51,6 +49,7 @@ pub(super) fn newest() -> i64 {
 pub(super) fn made(version: i64) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_in_memory()?;
     row_sum::register(&connection)?;
+    Failing::default().register(&connection)?;
     let step = connection.transaction()?;
     step.execute_batch(VERSIONS)?;
     for (migration, number) in MIGRATIONS.iter().zip(1..=version) {
@@ -96,7 +95,18 @@ fn take(step: &Transaction<'_>, sql: &str, version: i64) -> rusqlite::Result<()>
     row_sum::remove(step)?;
     step.execute_batch(sql)?;
     step.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])?;
-    if version >= ROW_SUMS_SINCE { row_sum::install(step) } else { Ok(()) }
+    // From the step on that makes this table, rows have checksums.
+    let has_sums = step.table_exists(None, check::COMMITS)?;
+    if has_sums { row_sum::install(step) } else { Ok(()) }
+}
+
+/// Refuses to go on with a database that a newer program brought up to date meanwhile.
+pub(super) fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), StateError> {
+    let action = "reading the schema's version";
+    let found = current(transaction).map_err(|source| StateError::Statement { action, source })?;
+    let path = transaction.path().map(PathBuf::from).unwrap_or_default();
+    let known = newest();
+    if found > known { Err(StateError::Newer { path, found, known }) } else { Ok(()) }
 }
 
 fn current(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
@@ -142,6 +152,7 @@ mod tests {
         State::open(&path).unwrap();
         let connection = Connection::open(&path).unwrap();
         row_sum::register(&connection).unwrap();
+        Failing::default().register(&connection).unwrap();
         connection.execute("INSERT INTO schema_version (version) VALUES (999)", []).unwrap();
         let refused = State::open(&path).unwrap_err();
         assert!(matches!(refused, StateError::Newer { found: 999, .. }), "{refused}");

@@ -15,10 +15,17 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params_from_iter};
 
-use super::{State, StateError, row_sum, tide};
+use super::{FoundDamage, State, StateError, lock, row_sum, tide};
 
 /// Beside the data: what was found damaged, never read again.
 const QUARANTINE: &str = "quarantine";
+
+/// Folders beside the data in which the new database is made: as long as it is not whole, and then.
+const DRAFT: &str = ".salvage";
+const DONE: &str = ".salvaged";
+
+/// The new database in them.
+const FRESH: &str = "state.db";
 
 /// What SQLite keeps beside a database.
 const LOG: &str = "-wal";
@@ -46,51 +53,73 @@ const PAGES_SINCE_CHANGE: u64 = 92;
 /// What SQLite takes for a page unless told otherwise.
 const PAGE_BYTES: u64 = 4096;
 
-/// Copies a damaged database aside and puts what verifies in its place; says what is lost.
-pub(super) fn salvage(path: &Path, faults: &[String]) -> Result<Salvaged, StateError> {
+/// Puts the rows that verify in the place of a damaged database, which the caller has alone. The new
+/// one declares what is lost. A salvage that is cut off begins anew at the next start, or, once
+/// all is written, is finished then.
+pub(super) fn salvage(
+    path: &Path,
+    faults: &[String],
+    declare: impl FnOnce(Vec<String>) -> Vec<FoundDamage>,
+) -> Result<(), StateError> {
     let failed = |source| StateError::File { path: path.to_owned(), source };
-    let aside = set_aside(path).map_err(failed)?;
-    let draft = companion(path, ".salvage");
-    let fresh = companion(path, ".new");
-    for leftover in [&draft, &fresh] {
-        remove(leftover).map_err(failed)?;
-    }
-    copy(path, &draft).map_err(failed)?;
-    mend_header(&draft).map_err(failed)?;
-    let mut lost = vec![format!("set aside: {}", faults.join("; "))];
+    let work = companion(path, DRAFT);
+    remove_folder(&work).and_then(|()| fs::create_dir(&work)).map_err(failed)?;
+    let (damaged, fresh) = (work.join("damaged.db"), work.join(FRESH));
+    copy(path, &damaged).and_then(|()| mend_header(&damaged)).map_err(failed)?;
     let state = State::open(&fresh)?;
-    lost.extend(fill(&state, &draft, path)?);
+    let mut lost = vec![format!("set aside: {}", faults.join("; "))];
+    lost.extend(fill(&state, &damaged, path)?);
+    state.declare_damage(&declare(lost))?;
+    empty_log(&state)?;
     drop(state);
-    File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed)?;
-    // A log that stayed would be applied to the new database.
-    for kept in [LOG, LOG_INDEX] {
-        remove_one(&companion(path, kept)).map_err(failed)?;
-    }
-    fs::rename(&fresh, path).map_err(failed)?;
-    for leftover in [&draft, &fresh] {
-        remove(leftover).map_err(failed)?;
-    }
-    remove_one(&tide::path(&fresh)).map_err(failed)?;
-    sync_folder(path).map_err(failed)?;
-    Ok(Salvaged { aside, lost })
+    // From here on the new database counts.
+    File::open(&fresh)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(&work)?.sync_all())
+        .and_then(|()| fs::rename(&work, companion(path, DONE)))
+        .and_then(|()| sync_folder(path))
+        .and_then(|()| finish(path))
+        .map_err(failed)
 }
 
-/// What a salvage did.
-#[derive(Debug)]
-pub(super) struct Salvaged {
-    /// Where the damaged database is now.
-    pub(super) aside: PathBuf,
-    /// What is lost, in words.
-    pub(super) lost: Vec<String>,
+/// Whether a salvage was cut off after all was written.
+pub(super) fn is_unfinished(path: &Path) -> bool {
+    companion(path, DONE).exists()
+}
+
+/// Finishes a salvage of which all is written.
+pub(super) fn finish(path: &Path) -> io::Result<()> {
+    let done = companion(path, DONE);
+    let fresh = done.join(FRESH);
+    if fresh.exists() {
+        // A log that stayed would be applied to the new database.
+        for kept in [LOG, LOG_INDEX] {
+            remove_one(&companion(path, kept))?;
+        }
+        remove_one(&tide::path(path))?;
+        sync_folder(path)?;
+        fs::rename(&fresh, path)?;
+        sync_folder(path)?;
+    }
+    remove_folder(&done)
 }
 
 /// Copies the database and its log into quarantine, under a name that no earlier one has.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let folder = path.with_file_name(QUARANTINE);
     fs::create_dir_all(&folder)?;
+    // A copy that is cut off is written over by the next one.
+    let draft = folder.join("state.draft.db");
+    remove(&draft)?;
+    copy(path, &draft)?;
     let name = |number: u32| folder.join(format!("state.{number}.db"));
     let target = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
-    copy(path, &target)?;
+    if companion(&draft, LOG).exists() {
+        fs::rename(companion(&draft, LOG), companion(&target, LOG))?;
+    }
+    if draft.exists() {
+        fs::rename(&draft, &target)?;
+    }
     File::open(&folder)?.sync_all()?;
     sync_folder(path)?;
     Ok(target)
@@ -135,7 +164,7 @@ fn fill(state: &State, damaged: &Path, path: &Path) -> Result<Vec<String>, State
         Err(error) => return Ok(vec![format!("everything in {}: {error}", path.display())]),
     };
     let mut lost = Vec::new();
-    let mut new = super::lock(&state.connections.writer);
+    let mut new = lock(&state.connections.writer);
     new.pragma_update(None, "foreign_keys", false).map_err(failed)?;
     let transaction = new.transaction().map_err(failed)?;
     for table in row_sum::tables(&transaction).map_err(failed)? {
@@ -145,8 +174,22 @@ fn fill(state: &State, damaged: &Path, path: &Path) -> Result<Vec<String>, State
         }
     }
     lost.extend(remove_orphans(&transaction).map_err(failed)?);
+    // What is missing of a host's packages it sends again, as it would not if it were told a state.
+    let sql = "UPDATE package_states SET hash = ''";
+    transaction.execute(sql, []).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(lost)
+}
+
+/// Brings everything into the database itself, which is moved without its log.
+fn empty_log(state: &State) -> Result<(), StateError> {
+    let action = "emptying the log";
+    let failed = |source| StateError::Statement { action, source };
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy: i64 =
+        lock(&state.connections.writer).query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+    let is_busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+    if busy == 0 { Ok(()) } else { Err(failed(rusqlite::Error::SqliteFailure(is_busy, None))) }
 }
 
 fn readable(old: Connection) -> rusqlite::Result<Connection> {
@@ -282,10 +325,15 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn remove_one(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    fs::remove_file(path).or_else(absent)
+}
+
+fn remove_folder(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path).or_else(absent)
+}
+
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
