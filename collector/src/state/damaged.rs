@@ -82,6 +82,14 @@ fn event(sequence: u64) -> EventRecord {
     EventRecord { sequence, event: Ok(Event { at_ms: sequence as i64, kind }) }
 }
 
+/// Leaves the log as it is when the database is closed, as a process that is killed does.
+fn keep_log(state: &State) {
+    for connection in [&state.connections.writer, &state.connections.reader] {
+        let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        lock(connection).set_db_config(keep, true).unwrap();
+    }
+}
+
 struct Database;
 
 impl Wary for Database {
@@ -96,7 +104,7 @@ impl Wary for Database {
         // A log that is written over and over again, or one that has all.
         let pages = if random.random() { 20 } else { 10_000 };
         lock(&state.connections.writer).pragma_update(None, "wal_autocheckpoint", pages).unwrap();
-        let mut ever = Rows::new();
+        let mut ever = rows(&lock(&state.connections.reader));
         for step in 0..random.random_range(5..40) {
             let chosen = random.random_range(0..hosts.len());
             let stream = StreamKey { host: hosts[chosen], epoch: Epoch([3; 16]) };
@@ -114,11 +122,7 @@ impl Wary for Database {
         }
         let last = rows(&lock(&state.connections.reader));
         if random.random() {
-            // As a process that is killed leaves it.
-            for connection in [&state.connections.writer, &state.connections.reader] {
-                let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-                lock(connection).set_db_config(keep, true).unwrap();
-            }
+            keep_log(&state);
         }
         Life { ever, last }
     }
@@ -226,6 +230,24 @@ fn an_index_that_does_not_agree_is_made_anew_and_costs_no_row() {
 }
 
 #[test]
+fn a_definition_that_is_another_is_made_anew_and_costs_no_row() {
+    let (folder, state) = super::temporary();
+    enrolled_host(&state, 1, "web1");
+    drop(state);
+    let path = folder.path().join(FILE_NAME);
+    let mut bytes = fs::read(&path).unwrap();
+    let trigger = b"hosts_insert_sum AFTER INSERT";
+    let at = bytes.windows(trigger.len()).position(|window| window == trigger).unwrap();
+    bytes[at..at + trigger.len()].copy_from_slice(b"hosts_insert_sum AFTER DELETE");
+    fs::write(&path, bytes).unwrap();
+    let state = State::open_checked(&path, 7).unwrap();
+    let told = "set aside: the definition of hosts_insert_sum on hosts is another";
+    assert_eq!(lost(&state), [told]);
+    enrolled_host(&state, 2, "web2");
+    assert_eq!(state.hosts().unwrap().len(), 2);
+}
+
+#[test]
 fn a_salvage_that_was_cut_off_is_finished_at_the_next_start() {
     let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let path = flipped(folder.path());
@@ -233,9 +255,15 @@ fn a_salvage_that_was_cut_off_is_finished_at_the_next_start() {
     drop(State::open_checked(&done, 7).unwrap());
     let work = folder.path().join("state.db.salvaged");
     fs::create_dir(&work).unwrap();
+    // The log of the damaged database is none of the new one's.
+    let killed = State::open(&path).unwrap();
+    enrolled_host(&killed, 3, "web3");
+    keep_log(&killed);
+    drop(killed);
+    assert!(folder.path().join("state.db-wal").exists());
     fs::rename(&done, work.join(FILE_NAME)).unwrap();
     let state = State::open_checked(&path, 8).unwrap();
-    assert_eq!(lost(&state), TOLD);
+    assert_eq!((state.hosts().unwrap().len(), lost(&state)), (2, TOLD.map(str::to_owned).to_vec()));
     assert_eq!(state.damage(1).unwrap()[0].found_at_ms, 7);
     assert_eq!((work.exists(), folder.path().join("quarantine").exists()), (false, false));
 }

@@ -115,7 +115,7 @@ pub(super) fn faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 /// Whether an index has an entry for each row of its table, with the row's values, and no other. SQLite's
 /// `integrity_check` looks each one up, which takes a big database beyond the time of a start; sums
-/// over both, each read from its first page to its last, take a tenth of that.
+/// over both, each read from its first page to its last, take a fraction of that.
 fn index_agrees(connection: &Connection, table: &str, index: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT name FROM pragma_index_info(?1) ORDER BY seqno";
     let mut reading = connection.prepare(sql)?;
