@@ -24,6 +24,7 @@ use crate::alert::{self, Dispatcher};
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest;
@@ -41,7 +42,7 @@ pub const ADDRESSES_FILE: &str = "addresses.json";
 /// The folder of the samples in the data folder.
 const STORE_FOLDER: &str = "samples";
 
-/// How often old samples are dropped and the collector's certificate is looked at.
+/// How often old samples are dropped, the collector's certificate is looked at and the state checked.
 const UPKEEP: Duration = Duration::from_hours(1);
 
 /// Runs the server until a signal says to stop.
@@ -71,6 +72,7 @@ struct Parts {
     authority: Arc<Authority>,
     server_key: Arc<ServerKey>,
     fleet: Arc<Fleet>,
+    declarer: Arc<Declarer>,
 }
 
 impl Parts {
@@ -79,18 +81,22 @@ impl Parts {
         let now_ms = clock.now_ms();
         let authority = Authority::open(folder, config.certificates.host_lifetime.0)?;
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
-        let state = State::open(&folder.join(state::FILE_NAME))?;
+        let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
         let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
         let options = Options { retention, ..Options::default() };
-        let store = Store::open(&folder.join(STORE_FOLDER), options)?;
+        let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
+        // What was set aside just now is not found again, so it is declared before all else.
+        let declarer = Declarer::new(state.clone(), Arc::clone(&store));
+        declarer.declare(now_ms)?;
         let fleet = Fleet::load(&state, now_ms)?;
         Ok(Self {
             clock,
             state,
-            store: Arc::new(store),
+            store,
             authority: Arc::new(authority),
             server_key,
             fleet: Arc::new(fleet),
+            declarer: Arc::new(declarer),
         })
     }
 }
@@ -110,13 +116,15 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     readiness.hold("start", "the parts of the collector are being started");
     let (failure, mut failures) = mpsc::channel(1);
     let board = Arc::new(Board::default());
+    let mut registry = Registry::default();
     start_fleet(&mut stages, &parts);
+    start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
     start_upkeep(&mut stages, &parts);
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
     start_ingest(&mut stages, &parts, config, grpc, failure)?;
-    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness))?;
+    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness), registry)?;
     readiness.release("start");
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
@@ -168,6 +176,14 @@ fn start_fleet(stages: &mut Stages, parts: &Parts) {
     });
 }
 
+fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
+    let Parts { declarer, clock, .. } = parts.clone();
+    stages.start("the watch for damage", |stop| async move {
+        damage::watch(declarer, meters, clock, stop).await;
+        Ok(())
+    });
+}
+
 fn start_upkeep(stages: &mut Stages, parts: &Parts) {
     let parts = parts.clone();
     stages.start("retention and renewal", |stop| async move {
@@ -195,7 +211,7 @@ fn look_after(parts: &Parts) -> Result<()> {
         parts.server_key.replace(certificate)?;
         tracing::info!("the collector's certificate was renewed");
     }
-    Ok(())
+    Ok(parts.state.check(now_ms)?)
 }
 
 /// Starts telling people, and gives the queue that rules put their alerts into.
@@ -298,13 +314,13 @@ fn start_http(
     listener: TcpListener,
     rules: Arc<Board>,
     readiness: Arc<Readiness>,
+    mut registry: Registry,
 ) -> Result<()> {
     let tls = if config.http.tls {
         Some(Arc::new(browsers_config(Arc::clone(&parts.server_key))?))
     } else {
         None
     };
-    let mut registry = Registry::default();
     let meters = Meters::register(&mut registry);
     let services = http::Services {
         clock: parts.clock.clone(),

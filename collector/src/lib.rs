@@ -8,6 +8,7 @@ pub mod ca;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod damage;
 pub mod fleet;
 pub mod http;
 pub mod ingest;

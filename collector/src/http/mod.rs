@@ -10,6 +10,7 @@ mod availability;
 mod bounds;
 mod buffered;
 mod build_info;
+mod damage;
 pub mod error;
 mod events;
 mod gaps;

@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, alerts, audit, availability, bounds, build_info, events, gaps, health, hosts,
+    Services, alerts, audit, availability, bounds, build_info, damage, events, gaps, health, hosts,
     inventory, labels, own_metrics, patches, processes, query, rules, series,
 };
 use crate::auth::{self, Scope};
@@ -103,6 +103,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/hosts/{host}/processes", Needs(Read), processes::show),
         Route::new(Get, "/api/v1/inventory", Needs(Read), inventory::list),
         Route::new(Get, "/api/v1/events", Needs(Read), events::list),
+        Route::new(Get, "/api/v1/damage", Needs(Read), damage::list),
         Route::new(Get, "/api/v1/audit", Needs(Admin), audit::list),
     ]
 }

@@ -207,6 +207,16 @@ fn agent_cases() -> Vec<Case> {
     ]
 }
 
+fn collector_cases() -> Vec<Case> {
+    let (yes, no) = (true, false);
+    let found = "upkeep_collector_damage_found_last_day{instance='web1',part='samples'}";
+    vec![
+        case("CollectorDataDamaged", yes, &[(found, Step(0.0, 1.0))]),
+        case("CollectorDataDamaged", yes, &[(found, flat(1.0))]),
+        case("CollectorDataDamaged", no, &[(found, flat(0.0))]),
+    ]
+}
+
 fn patch_cases() -> Vec<Case> {
     let (yes, no) = (true, false);
     let now = NOW as f64;
@@ -393,6 +403,7 @@ fn every_shipped_rule_fires_when_it_must_and_only_then() {
         load_cases(),
         state_cases(),
         agent_cases(),
+        collector_cases(),
         patch_cases(),
         disk_cases(),
     ];

@@ -9,10 +9,28 @@ use serde::de::DeserializeOwned;
 use upkeep_model::{ChangeKind, Epoch, HostId, Labels, Lane, Stay};
 use uuid::Uuid;
 
+use super::DamagedPart;
+
 /// A host's identity in a text column.
 pub(super) fn host(row: &Row<'_>, name: &str) -> rusqlite::Result<HostId> {
     let text: String = row.get(name)?;
     Uuid::parse_str(&text).map(HostId).map_err(|error| broken(name, error))
+}
+
+/// The same in a text column that may be NULL.
+pub(super) fn optional_host(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<HostId>> {
+    let text: Option<String> = row.get(name)?;
+    let host = text.map(|text| Uuid::parse_str(&text).map(HostId));
+    host.transpose().map_err(|error| broken(name, error))
+}
+
+/// Which part is damaged, in a text column.
+pub(super) fn damaged_part(row: &Row<'_>, name: &str) -> rusqlite::Result<DamagedPart> {
+    let text: String = row.get(name)?;
+    DamagedPart::ALL
+        .into_iter()
+        .find(|part| part.as_str() == text)
+        .ok_or_else(|| broken(name, FromSqlError::InvalidType))
 }
 
 /// A buffer's epoch in a text column.

@@ -1,13 +1,14 @@
 //! The schema's history. A migration that was released is never changed; what changes later is a
 //! new entry at the end of the list.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::failing::Failing;
 use super::{
-    StateError, alerts, api_tokens, audit, changes, enrollments, events, hosts, occurrences,
-    packages, presence, processes, rule_alerts, runs, tokens, updates,
+    StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
+    occurrences, packages, presence, processes, row_sum, rule_alerts, runs, tokens, updates,
 };
 
 /// One step of the schema.
@@ -35,7 +36,31 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "what the collector saw happen", sql: occurrences::SCHEMA },
     Migration { name: "runs of the collector", sql: runs::SCHEMA },
     Migration { name: "hosts that are lost", sql: presence::SCHEMA },
+    Migration { name: "damage", sql: damage::SCHEMA },
+    Migration { name: "checksums of rows", sql: check::SCHEMA },
 ];
+
+/// Where the steps that were done are written.
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";
+
+/// The version that a database has once every step is done.
+pub(super) fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// A database in memory as it is made when only the steps up to a version are known.
+pub(super) fn made(version: i64) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    row_sum::register(&connection)?;
+    Failing::default().register(&connection)?;
+    let step = connection.transaction()?;
+    step.execute_batch(VERSIONS)?;
+    for (migration, number) in MIGRATIONS.iter().zip(1..=version) {
+        take(&step, migration.sql, number)?;
+    }
+    step.commit()?;
+    Ok(connection)
+}
 
 /// Brings a database up to date, each step in a transaction of its own.
 pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
@@ -48,9 +73,7 @@ fn apply(
     migrations: &[Migration],
 ) -> Result<(), StateError> {
     let open = |source| StateError::Open { path: path.to_owned(), source };
-    connection
-        .execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
-        .map_err(open)?;
+    connection.execute_batch(VERSIONS).map_err(open)?;
     let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     for (migration, version) in migrations.iter().zip(1..) {
         let failed = |source| StateError::Migration { version, name: migration.name, source };
@@ -64,12 +87,29 @@ fn apply(
         if found >= version {
             continue;
         }
-        step.execute_batch(migration.sql).map_err(failed)?;
-        step.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])
-            .map_err(failed)?;
+        take(&step, migration.sql, version).map_err(failed)?;
         step.commit().map_err(failed)?;
     }
     Ok(())
+}
+
+fn take(step: &Transaction<'_>, sql: &str, version: i64) -> rusqlite::Result<()> {
+    // A trigger that names a column would keep it from being changed.
+    row_sum::remove(step)?;
+    step.execute_batch(sql)?;
+    step.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])?;
+    // From the step on that makes this table, rows have checksums.
+    let has_sums = step.table_exists(None, check::COMMITS)?;
+    if has_sums { row_sum::install(step) } else { Ok(()) }
+}
+
+/// Refuses to go on with a database that a newer program brought up to date meanwhile.
+pub(super) fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), StateError> {
+    let action = "reading the schema's version";
+    let found = current(transaction).map_err(|source| StateError::Statement { action, source })?;
+    let path = transaction.path().map(PathBuf::from).unwrap_or_default();
+    let known = newest();
+    if found > known { Err(StateError::Newer { path, found, known }) } else { Ok(()) }
 }
 
 fn current(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
@@ -114,6 +154,8 @@ mod tests {
         let path = folder.path().join(FILE_NAME);
         State::open(&path).unwrap();
         let connection = Connection::open(&path).unwrap();
+        row_sum::register(&connection).unwrap();
+        Failing::default().register(&connection).unwrap();
         connection.execute("INSERT INTO schema_version (version) VALUES (999)", []).unwrap();
         let refused = State::open(&path).unwrap_err();
         assert!(matches!(refused, StateError::Newer { found: 999, .. }), "{refused}");

@@ -5,6 +5,11 @@
 //! is the only one that contains SQL, and the SQL keeps to what PostgreSQL takes too (times are
 //! milliseconds since 1970 in a BIGINT, identities and hashes are text).
 //!
+//! A database that is damaged is found as the server opens it (module `check`) and once an hour. What
+//! passes its checksums goes on in a new one, the damaged one into `quarantine/`, and what is lost is
+//! declared (modules `row_sum`, `tide`, `salvage`). A row that is damaged later is found as it is read
+//! or changed (`failing`). These modules know SQLite's own tables.
+//!
 //! Every function blocks; asynchronous callers go through `tokio::task::spawn_blocking`. Several
 //! processes may have the database open: the command line changes it while the server runs.
 
@@ -12,10 +17,16 @@ mod alerts;
 mod api_tokens;
 mod audit;
 mod changes;
+mod check;
 mod column;
+mod damage;
+#[cfg(test)]
+mod damaged;
 mod enrollments;
 mod events;
+mod failing;
 mod gaps;
+mod hold;
 mod hosts;
 mod migrations;
 mod occurrences;
@@ -25,9 +36,12 @@ mod page;
 mod power_cut;
 mod presence;
 mod processes;
+mod row_sum;
 mod rule_alerts;
 mod runs;
+mod salvage;
 mod secret;
+mod tide;
 mod tokens;
 mod updates;
 
@@ -41,10 +55,14 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use thiserror::Error;
 
+use failing::Failing;
+use hold::Hold;
+
 pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
 pub use changes::{ChangeFilter, SeenChange};
+pub use damage::{DamagedPart, FoundDamage};
 pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
@@ -85,6 +103,12 @@ pub enum StateError {
         path: PathBuf,
         /// What SQLite says.
         source: rusqlite::Error,
+    },
+    /// Another process has the database open, and does not end.
+    #[error("{}: another process uses it", path.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
     },
     /// The database was written by a newer version of the program.
     #[error("{}: has schema version {found}, this version of the program knows {known}; \
@@ -147,15 +171,21 @@ pub struct State {
 /// Readers do not wait for a writer's sync, since each side has a connection of its own.
 #[derive(Debug)]
 struct Connections {
+    path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
+    failing: Failing,
+    /// The faults that the last look at all of it told.
+    told: Mutex<Vec<String>>,
+    _hold: Hold,
 }
 
 impl State {
     /// Opens the database, makes it if it is not there, and brings its schema up to date.
     ///
     /// # Errors
-    /// When it cannot be opened, or was written by a newer version of the program.
+    /// When it cannot be opened, another process does not let go of it, or a newer version of the
+    /// program wrote it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         Self::open_by(path, |path| Connection::open(path))
     }
@@ -166,10 +196,25 @@ impl State {
     ) -> Result<Self, StateError> {
         restrict(path).map_err(|source| StateError::File { path: path.to_owned(), source })?;
         let failed = |source| StateError::Open { path: path.to_owned(), source };
-        let mut writer = connect(path).and_then(set_up).map_err(failed)?;
+        let hold = hold::share(path)?;
+        let failing = Failing::default();
+        let connect = || {
+            let connection = connect(path).and_then(set_up)?;
+            failing.register(&connection)?;
+            Ok(connection)
+        };
+        let mut writer = connect().map_err(failed)?;
         migrations::run(&mut writer, path)?;
-        let reader = connect(path).and_then(set_up).map_err(failed)?;
-        let connections = Connections { writer: Mutex::new(writer), reader: Mutex::new(reader) };
+        let reader = connect().map_err(failed)?;
+        failing::read_by_views(&reader).map_err(failed)?;
+        let connections = Connections {
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            failing,
+            told: Mutex::default(),
+            _hold: hold,
+        };
         Ok(Self { connections: Arc::new(connections) })
     }
 
@@ -193,8 +238,11 @@ impl State {
         let mut connection = lock(&self.connections.writer);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let done = work(&transaction)?;
+        let done = work(&transaction).inspect_err(|_| self.connections.failing.tell_refused())?;
+        let count = check::count_one(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+        // A note that cannot be written leaves the one before, which is not ahead either.
+        let _ = tide::note(&self.connections.path, count);
         Ok(done)
     }
 
@@ -207,12 +255,14 @@ impl State {
         let failed = |source| StateError::Statement { action, source };
         let mut connection = lock(&self.connections.reader);
         let transaction = connection.transaction().map_err(failed)?;
-        work(&transaction).map_err(failed)
+        let done = work(&transaction).map_err(failed)?;
+        self.connections.failing.tell(&transaction)?;
+        Ok(done)
     }
 }
 
 /// A panic in another thread rolled its transaction back, so the connection is in order.
-fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+fn lock<T>(connection: &Mutex<T>) -> MutexGuard<'_, T> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -231,6 +281,7 @@ fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    row_sum::register(&connection)?;
     Ok(connection)
 }
 

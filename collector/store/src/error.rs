@@ -91,6 +91,16 @@ pub enum StoreError {
         /// The number that came.
         got: u32,
     },
+    /// The database of sealed spans has pages that cannot be read; what lies on others still can.
+    #[error("cannot {action} {}, which is damaged: {reason}", path.display())]
+    Damaged {
+        /// What was tried.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
     /// The database of sealed spans refuses.
     #[error("cannot {action} the database of sealed samples: {reason}")]
     Database {

@@ -32,7 +32,7 @@ mod store;
 mod stream;
 mod verify;
 
-pub use damage::Damage;
+pub use damage::{Affected, Damage};
 pub use error::StoreError;
 pub use options::Options;
 pub use store::{Append, Done, Store};

@@ -9,6 +9,7 @@ use crate::StoreError;
 use crate::binary::{Malformed, checked};
 use crate::chunk::Chunk;
 use crate::core::Core;
+use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
 use crate::head::{Head, Point, Row};
 use crate::index::{SeriesRef, SymbolLabels};
@@ -76,7 +77,7 @@ impl Core {
                 .iter()
                 .map(|(home, series)| (*home, head_part(&head, *home, series, stretch)))
                 .collect();
-            (parts, self.database.snapshot()?)
+            (parts, self.reported(Affected::default(), self.database.snapshot())?)
         };
         let mut runs = vec![Run::default(); wanted.labels.len()];
         for (home, series) in &wanted.homes {
@@ -151,20 +152,39 @@ impl Core {
         stretch: Stretch,
         runs: &mut [Run],
     ) -> Result<(), StoreError> {
-        snapshot.each_chunk(first, last, |key, bytes| {
+        let read = snapshot.each_chunk(first, last, |key, bytes| {
             if let Err(error) = read_chunk(key, bytes, series, stretch, runs) {
                 self.report_chunk(key, error);
             }
-        })
+        });
+        self.reported(Affected::host(first.host), read)
+    }
+
+    /// Reports pages of the database that turned out damaged, and hands the error on.
+    pub(crate) fn reported<T>(
+        &self,
+        affected: Affected,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Err(StoreError::Damaged { path, reason, .. }) = &result {
+            let lost = format!("pages that cannot be read: {reason}");
+            self.damage.report_of(affected, path.display().to_string(), lost);
+        }
+        result
     }
 
     /// Tells that a chunk is damaged.
     pub(crate) fn report_chunk(&self, key: &[u8; 32], error: Malformed) {
-        let lost = ChunkKey::from_bytes(key).map_or_else(
-            |error| error.to_string(),
-            |key| format!("chunk {} of host {} from {} ms on", key.number, key.host, key.span),
-        );
-        self.damage.report("samples.redb, table chunks", format!("{lost}: {error}"));
+        let (affected, lost) = match ChunkKey::from_bytes(key) {
+            Ok(ChunkKey { host, span, number }) => {
+                let through_ms = span.saturating_add(self.longest_span_ms);
+                let lost = format!("chunk {number} of host {host} from {span} ms on");
+                (Affected::host(host).within(span, through_ms), lost)
+            }
+            Err(error) => (Affected::default(), error.to_string()),
+        };
+        let place = "samples.redb, table chunks";
+        self.damage.report_of(affected, place, format!("{lost}: {error}"));
     }
 
     fn read_head(

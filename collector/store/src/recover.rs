@@ -8,7 +8,7 @@ use upkeep_model::StreamKey;
 use crate::binary::{Malformed, Reader};
 use crate::core::Intake;
 use crate::coverage::Coverage;
-use crate::damage::DamageLog;
+use crate::damage::{Affected, DamageLog};
 use crate::database::{
     CHUNKS, ChunkKey, DICTIONARIES, Database, DictionaryKey, Failure, SERIES, STATE, STATE_KEY,
     STREAMS, State, StreamRecord, dictionary_from, series_from,
@@ -105,15 +105,17 @@ fn open_database(
 
 fn load(transaction: &ReadTransaction, damage: &DamageLog) -> Result<Contents, Failure> {
     let mut contents = Contents::default();
-    let report = |table: &str, error: Malformed, lost: String| {
-        damage.report(format!("samples.redb, table {table}"), format!("{lost}: {error}"));
+    let report = |affected: Affected, table: &str, error: Malformed, lost: String| {
+        let place = format!("samples.redb, table {table}");
+        damage.report_of(affected, place, format!("{lost}: {error}"));
     };
+    let unknown = Affected::default();
     for row in transaction.open_table(SERIES)?.iter()? {
         let (number, record) = row?;
         let number = number.value();
         match series_from(number, record.value()) {
             Ok((home, days, labels)) => contents.index.restore(number, home, &labels, days),
-            Err(error) => report("series", error, format!("series {number}")),
+            Err(error) => report(unknown, "series", error, format!("series {number}")),
         }
     }
     for row in transaction.open_table(DICTIONARIES)?.iter()? {
@@ -123,7 +125,7 @@ fn load(transaction: &ReadTransaction, damage: &DamageLog) -> Result<Contents, F
             Ok(series) => restore_dictionary(&mut contents, part, series),
             Err(error) => {
                 let lost = format!("descriptions of host {}", part.stream.host);
-                report("dictionaries", error, lost);
+                report(Affected::host(part.stream.host), "dictionaries", error, lost);
             }
         }
     }
@@ -134,10 +136,13 @@ fn load(transaction: &ReadTransaction, damage: &DamageLog) -> Result<Contents, F
             Ok(record) => restore_stream(&mut contents, stream, record),
             Err(error) => {
                 let lost = format!("the mark of host {}, epoch {}", stream.host, stream.epoch);
-                report("streams", error, lost);
+                report(Affected::host(stream.host), "streams", error, lost);
             }
         }
     }
+    let report = |error: Malformed| {
+        report(unknown, "state", error, "which numbers were given".to_owned());
+    };
     contents.state = load_state(transaction, &contents.index, &report)?;
     contents.index.reserve(contents.state.next_series);
     Ok(contents)
@@ -177,7 +182,7 @@ fn restore_stream(contents: &mut Contents, key: StreamKey, record: StreamRecord)
 fn load_state(
     transaction: &ReadTransaction,
     index: &Index,
-    report: &dyn Fn(&str, Malformed, String),
+    report: &dyn Fn(Malformed),
 ) -> Result<State, Failure> {
     let table = transaction.open_table(STATE)?;
     let Some(record) = table.get(STATE_KEY)? else {
@@ -185,7 +190,7 @@ fn load_state(
         if is_new {
             return Ok(State::default());
         }
-        report("state", Malformed::Truncated, "which numbers were given".to_owned());
+        report(Malformed::Truncated);
         return guess_state(transaction, index);
     };
     match State::from_bytes(STATE_KEY, record.value()) {
@@ -195,7 +200,7 @@ fn load_state(
             Err(Failure::Io(std::io::Error::other(reason)))
         }
         Err(error) => {
-            report("state", error, "which numbers were given".to_owned());
+            report(error);
             guess_state(transaction, index)
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::StoreError;
-use crate::damage::DamageLog;
+use crate::damage::{Affected, DamageLog};
 use crate::head::{NumberedPoint, Row};
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::{Entry, JournalFolder};
@@ -49,6 +49,9 @@ fn settle(stream: &mut Stream) {
     stream.dictionaries.retain(|generation, _| *generation == latest);
 }
 
+/// Which samples are lost, and why.
+type Loss = (Affected, String);
+
 struct Replay<'a> {
     contents: &'a mut Contents,
     damage: &'a DamageLog,
@@ -83,10 +86,11 @@ impl Replay<'_> {
             let entry = Entry::parse(segment.bytes.get(body.clone()).unwrap_or_default());
             let taken = match entry {
                 Ok(entry) => self.entry(number, entry, &mut series),
-                Err(error) => Err(format!("an entry: {error}")),
+                Err(error) => Err((Affected::default(), format!("an entry: {error}"))),
             };
-            if let Err(lost) = taken {
-                self.damage.report(format!("{place}, byte {}", body.start), lost);
+            if let Err((affected, lost)) = taken {
+                let place = format!("{place}, byte {}", body.start);
+                self.damage.report_of(affected, place, lost);
                 is_damaged = true;
             }
         }
@@ -99,7 +103,7 @@ impl Replay<'_> {
         segment: u64,
         entry: Entry,
         series: &mut HashMap<u32, (HostId, SeriesRef)>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Loss> {
         let Contents { index, intake, .. } = &mut *self.contents;
         match entry {
             Entry::Describe { stream, generation, first_number, series } => {
@@ -141,7 +145,7 @@ impl Replay<'_> {
         generation: u32,
         sequence: u64,
         body: Bytes,
-    ) -> Result<(), String> {
+    ) -> Result<(), Loss> {
         let seen = self.seen.entry(key).or_default();
         if seen.contains(sequence) {
             return Ok(());
@@ -151,12 +155,16 @@ impl Replay<'_> {
         stream.enter(generation);
         stream.accepted.insert(sequence..=sequence);
         let coverage = self.contents.state.coverage;
-        let covered =
-            upkeep_codec::peek(&body).is_ok_and(|head| coverage.covers(segment, head.timestamp_ms));
+        let at_ms = upkeep_codec::peek(&body).map(|head| head.timestamp_ms);
+        let covered = at_ms.as_ref().is_ok_and(|at_ms| coverage.covers(segment, *at_ms));
         let accepted = match stream.read(key, sequence, &body) {
             Ok(accepted) => accepted,
             Err(_) if covered => return Ok(()),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => {
+                let of_host = Affected::host(key.host);
+                let affected = at_ms.map_or(of_host, |at_ms| of_host.within(at_ms, at_ms));
+                return Err((affected, error.to_string()));
+            }
         };
         stream.last_ms = stream.last_ms.max(Some(accepted.timestamp_ms));
         if !covered {
@@ -172,23 +180,27 @@ impl Replay<'_> {
         segment: u64,
         points: &[NumberedPoint],
         series: &HashMap<u32, (HostId, SeriesRef)>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Loss> {
         let coverage = self.contents.state.coverage;
         let mut homes: BTreeMap<HostId, Vec<NumberedPoint>> = BTreeMap::new();
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for &(number, at_ms, value) in points {
             match series.get(&number) {
                 _ if coverage.covers(segment, at_ms) => {}
                 Some(&(home, number)) => {
                     homes.entry(home).or_default().push((number, at_ms, value));
                 }
-                None => lost += 1,
+                None => lost.push(at_ms),
             }
         }
         for (home, points) in homes {
             self.contents.head.add_points(home, segment, points);
         }
-        if lost == 0 { Ok(()) } else { Err(format!("{lost} samples of unknown series")) }
+        let (Some(first), Some(last)) = (lost.iter().min(), lost.iter().max()) else {
+            return Ok(());
+        };
+        let affected = Affected::default().within(*first, *last);
+        Err((affected, format!("{} samples of unknown series", lost.len())))
     }
 }
 

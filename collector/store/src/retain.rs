@@ -7,6 +7,7 @@ use upkeep_model::{HostId, StreamKey};
 use crate::StoreError;
 use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
+use crate::damage::Affected;
 use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, SERIES, STATE, STATE_KEY, STREAMS};
 use crate::index::{Series, SeriesRef};
 use crate::seal::{day_of, remove_generation, stream_record};
@@ -55,7 +56,8 @@ impl Core {
                 streams.insert(&bytes, stream_record(*key, saved, Vec::new()).as_slice())?;
             }
             Ok(kept)
-        })?;
+        });
+        let kept = self.reported(Affected::default(), kept)?;
         *state = kept;
         let mut intake = self.intake();
         for (key, _, saved) in expired.streams {

@@ -14,6 +14,7 @@ use crate::binary::{stream_bytes, with_checksum};
 use crate::chunk::{Table, encode, tables_of_points, tables_of_rows};
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
+use crate::damage::Affected;
 use crate::database::{
     CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
     State, StreamRecord, dictionary_record, series_record,
@@ -106,7 +107,8 @@ impl Core {
         let coverage = state.coverage.after(segment, extent, now_ms, span_ms);
         let sealed = self
             .database
-            .write("seal into", |transaction| self.write_sealed(transaction, *state, coverage))?;
+            .write("seal into", |transaction| self.write_sealed(transaction, *state, coverage));
+        let sealed = self.reported(Affected::default(), sealed)?;
         *state = sealed.state;
         self.note_sealed(&sealed);
         self.remove_segments(segment)
@@ -164,7 +166,9 @@ impl Core {
                 let (tables, unread) = tables_of_rows(&rows);
                 for row in unread {
                     let place = format!("host {}, epoch {}", stream.host, stream.epoch);
-                    self.damage.report(place, format!("record {}", row.sequence));
+                    let at_ms = row.timestamp_ms;
+                    let affected = Affected::host(stream.host).within(at_ms, at_ms);
+                    self.damage.report_of(affected, place, format!("record {}", row.sequence));
                 }
                 spans.entry(span).or_default().extend(tables);
             }

@@ -7,6 +7,7 @@ use crate::StoreError;
 use crate::binary::{Malformed, checked};
 use crate::chunk::Chunk;
 use crate::core::Core;
+use crate::damage::Affected;
 use crate::index::SeriesRef;
 
 const PLACE: &str = "samples.redb, table chunks";
@@ -15,10 +16,10 @@ impl Core {
     pub(crate) fn verify(&self) -> Result<(), StoreError> {
         // Keeps sealing and retention from changing what is being counted.
         let state = self.state();
-        let snapshot = self.database.snapshot()?;
+        let snapshot = self.reported(Affected::default(), self.database.snapshot())?;
         let mut found = 0;
         let mut last = None;
-        snapshot.every_chunk(|key, is_found, bytes| {
+        let read = snapshot.every_chunk(|key, is_found, bytes| {
             if is_found && last < Some(*key) {
                 found += 1;
             }
@@ -27,7 +28,8 @@ impl Core {
                 Ok(series) => self.report_unknown(&series),
                 Err(error) => self.report_chunk(key, error),
             }
-        })?;
+        });
+        self.reported(Affected::default(), read)?;
         if found != state.chunks {
             self.damage.report(
                 PLACE,

@@ -11,7 +11,7 @@ use upkeep_model::{
 };
 
 use super::world::{START_MS, World, answer, by};
-use crate::state::Contact;
+use crate::state::{Contact, DamagedPart, FoundDamage};
 
 fn contact() -> Contact {
     Contact {
@@ -202,10 +202,47 @@ async fn gaps_say_what_was_lost_and_why() {
         reason: "the buffer was full".to_owned(),
     };
     world.report(id, 1, EventKind::Gap(gap));
-    let expect = json!({"status": "success", "data": [{"lane": "samples", "records": 5,
-        "from": "2023-11-14T22:13:20Z", "to": null, "reason": "the buffer was full",
-        "declared_at": "2023-11-14T22:13:20Z"}]});
+    let full = json!({"lane": "samples", "records": 5, "from": "2023-11-14T22:13:20Z", "to": null,
+        "reason": "the buffer was full", "declared_at": "2023-11-14T22:13:20Z"});
+    let expect = json!({"status": "success", "data": [full]});
     world.check("/api/v1/hosts/web1/gaps", 200, expect).await;
+
+    let other = world.enroll("web2");
+    let chunk = FoundDamage {
+        part: DamagedPart::Samples,
+        place: "samples.redb".to_owned(),
+        lost: "chunk 7".to_owned(),
+        host: Some(other),
+        from_ms: Some(START_MS),
+        through_ms: Some(START_MS + 60_000),
+        found_at_ms: START_MS + 1000,
+    };
+    let rows = FoundDamage { part: DamagedPart::State, ..chunk.clone() };
+    let whole = FoundDamage {
+        lost: "everything".to_owned(),
+        host: None,
+        from_ms: None,
+        through_ms: None,
+        found_at_ms: START_MS + 2000,
+        ..chunk.clone()
+    };
+    world.state.declare_damage(&[chunk, rows, whole]).unwrap();
+    let chunk = json!({"lane": "samples", "records": null, "from": "2023-11-14T22:13:20Z",
+        "to": "2023-11-14T22:14:20Z", "declared_at": "2023-11-14T22:13:21Z",
+        "reason": "the collector's disk is damaged: samples.redb: chunk 7"});
+    let reason =
+        "the collector's disk is damaged: samples.redb: everything, which may be of any host";
+    let whole = json!({"lane": "samples", "records": null, "from": null, "to": null,
+        "reason": reason, "declared_at": "2023-11-14T22:13:22Z"});
+    let expect = json!({"status": "success", "data": [whole, full]});
+    world.check("/api/v1/hosts/web1/gaps", 200, expect).await;
+    let expect = json!({"status": "success", "data": [whole, chunk]});
+    world.check("/api/v1/hosts/web2/gaps", 200, expect).await;
+    let found = json!({"part": "samples", "place": "samples.redb", "lost": "everything",
+        "host": null, "from": null, "to": null, "found_at": "2023-11-14T22:13:22Z"});
+    let expect = json!({"status": "success", "data": [found]});
+    world.check("/api/v1/damage?limit=1", 200, expect).await;
+    assert_eq!(world.get("/api/v1/damage").await.1["data"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -72,7 +72,9 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn told(self, action: &'static str, folder: &Folder) -> StoreError {
         match self {
-            Self::Damaged(reason) => StoreError::Database { action, reason },
+            Self::Damaged(reason) => {
+                StoreError::Damaged { action, path: folder.database(), reason }
+            }
             Self::Io(source) => StoreError::io(action, &folder.database(), source),
             Self::InUse => StoreError::InUse { path: folder.database() },
             Self::Other(error) => StoreError::Database { action, reason: error.to_string() },

@@ -8,7 +8,7 @@ use crate::fixture::{Agent, Model, SPAN_MS, copy, folder, host, labels, open, op
 use proptest::prelude::*;
 use redb::{Database, Table, TableDefinition};
 use upkeep_model::{MatchOperator, Matcher, stale_marker};
-use upkeep_store::{Append, Options, Store};
+use upkeep_store::{Affected, Append, Damage, Options, Store};
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.join("journal")).unwrap();
@@ -192,7 +192,8 @@ pub(crate) fn filled(folder: &Path) -> Model {
 #[test]
 fn verify_tells_of_chunks_that_no_query_finds() {
     const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
-    let check = |damage: fn(&mut Table<'_, &'static [u8; 32], &'static [u8]>), expect: &str| {
+    type Damaging = fn(&mut Table<'_, &'static [u8; 32], &'static [u8]>);
+    let check = |damage: Damaging, expect: &str, affected: Option<Affected>| {
         let folder = folder();
         drop(filled(folder.path()));
         let database = Database::open(folder.path().join("samples.redb")).unwrap();
@@ -203,10 +204,25 @@ fn verify_tells_of_chunks_that_no_query_finds() {
         let store = open(folder.path());
         assert_eq!(store.damage(), []);
         store.verify().unwrap();
-        let lost: Vec<String> = store.damage().into_iter().map(|damage| damage.lost).collect();
-        assert!(lost.iter().any(|lost| lost.contains(expect)), "{lost:?}");
+        let found = store.damage();
+        let is_expected = |one: &Damage| {
+            one.lost.contains(expect) && affected.is_none_or(|affected| one.affected == affected)
+        };
+        assert!(found.iter().any(is_expected), "{found:?}");
     };
-    check(|table| drop(table.pop_first().unwrap().unwrap()), "1 of ");
+    let any = Some(Affected::default());
+    check(|table| drop(table.pop_first().unwrap().unwrap()), "1 of ", any);
+    check(
+        |table| {
+            let first = table.pop_first().unwrap().unwrap();
+            let (key, mut value) = (*first.0.value(), first.1.value().to_vec());
+            drop(first);
+            value[9] ^= 0x40;
+            table.insert(&key, value.as_slice()).unwrap();
+        },
+        "the checksum is wrong",
+        Some(Affected { host: Some(host(1)), from_ms: Some(0), through_ms: Some(SPAN_MS) }),
+    );
     check(
         |table| {
             let first = table.pop_first().unwrap().unwrap();
@@ -216,6 +232,7 @@ fn verify_tells_of_chunks_that_no_query_finds() {
             table.insert(&key, value.as_slice()).unwrap();
         },
         "the checksum is wrong",
+        None,
     );
 }
 
