@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -40,6 +40,13 @@ pub const ADDRESSES_FILE: &str = "addresses.json";
 
 /// The folder of the samples in the data folder.
 const STORE_FOLDER: &str = "samples";
+
+/// So many connections wait in the kernel's queue until they are accepted.
+const CONNECTIONS_WAITING: u32 = 1024;
+
+/// An agent whose connection waits for so many seconds would soon give it up; where all handshakes of
+/// the queue take longer, the kernel makes those at its end try again.
+const WAIT_FOR_HANDSHAKE: u32 = 5;
 
 /// How often old samples are dropped and the collector's certificate is looked at.
 const UPKEEP: Duration = Duration::from_hours(1);
@@ -100,8 +107,9 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let addresses = config.data_dir.join(ADDRESSES_FILE);
     // What an earlier run left would mislead whoever waits for this one.
     drop(std::fs::remove_file(&addresses));
-    let grpc = bind("grpc.listen", config.grpc.listen).await?;
-    let http = bind("http.listen", config.http.listen).await?;
+    let waiting = config.grpc.handshakes_per_second.saturating_mul(WAIT_FOR_HANDSHAKE);
+    let grpc = bind("grpc.listen", config.grpc.listen, waiting.min(CONNECTIONS_WAITING))?;
+    let http = bind("http.listen", config.http.listen, CONNECTIONS_WAITING)?;
     let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
 
     let mut stages = Stages::default();
@@ -114,12 +122,13 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
-    start_ingest(&mut stages, &parts, config, grpc, failure)?;
-    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness))?;
+    start_ingest(&mut stages, &parts, config, grpc, &mut registry, failure)?;
+    start_http(&mut stages, &parts, config, http, registry, board, Arc::clone(&readiness))?;
     readiness.release("start");
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
     let outcome = tokio::select! {
+    let mut registry = Registry::default();
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
             Ok(())
@@ -259,7 +268,17 @@ fn start_ingest(
     let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
     let Parts { clock, state, store, authority, fleet, .. } = parts.clone();
     let limits = ingest::Limits { series_per_host: config.limits.series_per_host };
-    let services = ingest::Services { authority, state, store, fleet, clock, limits, failure };
+    let services = ingest::Services {
+        authority,
+        state,
+        store,
+        fleet,
+        clock,
+        limits,
+        handshakes_per_second: config.grpc.handshakes_per_second,
+        meters: ingest::Meters::register(registry),
+        failure,
+    };
     stages.start("the door for agents", |stop| async move {
         Ok(ingest::serve(listener, tls, services, stop).await?)
     });
@@ -278,8 +297,8 @@ fn start_http(
         Some(Arc::new(browsers_config(Arc::clone(&parts.server_key))?))
     } else {
         None
+    registry: &mut Registry,
     };
-    let mut registry = Registry::default();
     let meters = Meters::register(&mut registry);
     let services = http::Services {
         clock: parts.clock.clone(),
@@ -295,11 +314,17 @@ fn start_http(
         Ok(http::serve(listener, tls, services, stop).await?)
     });
     Ok(())
+    mut registry: Registry,
 }
 
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("{key}: cannot listen on {address}"))
+fn bind(key: &str, address: SocketAddr, queue: u32) -> Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(queue)
+    };
+    listen().with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
 /// Says where the server listens, in the log and in a file that appears as a whole.

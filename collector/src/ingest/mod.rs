@@ -9,6 +9,8 @@ mod admit;
 mod commit;
 mod listener;
 mod marks;
+mod meters;
+mod pace;
 mod quota;
 mod service;
 mod session;
@@ -39,6 +41,7 @@ use crate::state::State;
 
 pub use admit::{HostClock, Limits, Refusal, Timing, admit_frame, admit_series};
 
+pub use meters::Meters;
 use service::DeliveryService;
 
 /// A peer that does not answer is noticed after these: asked every, given up after.
@@ -77,6 +80,10 @@ pub struct Services {
     /// What one host may ask.
     pub limits: Limits,
     /// Is told why the store takes nothing more until it is opened anew; one message is enough.
+    /// How many TLS handshakes may begin within a second.
+    pub handshakes_per_second: u32,
+    /// What is counted here.
+    pub meters: Meters,
     pub failure: mpsc::Sender<String>,
 }
 
@@ -92,8 +99,13 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), IngestError> {
     let (ready, connections) = mpsc::channel::<io::Result<_>>(listener::READY_CONNECTIONS);
-    let clock = services.clock.clone();
-    let accepting = tokio::spawn(listener::accept(listener, tls, ready, clock, stop.clone()));
+    let settings = listener::Settings {
+        tls,
+        handshakes_per_second: services.handshakes_per_second,
+        meters: services.meters.clone(),
+        clock: services.clock.clone(),
+    };
+    let accepting = tokio::spawn(listener::accept(listener, settings, ready, stop.clone()));
     let enrollment = EnrollmentService::new(
         Arc::clone(&services.authority),
         services.state.clone(),

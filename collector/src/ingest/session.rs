@@ -46,10 +46,8 @@ const GATHER_BYTES: usize = 1024 * 1024;
 /// A host that has not opened its stream by then is let go.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The bounds of the shortest time before a host comes again, and what each host of the fleet adds
-/// to it: handshakes after a restart are spread over time.
-const RETRY_MS: (u32, u32) = (250, 30_000);
-const RETRY_MS_PER_HOST: u32 = 2;
+/// The bounds of the time over which the hosts of the fleet are to spread when they all come again.
+const RETRY_MS: (u32, u32) = (250, 120_000);
 
 /// A session before its host has opened it.
 pub(super) struct Session {
@@ -138,7 +136,10 @@ impl Session {
                 lane_mark(Lane::Events, &Ranges::through(marks.events)),
             ],
             window_records: WINDOW_RECORDS,
-            retry_after_ms: retry_after_ms(self.services.fleet.members().len()),
+            retry_after_ms: retry_after_ms(
+                self.services.fleet.members().len(),
+                self.services.handshakes_per_second,
+            ),
             packages: self.packages().await?,
             live_from: marks.live_from.unwrap_or_default(),
             window_bytes: WINDOW_BYTES,
@@ -455,8 +456,9 @@ fn refused(refusal: &Refusal) -> Status {
     }
 }
 
-/// The larger the fleet, the longer each host waits before it comes again.
-fn retry_after_ms(hosts: usize) -> u32 {
+/// How long the handshakes of the whole fleet take at their rate.
+fn retry_after_ms(hosts: usize, handshakes_per_second: u32) -> u32 {
     let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
-    hosts.saturating_mul(RETRY_MS_PER_HOST).clamp(RETRY_MS.0, RETRY_MS.1)
+    let time_ms = u64::from(hosts) * 1000 / u64::from(handshakes_per_second.max(1));
+    u32::try_from(time_ms).unwrap_or(u32::MAX).clamp(RETRY_MS.0, RETRY_MS.1)
 }
