@@ -3,6 +3,7 @@
 //! Everything that runs is a stage. Stages are stopped in the reverse order of their start, each
 //! with its share of the time, so that none loses what it needs while it still works.
 
+mod retention;
 mod stage;
 
 use std::io::IsTerminal;
@@ -22,7 +23,7 @@ use upkeep_store::{Options, Store};
 
 use crate::alert::{self, Dispatcher};
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness};
@@ -33,6 +34,7 @@ use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
 use crate::state::{self, State};
 
+use retention::Retention;
 use stage::Stages;
 
 /// The file in the data folder that tells where the running server listens.
@@ -48,8 +50,10 @@ const CONNECTIONS_WAITING: u32 = 1024;
 /// the queue take longer, the kernel makes those at its end try again.
 const WAIT_FOR_HANDSHAKE: u32 = 5;
 
-/// How often old samples are dropped and the collector's certificate is looked at.
+/// How often old samples are dropped and the collector's certificate is looked at; and how soon when
+/// the clock was set.
 const UPKEEP: Duration = Duration::from_hours(1);
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the server until a signal says to stop.
 ///
@@ -117,8 +121,9 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     readiness.hold("start", "the parts of the collector are being started");
     let (failure, mut failures) = mpsc::channel(1);
     let board = Arc::new(Board::default());
+    let mut registry = Registry::default();
     start_fleet(&mut stages, &parts);
-    start_upkeep(&mut stages, &parts);
+    start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
@@ -128,7 +133,6 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
     let outcome = tokio::select! {
-    let mut registry = Registry::default();
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
             Ok(())
@@ -152,13 +156,24 @@ fn start_fleet(stages: &mut Stages, parts: &Parts) {
     });
 }
 
-fn start_upkeep(stages: &mut Stages, parts: &Parts) {
+fn start_upkeep(stages: &mut Stages, parts: &Parts, retention: Retention) {
     let parts = parts.clone();
+    let retention = Arc::new(retention);
     stages.start("retention and renewal", |stop| async move {
         let mut hourly = tokio::time::interval(UPKEEP);
-        while stop.run_until_cancelled(hourly.tick()).await.is_some() {
-            let parts = parts.clone();
-            let done = tokio::task::spawn_blocking(move || look_after(&parts)).await;
+        let mut clock_watch = ClockWatch::begin(&parts.clock);
+        let mut is_due = async || loop {
+            tokio::select! {
+                _ = hourly.tick() => return,
+                () = tokio::time::sleep(CLOCK_LOOK) => {}
+            }
+            if clock_watch.look(&parts.clock).is_some() {
+                return;
+            }
+        };
+        while stop.run_until_cancelled(is_due()).await.is_some() {
+            let (parts, retention) = (parts.clone(), Arc::clone(&retention));
+            let done = tokio::task::spawn_blocking(move || look_after(&parts, &retention)).await;
             // A full disk, say: the next hour is another chance.
             if let Err(error) = done.map_err(anyhow::Error::from).and_then(|result| result) {
                 tracing::warn!("{error:#}");
@@ -168,9 +183,11 @@ fn start_upkeep(stages: &mut Stages, parts: &Parts) {
     });
 }
 
-fn look_after(parts: &Parts) -> Result<()> {
+fn look_after(parts: &Parts, retention: &Retention) -> Result<()> {
     let now_ms = parts.clock.now_ms();
-    parts.store.retain(now_ms).context("old samples cannot be dropped")?;
+    if retention.may_drop(&parts.clock) {
+        parts.store.retain(now_ms).context("old samples cannot be dropped")?;
+    }
     let certificate = parts
         .authority
         .server_certificate(now_ms)
@@ -263,6 +280,7 @@ fn start_ingest(
     parts: &Parts,
     config: &Config,
     listener: TcpListener,
+    registry: &mut Registry,
     failure: mpsc::Sender<String>,
 ) -> Result<()> {
     let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
@@ -290,6 +308,7 @@ fn start_http(
     parts: &Parts,
     config: &Config,
     listener: TcpListener,
+    mut registry: Registry,
     rules: Arc<Board>,
     readiness: Arc<Readiness>,
 ) -> Result<()> {
@@ -297,7 +316,6 @@ fn start_http(
         Some(Arc::new(browsers_config(Arc::clone(&parts.server_key))?))
     } else {
         None
-    registry: &mut Registry,
     };
     let meters = Meters::register(&mut registry);
     let services = http::Services {
@@ -314,7 +332,6 @@ fn start_http(
         Ok(http::serve(listener, tls, services, stop).await?)
     });
     Ok(())
-    mut registry: Registry,
 }
 
 fn bind(key: &str, address: SocketAddr, queue: u32) -> Result<TcpListener> {

@@ -16,6 +16,7 @@ mod service;
 mod session;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod track;
 
 use std::io;
@@ -40,8 +41,8 @@ use crate::fleet::Fleet;
 use crate::state::State;
 
 pub use admit::{HostClock, Limits, Refusal, Timing, admit_frame, admit_series};
-
 pub use meters::Meters;
+
 use service::DeliveryService;
 
 /// A peer that does not answer is noticed after these: asked every, given up after.
@@ -79,11 +80,11 @@ pub struct Services {
     pub clock: Clock,
     /// What one host may ask.
     pub limits: Limits,
-    /// Is told why the store takes nothing more until it is opened anew; one message is enough.
     /// How many TLS handshakes may begin within a second.
     pub handshakes_per_second: u32,
     /// What is counted here.
     pub meters: Meters,
+    /// Is told why the store takes nothing more until it is opened anew; one message is enough.
     pub failure: mpsc::Sender<String>,
 }
 

@@ -24,8 +24,10 @@ use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, comm
 use super::marks::Marks;
 use super::quota::LogQuota;
 use super::service::blocking;
+use super::timeline::Timeline;
 use super::track::{Reply, Track};
 use crate::ca::PeerIdentity;
+use crate::clock::ClockWatch;
 use crate::fleet::{Member, Standing, listening_interval_ms};
 use crate::state::{Contact, PackageState, StateError};
 
@@ -64,11 +66,17 @@ struct Opened {
     session: Session,
     stream: StreamKey,
     clock: HostClock,
+    /// Whether the collector's own clock is still the one that the host's was held against.
+    clock_watch: ClockWatch,
     up: Labels,
     described: u32,
     /// What was observed since the host opened the stream begins here.
     observed_from: u64,
     samples: Track,
+    interval_ms: i64,
+    /// The times of the live samples, and those of the backlog.
+    live_times: Timeline,
+    backlog_times: Timeline,
     /// Whether the host was asked for events again, and they have not come yet.
     events_wanted: bool,
 }
@@ -115,6 +123,7 @@ impl Session {
         let Some(v1::AgentMessage { message: Some(Message::Open(open)) }) = first else {
             return Err(Status::invalid_argument("the first message of a stream is Open"));
         };
+        let clock_watch = ClockWatch::begin(&self.services.clock);
         let now_ms = self.services.clock.now_ms();
         let epoch =
             Epoch::try_from(&open).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -152,12 +161,19 @@ impl Session {
                 "stream opened"
             );
         }
+        // A backlog behind several ranges follows on none whose time is known.
+        let follows = marks.samples.prefix() == marks.samples.last();
+        let last_ms = self.services.store.latest_ms(stream).filter(|_| follows);
         let opened = Opened {
             stream,
             clock,
+            clock_watch,
             up: self.member.up(),
             described: 0,
             observed_from: open.live_from,
+            interval_ms: i64::from(open.interval_ms.max(1)),
+            live_times: Timeline::default(),
+            backlog_times: Timeline::after(last_ms, now_ms),
             samples: Track::new(marks.samples, marks.live_from),
             events_wanted: false,
             session: self,
@@ -221,10 +237,13 @@ impl Opened {
     }
 
     /// Revocation, renaming and expiry hold for streams that are open, too.
-    fn check_standing(&self) -> Result<(), Status> {
+    fn check_standing(&mut self) -> Result<(), Status> {
         let session = &self.session;
         if session.identity.expires_at_ms <= session.services.clock.now_ms() {
             return Err(Status::unauthenticated("the host's certificate has expired"));
+        }
+        if self.clock_watch.look(&session.services.clock).is_some() {
+            return Err(Status::unavailable("the collector's clock was set; connect again"));
         }
         match session.services.fleet.standing(session.identity.host) {
             Standing::Good(member) if Arc::ptr_eq(&member, &session.member) => Ok(()),
@@ -327,7 +346,7 @@ impl Opened {
         Ok(())
     }
 
-    fn admit(&self, record: v1::Record, now_ms: i64) -> Result<SampleRecord, Status> {
+    fn admit(&mut self, record: v1::Record, now_ms: i64) -> Result<SampleRecord, Status> {
         let v1::Record { sequence, body } = record;
         let is_live = sequence >= self.observed_from;
         // What is no frame is found out, and set aside, by the store.
@@ -336,16 +355,25 @@ impl Opened {
         };
         let limits = self.session.services.limits;
         let admitted = admit_frame(limits, head, &body, self.clock, now_ms);
-        match admitted.map_err(|refusal| refused(&refusal))? {
-            Timing::AsItIs => {
-                let timestamp_ms = Some(head.timestamp_ms);
-                Ok(SampleRecord { sequence, body, timestamp_ms, is_live })
-            }
-            Timing::Corrected { timestamp_ms } => {
-                let body = retime(&body, timestamp_ms).map_or(body, Into::into);
-                Ok(SampleRecord { sequence, body, timestamp_ms: Some(timestamp_ms), is_live })
-            }
+        let told_ms = match admitted.map_err(|refusal| refused(&refusal))? {
+            Timing::Corrected { timestamp_ms } if self.clock.is_wrong() => timestamp_ms,
+            Timing::AsItIs | Timing::Corrected { .. } => head.timestamp_ms,
+        };
+        let times = if is_live { &mut self.live_times } else { &mut self.backlog_times };
+        let believed = times.believe(head.timestamp_ms, told_ms, self.interval_ms, now_ms);
+        if let Some(set_by_ms) = believed.set_by_ms
+            && self.session.may_log()
+        {
+            let host = self.stream.host;
+            tracing::warn!(%host, sequence, set_by_ms, "the host's clock was wrong; its times are corrected");
         }
+        let timestamp_ms = believed.at_ms;
+        let body = if timestamp_ms == head.timestamp_ms {
+            body
+        } else {
+            retime(&body, timestamp_ms).map_or(body, Into::into)
+        };
+        Ok(SampleRecord { sequence, body, timestamp_ms: Some(timestamp_ms), is_live })
     }
 
     async fn take_events(&mut self, records: Vec<v1::Record>) -> Result<(), Status> {
