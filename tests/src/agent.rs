@@ -1,5 +1,6 @@
 //! A real agent in a folder of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct Agent {
     folder: TempDir,
     state_dir: PathBuf,
     replay: Option<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
     running: Option<Running>,
 }
 
@@ -50,7 +52,8 @@ impl Agent {
         std::fs::create_dir_all(folder.path().join("conf.d"))?;
         std::fs::write(folder.path().join("agent.toml"), main)?;
         std::fs::write(folder.path().join("conf.d/10-story.toml"), &options.settings)?;
-        Ok(Self { folder, state_dir, replay: options.replay.clone(), running: None })
+        let (replay, environment) = (options.replay.clone(), Vec::new());
+        Ok(Self { folder, state_dir, replay, environment, running: None })
     }
 
     /// An agent that is enrolled and runs.
@@ -62,6 +65,11 @@ impl Agent {
         agent.enroll(&collector.token()?)?.success()?;
         agent.launch()?;
         Ok(agent)
+    }
+
+    /// Gives its next lives more of an environment.
+    pub fn set_environment(&mut self, environment: Vec<(OsString, OsString)>) {
+        self.environment = environment;
     }
 
     /// Enrolls with a token given on standard input.
@@ -180,6 +188,7 @@ impl Agent {
         // The benchmark measures the agent as it is shipped, which has a profile of its own.
         let shipped = std::env::var_os("UPKEEP_AGENT").map(PathBuf::from);
         let mut command = Command::new(shipped.map_or_else(|| binary("upkeep-agent"), Ok)?);
+        command.envs(self.environment.iter().cloned());
         command.arg("--config").arg(self.folder.path().join("agent.toml"));
         if let Some(replay) = &self.replay {
             command.arg("--replay").arg(replay);

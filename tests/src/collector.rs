@@ -1,5 +1,6 @@
 //! A real collector in a folder of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct CollectorOptions {
 pub struct Collector {
     folder: TempDir,
     data_dir: PathBuf,
+    environment: Vec<(OsString, OsString)>,
     running: Option<Running>,
     client: Client,
     grpc: String,
@@ -55,6 +57,7 @@ impl Collector {
         let mut collector = Self {
             folder,
             data_dir,
+            environment: Vec::new(),
             running: None,
             client,
             grpc: "127.0.0.1:0".to_owned(),
@@ -67,11 +70,30 @@ impl Collector {
         Ok(collector)
     }
 
+    /// Gives its next lives more of an environment.
+    pub fn set_environment(&mut self, environment: Vec<(OsString, OsString)>) {
+        self.environment = environment;
+    }
+
     /// Starts the collector again, on the addresses that it had.
     ///
     /// # Errors
     /// When it does not start.
     pub async fn launch(&mut self) -> Result<()> {
+        self.launch_unseen().await?;
+        until("the collector to be ready", PATIENCE, || async {
+            let answer = self.client.get(self.url("/-/ready")).send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await
+    }
+
+    /// Starts the collector again without a look at its pages, which are not to be trusted while its
+    /// clock is wrong.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn launch_unseen(&mut self) -> Result<()> {
         let addresses = self.data_dir().join("addresses.json");
         if addresses.exists() {
             std::fs::remove_file(&addresses)?;
@@ -96,11 +118,7 @@ impl Collector {
         self.grpc = found["grpc"].as_str().context("addresses.json: grpc")?.to_owned();
         self.http = found["http"].as_str().context("addresses.json: http")?.to_owned();
         self.running = Some(running);
-        until("the collector to be ready", PATIENCE, || async {
-            let answer = self.client.get(self.url("/-/ready")).send().await?;
-            Ok(answer.status().is_success().then_some(()))
-        })
-        .await
+        Ok(())
     }
 
     /// Ends it at once, as a crash would.
@@ -151,6 +169,17 @@ impl Collector {
     /// When it does not run.
     pub fn id(&self) -> Result<u32> {
         Ok(self.running.as_ref().context("the collector does not run")?.id())
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        match &mut self.running {
+            Some(running) => Ok(!running.has_ended()?),
+            None => Ok(false),
+        }
     }
 
     /// The address of the HTTP API and a path on it.
@@ -238,7 +267,9 @@ impl Collector {
     }
 
     fn program(&self) -> Result<Command> {
-        program(self.folder.path())
+        let mut command = program(self.folder.path())?;
+        command.envs(self.environment.iter().cloned());
+        Ok(command)
     }
 }
 

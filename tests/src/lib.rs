@@ -4,10 +4,12 @@
 
 mod agent;
 mod collector;
+mod fake_clock;
 mod fake_host;
 pub mod fuzz;
 mod history;
 mod leases;
+mod limits;
 mod node_exporter;
 mod process;
 mod small_disk;
@@ -16,9 +18,11 @@ mod webhook;
 
 pub use agent::{Agent, AgentOptions};
 pub use collector::{Collector, CollectorOptions};
+pub use fake_clock::FakeClock;
 pub use fake_host::FakeHost;
 pub use history::{Account, accounted_for, every_confirmed_once};
 pub use leases::Leases;
+pub use limits::{limit_open_files, open_files, peak_memory, processor_time};
 pub use node_exporter::NodeExporter;
 pub use process::{Output, binary, until};
 pub use small_disk::SmallDisk;
