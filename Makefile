@@ -12,7 +12,7 @@ demo: ## Start a collector and an agent of this machine, and show its health and
 	@cargo run --quiet --package upkeep-tests --bin demo
 
 test: ## Check formatting, lints and documentation, then run every test
-	@packaging/install-needs build tree managers disk package
+	@packaging/install-needs build tree managers disk clock package
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
@@ -38,8 +38,8 @@ fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for 
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
 		cargo test --quiet --workspace --test foreign_bytes --test spoilt_queries -- --nocapture
 
-chaos: ## Cut the power (UPKEEP_POWER_CUTS, 500), damage files (UPKEEP_DAMAGES, 5000), kill (UPKEEP_KILLS, 500), cut connections (UPKEEP_NETWORK_FAULTS, 500)
-	@packaging/install-needs build disk
+chaos: ## Cut the power (UPKEEP_POWER_CUTS, 500), damage files (UPKEEP_DAMAGES, 5000), kill (UPKEEP_KILLS, 500), cut connections (UPKEEP_NETWORK_FAULTS, 500), let agents come at once (UPKEEP_HERD, 2000)
+	@packaging/install-needs build disk clock
 	UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test identity --test store power_cuts -- --nocapture
 	UPKEEP_DAMAGES=$${UPKEEP_DAMAGES:-5000} RUST_BACKTRACE=0 \
@@ -48,6 +48,10 @@ chaos: ## Cut the power (UPKEEP_POWER_CUTS, 500), damage files (UPKEEP_DAMAGES, 
 	UPKEEP_KILLS=$${UPKEEP_KILLS:-500} UPKEEP_NETWORK_FAULTS=$${UPKEEP_NETWORK_FAULTS:-500} \
 		UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-tests --test kills --test network --test failures -- --nocapture
+	UPKEEP_BACKLOG=$${UPKEEP_BACKLOG:-40000} RUST_BACKTRACE=0 cargo test --quiet -p upkeep-tests --test clocks --test open_files --test full_disks --test memory -- \
+		--nocapture --test-threads 1
+	@cargo build --package upkeep-collector --profile chaos --quiet
+	UPKEEP_HERD=$${UPKEEP_HERD:-2000} RUST_BACKTRACE=0 cargo test --profile chaos --quiet -p upkeep-tests --test herd -- --nocapture
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build

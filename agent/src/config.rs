@@ -122,14 +122,14 @@ pub struct UplinkConfig {
     /// `host:port` in place of the address that the token gave; the collector's certificate must
     /// be valid for it.
     pub address: Option<String>,
-    /// The longest time between two attempts to connect, before what the collector asks for.
+    /// The longest time between two attempts to connect, unless the collector asks its hosts to spread over more.
     #[serde(deserialize_with = "period")]
     pub backoff_max: Duration,
 }
 
 impl Default for UplinkConfig {
     fn default() -> Self {
-        Self { address: None, backoff_max: Duration::from_secs(60) }
+        Self { address: None, backoff_max: Duration::from_secs(30) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything that runs is a stage. Stages are stopped in the reverse order of their start, each
 //! with its share of the time, so that none loses what it needs while it still works.
 
+mod retention;
 mod stage;
 
 use std::io::IsTerminal;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -22,7 +23,7 @@ use upkeep_store::{Options, Store};
 
 use crate::alert::{self, Dispatcher};
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
@@ -34,6 +35,7 @@ use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
 use crate::state::{self, Ending, Occurrence, State};
 
+use retention::Retention;
 use stage::Stages;
 
 /// The file in the data folder that tells where the running server listens.
@@ -42,8 +44,17 @@ pub const ADDRESSES_FILE: &str = "addresses.json";
 /// The folder of the samples in the data folder.
 const STORE_FOLDER: &str = "samples";
 
-/// How often old samples are dropped, the collector's certificate is looked at and the state checked.
+/// So many connections wait in the kernel's queue until they are accepted.
+const CONNECTIONS_WAITING: u32 = 1024;
+
+/// An agent whose connection waits for so many seconds would soon give it up; where all handshakes of
+/// the queue take longer, the kernel makes those at its end try again.
+const WAIT_FOR_HANDSHAKE: u32 = 5;
+
+/// How often old samples are dropped, the collector's certificate is looked at and the state checked;
+/// and how soon when the clock was set.
 const UPKEEP: Duration = Duration::from_hours(1);
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the server until a signal says to stop.
 ///
@@ -106,8 +117,9 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let addresses = config.data_dir.join(ADDRESSES_FILE);
     // What an earlier run left would mislead whoever waits for this one.
     drop(std::fs::remove_file(&addresses));
-    let grpc = bind("grpc.listen", config.grpc.listen).await?;
-    let http = bind("http.listen", config.http.listen).await?;
+    let waiting = config.grpc.handshakes_per_second.saturating_mul(WAIT_FOR_HANDSHAKE);
+    let grpc = bind("grpc.listen", config.grpc.listen, waiting.min(CONNECTIONS_WAITING))?;
+    let http = bind("http.listen", config.http.listen, CONNECTIONS_WAITING)?;
     let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
     begin_run(&parts);
 
@@ -119,11 +131,11 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let mut registry = Registry::default();
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
-    start_upkeep(&mut stages, &parts);
+    start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
-    start_ingest(&mut stages, &parts, config, grpc, failure)?;
+    start_ingest(&mut stages, &parts, config, grpc, &mut registry, failure)?;
     start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness), registry)?;
     readiness.release("start");
 
@@ -184,13 +196,24 @@ fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
     });
 }
 
-fn start_upkeep(stages: &mut Stages, parts: &Parts) {
+fn start_upkeep(stages: &mut Stages, parts: &Parts, retention: Retention) {
     let parts = parts.clone();
+    let retention = Arc::new(retention);
     stages.start("retention and renewal", |stop| async move {
         let mut hourly = tokio::time::interval(UPKEEP);
-        while stop.run_until_cancelled(hourly.tick()).await.is_some() {
-            let parts = parts.clone();
-            let done = tokio::task::spawn_blocking(move || look_after(&parts)).await;
+        let mut clock_watch = ClockWatch::begin(&parts.clock);
+        let mut is_due = async || loop {
+            tokio::select! {
+                _ = hourly.tick() => return,
+                () = tokio::time::sleep(CLOCK_LOOK) => {}
+            }
+            if clock_watch.look(&parts.clock).is_some() {
+                return;
+            }
+        };
+        while stop.run_until_cancelled(is_due()).await.is_some() {
+            let (parts, retention) = (parts.clone(), Arc::clone(&retention));
+            let done = tokio::task::spawn_blocking(move || look_after(&parts, &retention)).await;
             // A full disk, say: the next hour is another chance.
             if let Err(error) = done.map_err(anyhow::Error::from).and_then(|result| result) {
                 tracing::warn!("{error:#}");
@@ -200,9 +223,11 @@ fn start_upkeep(stages: &mut Stages, parts: &Parts) {
     });
 }
 
-fn look_after(parts: &Parts) -> Result<()> {
+fn look_after(parts: &Parts, retention: &Retention) -> Result<()> {
     let now_ms = parts.clock.now_ms();
-    parts.store.retain(now_ms).context("old samples cannot be dropped")?;
+    if retention.may_drop(&parts.clock) {
+        parts.store.retain(now_ms).context("old samples cannot be dropped")?;
+    }
     let certificate = parts
         .authority
         .server_certificate(now_ms)
@@ -295,12 +320,23 @@ fn start_ingest(
     parts: &Parts,
     config: &Config,
     listener: TcpListener,
+    registry: &mut Registry,
     failure: mpsc::Sender<String>,
 ) -> Result<()> {
     let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
     let Parts { clock, state, store, authority, fleet, .. } = parts.clone();
     let limits = ingest::Limits { series_per_host: config.limits.series_per_host };
-    let services = ingest::Services { authority, state, store, fleet, clock, limits, failure };
+    let services = ingest::Services {
+        authority,
+        state,
+        store,
+        fleet,
+        clock,
+        limits,
+        handshakes_per_second: config.grpc.handshakes_per_second,
+        meters: ingest::Meters::register(registry),
+        failure,
+    };
     stages.start("the door for agents", |stop| async move {
         Ok(ingest::serve(listener, tls, services, stop).await?)
     });
@@ -339,9 +375,14 @@ fn start_http(
     Ok(())
 }
 
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("{key}: cannot listen on {address}"))
+fn bind(key: &str, address: SocketAddr, queue: u32) -> Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(queue)
+    };
+    listen().with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
 /// Says where the server listens, in the log and in a file that appears as a whole.

@@ -65,11 +65,13 @@ pub struct Grpc {
     /// What tokens tell agents to connect to, `host:port`; unset: the first name of the collector's
     /// certificate, and the port that it listens on.
     pub address: Option<String>,
+    /// How many TLS handshakes may begin within a second.
+    pub handshakes_per_second: u32,
 }
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { listen: everywhere(8443), address: None }
+        Self { listen: everywhere(8443), address: None, handshakes_per_second: 200 }
     }
 }
 
@@ -217,6 +219,7 @@ impl Config {
             faults.push(Fault::of_key(main, "http.tls", &message));
         }
         for (key, zero) in [
+            ("grpc.handshakes_per_second", self.grpc.handshakes_per_second == 0),
             ("storage.retention_days", self.storage.retention_days == 0),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
@@ -277,8 +280,8 @@ mod tests {
             }
         };
         check(
-            "[http]\ntls = false\n[storage]\nretention_days = 0\n",
-            &["http.tls", "0.0.0.0:9443", "storage.retention_days"],
+            "[grpc]\nhandshakes_per_second = 0\n[http]\ntls = false\n[storage]\nretention_days = 0\n",
+            &["grpc.handshakes_per_second", "http.tls", "0.0.0.0:9443", "storage.retention_days"],
         );
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
         check("[certificates]\nhost_lifetime = \"59s\"\n", &["host_lifetime", "at least 1m"]);

@@ -1,5 +1,6 @@
 //! A real agent in a folder of its own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub struct Agent {
     state_dir: PathBuf,
     replay: Option<PathBuf>,
     log_filter: &'static str,
+    environment: Vec<(OsString, OsString)>,
     running: Option<Running>,
 }
 
@@ -67,7 +69,8 @@ impl Agent {
         std::fs::write(folder.path().join("conf.d/10-story.toml"), &options.settings)?;
         let replay = options.replay.clone();
         let log_filter = if options.ledger { WITH_LEDGER } else { USUAL };
-        Ok(Self { folder, state_dir, replay, log_filter, running: None })
+        let environment = Vec::new();
+        Ok(Self { folder, state_dir, replay, log_filter, environment, running: None })
     }
 
     /// An agent that is enrolled and runs.
@@ -79,6 +82,11 @@ impl Agent {
         agent.enroll(&collector.token()?)?.success()?;
         agent.launch()?;
         Ok(agent)
+    }
+
+    /// Gives its next lives more of an environment.
+    pub fn set_environment(&mut self, environment: Vec<(OsString, OsString)>) {
+        self.environment = environment;
     }
 
     /// Enrolls with a token given on standard input.
@@ -233,6 +241,7 @@ impl Agent {
         // The benchmark measures the agent as it is shipped, which has a profile of its own.
         let shipped = std::env::var_os("UPKEEP_AGENT").map(PathBuf::from);
         let mut command = Command::new(shipped.map_or_else(|| binary("upkeep-agent"), Ok)?);
+        command.envs(self.environment.iter().cloned());
         command.arg("--config").arg(self.folder.path().join("agent.toml"));
         if let Some(replay) = &self.replay {
             command.arg("--replay").arg(replay);

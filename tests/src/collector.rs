@@ -1,5 +1,6 @@
 //! A real collector in a folder of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct CollectorOptions {
 pub struct Collector {
     folder: TempDir,
     data_dir: PathBuf,
+    environment: Vec<(OsString, OsString)>,
     running: Option<Running>,
     client: Client,
     grpc: String,
@@ -55,6 +57,7 @@ impl Collector {
         let mut collector = Self {
             folder,
             data_dir,
+            environment: Vec::new(),
             running: None,
             client,
             grpc: "127.0.0.1:0".to_owned(),
@@ -67,6 +70,11 @@ impl Collector {
         Ok(collector)
     }
 
+    /// Gives its next lives more of an environment.
+    pub fn set_environment(&mut self, environment: Vec<(OsString, OsString)>) {
+        self.environment = environment;
+    }
+
     /// Starts the collector again, on the addresses that it had.
     ///
     /// # Errors
@@ -74,6 +82,16 @@ impl Collector {
     pub async fn launch(&mut self) -> Result<()> {
         self.begin()?;
         self.ready().await
+    }
+
+    /// Starts the collector again without a look at its pages, which are not to be trusted while its
+    /// clock is wrong.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn launch_unseen(&mut self) -> Result<()> {
+        self.begin()?;
+        self.listening().await
     }
 
     /// Begins to start the collector, on the addresses that it had.
@@ -97,6 +115,16 @@ impl Collector {
     /// # Errors
     /// When it does not become so.
     pub async fn ready(&mut self) -> Result<()> {
+        self.listening().await?;
+        until("the collector to be ready", PATIENCE, || async {
+            let answer = self.client.get(self.url("/-/ready")).send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await
+    }
+
+    /// Waits until it tells where it listens.
+    async fn listening(&mut self) -> Result<()> {
         let (addresses, log) = (self.addresses(), self.log_path());
         let running = self.running.as_mut().context("the collector does not run")?;
         let found = until("the collector's addresses", PATIENCE, || {
@@ -113,11 +141,7 @@ impl Collector {
         let found: Value = serde_json::from_str(&found.await?)?;
         self.grpc = found["grpc"].as_str().context("addresses.json: grpc")?.to_owned();
         self.http = found["http"].as_str().context("addresses.json: http")?.to_owned();
-        until("the collector to be ready", PATIENCE, || async {
-            let answer = self.client.get(self.url("/-/ready")).send().await?;
-            Ok(answer.status().is_success().then_some(()))
-        })
-        .await
+        Ok(())
     }
 
     /// Whether it has begun to listen.
@@ -184,6 +208,17 @@ impl Collector {
     /// When it does not run.
     pub fn id(&self) -> Result<u32> {
         Ok(self.running.as_ref().context("the collector does not run")?.id())
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        match &mut self.running {
+            Some(running) => Ok(!running.has_ended()?),
+            None => Ok(false),
+        }
     }
 
     /// The address of the HTTP API and a path on it.
@@ -275,7 +310,9 @@ impl Collector {
     }
 
     fn program(&self) -> Result<Command> {
-        program(self.folder.path())
+        let mut command = program(self.folder.path())?;
+        command.envs(self.environment.iter().cloned());
+        Ok(command)
     }
 }
 

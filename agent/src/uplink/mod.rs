@@ -26,7 +26,7 @@ use crate::host::Host;
 use crate::identity::{Credential, HostKey, IdentityError, IdentityFolder};
 use crate::inventory::HeldPackages;
 
-use backoff::Backoff;
+pub use backoff::Backoff;
 use session::{Ended, Session};
 
 /// How long the collector may take to answer a question that is not the stream itself.
@@ -100,7 +100,7 @@ impl From<tonic::Status> for UplinkError {
 pub struct Settings {
     /// The collector's address, `host:port`.
     pub address: String,
-    /// The longest time between two attempts, before what the collector asks for.
+    /// The longest time between two attempts, unless the collector asks its hosts to spread over more.
     pub backoff_max: Duration,
     /// How often the host is observed; the collector measures silence by it.
     pub interval: Duration,
@@ -196,7 +196,7 @@ impl Uplink {
         let tls = dial::mutual(&self.folder.roots()?, credential.chain(), credential.tls_key()?)?;
         let channel = dial::connect(&self.settings.address, tls).await?;
         let mut session = Session::open(client(channel), &self.settings, &self.buffer).await?;
-        backoff.wait_at_least(session.retry_after());
+        backoff.spread_over(session.retry_after());
         self.held.send_replace(Some(session.held()));
         let mut trial = Some(Instant::now() + TRIAL);
         let mut due_ms = renewal::due_ms(credential.validity_ms(), received_ms, rand::random());

@@ -120,7 +120,7 @@ impl Session {
         Ok(session)
     }
 
-    /// How long to wait before the next connection, as the collector asked.
+    /// Over how long the hosts are to spread when they all come again, as the collector asked.
     pub(super) fn retry_after(&self) -> Duration {
         self.retry_after
     }

@@ -7,6 +7,7 @@
 //! again.
 
 mod retry;
+mod set_clock;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, Job, Outcome};
 use super::routing::Routing;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::notify::{Alert, Channel, NotifyError};
 use crate::state::{AlertChanges, State, StateError};
 
@@ -47,6 +47,7 @@ pub struct Dispatcher {
     channels: BTreeMap<String, Vec<Arc<Channel>>>,
     state: State,
     clock: Clock,
+    clock_watch: ClockWatch,
     /// Changes that could not be stored yet.
     unsaved: AlertChanges,
     sending: JoinSet<(Job, Outcome)>,
@@ -101,7 +102,8 @@ impl Dispatcher {
         );
         book.restore(state.alerts()?, state.notifications()?, clock.now_ms());
         let unsaved = AlertChanges::default();
-        Ok(Self { book, channels, state, clock, unsaved, sending: JoinSet::new() })
+        let (clock_watch, sending) = (ClockWatch::begin(&clock), JoinSet::new());
+        Ok(Self { book, channels, state, clock, clock_watch, unsaved, sending })
     }
 
     /// Tells of alerts as they come, until `stop`.
@@ -116,6 +118,7 @@ impl Dispatcher {
                 () = stop.cancelled() => break,
                 Some(ended) = self.sending.join_next() => self.settle(ended),
                 batch = alerts.recv(), if is_open => {
+                    self.follow_clock();
                     match batch {
                         Some(batch) => self.book.accept(batch, self.clock.now_ms()),
                         None => is_open = false,
@@ -147,8 +150,16 @@ impl Dispatcher {
         self.save().await;
     }
 
+    fn follow_clock(&mut self) {
+        if let Some(set_ms) = self.clock_watch.look(&self.clock) {
+            let before_ms = self.clock.now_ms().saturating_sub(set_ms);
+            self.book.clock_was_set(set_ms, before_ms);
+        }
+    }
+
     /// Stores what changed, then sends.
     async fn act(&mut self, mut jobs: Vec<Job>) {
+        self.follow_clock();
         jobs.extend(self.book.take_due(self.clock.now_ms()));
         self.save().await;
         for job in jobs {
@@ -161,6 +172,7 @@ impl Dispatcher {
     }
 
     fn settle(&mut self, ended: Result<(Job, Outcome), task::JoinError>) -> Vec<Job> {
+        self.follow_clock();
         match ended {
             Ok((job, outcome)) => self.book.settle(&job, outcome, self.clock.now_ms()),
             Err(error) => {

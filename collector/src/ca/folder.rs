@@ -80,9 +80,10 @@ pub(super) fn read_server(folder: &Path) -> Result<ServerCertificate, CaError> {
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
         .map_err(|error| content_error(&path, error))?;
     let leaf = chain.first().ok_or_else(|| content_error(&path, "no certificate"))?;
-    let expires_at_ms = identity::expires_at_ms(leaf)
-        .ok_or_else(|| content_error(&path, "the certificate cannot be read"))?;
-    Ok(ServerCertificate { chain, key, expires_at_ms, renewed: false })
+    let validity = identity::begins_at_ms(leaf).zip(identity::expires_at_ms(leaf));
+    let (begins_at_ms, expires_at_ms) =
+        validity.ok_or_else(|| content_error(&path, "the certificate cannot be read"))?;
+    Ok(ServerCertificate { chain, key, begins_at_ms, expires_at_ms, renewed: false })
 }
 
 /// Puts a new certificate of the collector in the place of the present one.

@@ -34,6 +34,12 @@ pub fn identify(certificate: &CertificateDer<'_>) -> Option<PeerIdentity> {
     })
 }
 
+/// When a certificate begins to be valid, milliseconds since 1970.
+pub(super) fn begins_at_ms(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    parsed.validity().not_before.timestamp().checked_mul(1000)
+}
+
 /// When a certificate expires, milliseconds since 1970.
 pub(super) fn expires_at_ms(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

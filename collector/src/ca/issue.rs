@@ -118,10 +118,11 @@ pub(super) fn certify(
     })
 }
 
-/// Whether the collector's certificate is to be renewed.
-pub(super) fn is_due(expires_at_ms: i64, now_ms: i64) -> bool {
+/// Whether the collector's certificate is to be renewed: near its end, and where it is not valid yet,
+/// since the clock was ahead when it was made.
+pub(super) fn is_due(begins_at_ms: i64, expires_at_ms: i64, now_ms: i64) -> bool {
     let margin = i64::try_from(SERVER_RENEWAL.as_millis()).unwrap_or(i64::MAX);
-    expires_at_ms.saturating_sub(now_ms) < margin
+    begins_at_ms > now_ms || expires_at_ms.saturating_sub(now_ms) < margin
 }
 
 /// A name or address as a certificate has it.

@@ -103,6 +103,8 @@ pub struct ServerCertificate {
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
+    /// When it begins to be valid, milliseconds since 1970.
+    pub begins_at_ms: i64,
     /// When it expires, milliseconds since 1970.
     pub expires_at_ms: i64,
     /// Whether it was made just now.
@@ -180,7 +182,7 @@ impl Authority {
     /// When the file cannot be read, or a new one cannot be made or kept.
     pub fn server_certificate(&self, now_ms: i64) -> Result<ServerCertificate, CaError> {
         let mut certificate = folder::read_server(&self.folder)?;
-        if issue::is_due(certificate.expires_at_ms, now_ms) {
+        if issue::is_due(certificate.begins_at_ms, certificate.expires_at_ms, now_ms) {
             let names = folder::server_names(&self.folder)?;
             let IssuedServer { pem } = issue::make_server(&self.servers, &names, now_ms)?;
             folder::replace_server(&self.folder, &pem)?;

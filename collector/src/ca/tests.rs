@@ -146,6 +146,19 @@ fn the_collector_renews_its_own_certificate_near_its_end() {
 }
 
 #[test]
+fn a_certificate_that_was_made_under_a_clock_far_ahead_is_replaced_when_it_is_set_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = authority(folder.path());
+    let ahead = authority.server_certificate(NOW + 365 * DAY_MS).unwrap();
+    assert!(ahead.renewed);
+    let right = authority.server_certificate(NOW).unwrap();
+    assert!(right.renewed);
+    let root = &authority.roots()[0];
+    assert!(verify_as_collector(root, &right.chain, "collector.example", NOW).is_ok());
+    assert!(!authority.server_certificate(NOW).unwrap().renewed);
+}
+
+#[test]
 fn the_files_are_private_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let missing = Authority::open(folder.path(), HOST_LIFETIME).unwrap_err();

@@ -32,7 +32,7 @@ struct Heard {
     /// When something last came from the host, or since when it is listened for.
     at_ms: AtomicI64,
     /// Since when it is listened for; unless `at_ms` is later, nothing came since.
-    awaited_since_ms: i64,
+    awaited_since_ms: AtomicI64,
     /// How often it says that it observes.
     interval_ms: AtomicU32,
     /// Whether `at_ms` was not written to the state yet.
@@ -107,6 +107,13 @@ impl Fleet {
         self.since_ms
     }
 
+    /// Listens for every host anew, as after a start, since the clock was set.
+    pub fn listen_anew(&self, now_ms: i64) {
+        for member in self.members() {
+            member.listen_anew(now_ms);
+        }
+    }
+
     /// Is told whenever hosts came, went, or changed their name, tags or standing.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
@@ -138,7 +145,7 @@ impl Member {
             let at_ms = record.last_seen_ms.unwrap_or(record.enrolled_at_ms).max(since_ms);
             Arc::new(Heard {
                 at_ms: at_ms.into(),
-                awaited_since_ms: at_ms,
+                awaited_since_ms: at_ms.into(),
                 interval_ms: record.interval_ms.into(),
                 unwritten: false.into(),
                 seen_before_ms: record.last_seen_ms,
@@ -165,8 +172,15 @@ impl Member {
 
     /// Notes that something came from the host.
     pub fn heard(&self, now_ms: i64) {
-        self.heard.at_ms.fetch_max(now_ms, Ordering::Relaxed);
+        self.heard.at_ms.store(now_ms, Ordering::Relaxed);
         self.heard.unwritten.store(true, Ordering::Relaxed);
+    }
+
+    /// Listens for the host anew: by a clock that was set it cannot be said when it was heard of.
+    fn listen_anew(&self, now_ms: i64) {
+        self.heard.awaited_since_ms.store(now_ms, Ordering::Relaxed);
+        self.heard.at_ms.store(now_ms, Ordering::Relaxed);
+        self.heard.unwritten.store(false, Ordering::Relaxed);
     }
 
     /// Notes how often the host says that it observes.
@@ -177,7 +191,7 @@ impl Member {
     /// When something last came from the host since this process listens, milliseconds since 1970.
     pub fn last_heard_ms(&self) -> Option<i64> {
         let at_ms = self.heard.at_ms.load(Ordering::Relaxed);
-        (at_ms > self.heard.awaited_since_ms).then_some(at_ms)
+        (at_ms > self.heard.awaited_since_ms.load(Ordering::Relaxed)).then_some(at_ms)
     }
 
     /// Whether the host is heard of.
@@ -312,6 +326,23 @@ mod tests {
         let revision = *fleet.subscribe().borrow();
         fleet.refresh(&state).unwrap();
         assert_eq!(*fleet.subscribe().borrow(), revision);
+    }
+
+    #[test]
+    fn after_the_clock_was_set_nobody_is_missed_at_once_and_everybody_after_his_intervals() {
+        let (_folder, state) = temporary();
+        let host = enrolled_host(&state, 7, "web1");
+        let fleet = Fleet::load(&state, 1_000_000_000).unwrap();
+        let member = fleet.member(host).unwrap();
+        member.heard(1_000_001_000);
+        for now_ms in [32_000_000_000, 5_000_000] {
+            fleet.listen_anew(now_ms);
+            assert_eq!((member.last_heard_ms(), member.take_unwritten()), (None, None));
+            assert_eq!(member.verdict(now_ms + 30_000), Verdict::Heard);
+            assert_eq!(member.verdict(now_ms + 30_001), Verdict::Silent { for_ms: 30_001 });
+            member.heard(now_ms + 40_000);
+            assert_eq!(member.last_heard_ms(), Some(now_ms + 40_000));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use upkeep_store::{Append, Store, StoreError};
 
 use super::{Fleet, Verdict};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::state::{PresenceNews, State, StateError};
 
 /// How soon a change by another process is noticed: a host that was revoked is refused within this.
@@ -51,17 +51,22 @@ pub async fn watch(
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen_audit = None;
+    let mut clock_watch = ClockWatch::begin(&clock);
     let (mut following, mut marking) = (Trouble::default(), Trouble::default());
     let (mut telling, mut living) = (Trouble::default(), Trouble::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = refresh.tick() => {
+                follow_clock(&fleet, &clock, &mut clock_watch);
                 following.note(follow(&fleet, &state, &mut seen_audit).await);
                 telling.note(tell(&fleet, &state, clock.now_ms()).await)
             }
             _ = alive.tick() => living.note(live(&fleet, &state, clock.now_ms()).await),
-            _ = marks.tick() => marking.note(mark(&fleet, &state, &store, clock.now_ms()).await),
+            _ = marks.tick() => {
+                follow_clock(&fleet, &clock, &mut clock_watch);
+                marking.note(mark(&fleet, &state, &store, clock.now_ms()).await)
+            }
         };
     }
     if let Err(error) = tell(&fleet, &state, clock.now_ms()).await {
@@ -69,6 +74,15 @@ pub async fn watch(
     }
     if let Err(error) = write_heard(&fleet, &state).await {
         tracing::warn!(%error, "when hosts were last seen is lost");
+    }
+}
+
+/// Listens anew when the clock was set: else all hosts would be missed at once, or none for as long
+/// as it was ahead.
+fn follow_clock(fleet: &Fleet, clock: &Clock, watch: &mut ClockWatch) {
+    if let Some(set_ms) = watch.look(clock) {
+        tracing::warn!(set_ms, "the collector's clock was set; hosts are listened for anew");
+        fleet.listen_anew(clock.now_ms());
     }
 }
 

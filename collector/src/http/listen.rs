@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -38,6 +38,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A lack that comes and goes is logged again after so long.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why the HTTP server cannot run.
 #[derive(Debug, Error)]
@@ -87,7 +90,8 @@ pub async fn serve(
     };
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Some((stream, peer, place)) = server.accept(&listener, &places).await {
+    let mut told = None;
+    while let Some((stream, peer, place)) = server.accept(&listener, &places, &mut told).await {
         connections.spawn(server.clone().connection(stream, peer, place));
     }
     drop(listener);
@@ -121,6 +125,7 @@ impl Server {
         &self,
         listener: &TcpListener,
         places: &Arc<Semaphore>,
+        told: &mut Option<Instant>,
     ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         self.shutdown
             .run_until_cancelled(async {
@@ -129,7 +134,10 @@ impl Server {
                     match listener.accept().await {
                         Ok((stream, peer)) => return Some((stream, peer, place)),
                         Err(error) => {
-                            tracing::warn!(%error, "a connection could not be accepted");
+                            if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
+                                tracing::warn!(%error, "HTTP connections cannot be accepted; tried again until they can");
+                                *told = Some(Instant::now());
+                            }
                             sleep(ACCEPT_PAUSE).await;
                         }
                     }

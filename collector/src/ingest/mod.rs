@@ -10,11 +10,14 @@ mod backlog;
 mod commit;
 mod listener;
 mod marks;
+mod meters;
+mod pace;
 mod quota;
 mod service;
 mod session;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod track;
 
 use std::io;
@@ -39,6 +42,7 @@ use crate::fleet::Fleet;
 use crate::state::State;
 
 pub use admit::{HostClock, Limits, Refusal, Timing, admit_frame, admit_series};
+pub use meters::Meters;
 
 use service::DeliveryService;
 
@@ -77,6 +81,10 @@ pub struct Services {
     pub clock: Clock,
     /// What one host may ask.
     pub limits: Limits,
+    /// How many TLS handshakes may begin within a second.
+    pub handshakes_per_second: u32,
+    /// What is counted here.
+    pub meters: Meters,
     /// Is told why the store takes nothing more until it is opened anew; one message is enough.
     pub failure: mpsc::Sender<String>,
 }
@@ -93,8 +101,13 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), IngestError> {
     let (ready, connections) = mpsc::channel::<io::Result<_>>(listener::READY_CONNECTIONS);
-    let clock = services.clock.clone();
-    let accepting = tokio::spawn(listener::accept(listener, tls, ready, clock, stop.clone()));
+    let settings = listener::Settings {
+        tls,
+        handshakes_per_second: services.handshakes_per_second,
+        meters: services.meters.clone(),
+        clock: services.clock.clone(),
+    };
+    let accepting = tokio::spawn(listener::accept(listener, settings, ready, stop.clone()));
     let enrollment = EnrollmentService::new(
         Arc::clone(&services.authority),
         services.state.clone(),

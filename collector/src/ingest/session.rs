@@ -25,8 +25,10 @@ use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, comm
 use super::marks::Marks;
 use super::quota::LogQuota;
 use super::service::blocking;
+use super::timeline::Timeline;
 use super::track::{Reply, Track};
 use crate::ca::PeerIdentity;
+use crate::clock::ClockWatch;
 use crate::fleet::{Member, Standing, listening_interval_ms};
 use crate::state::{Contact, PackageState, StateError};
 
@@ -47,10 +49,8 @@ const GATHER_BYTES: usize = 1024 * 1024;
 /// A host that has not opened its stream by then is let go.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The bounds of the shortest time before a host comes again, and what each host of the fleet adds
-/// to it: handshakes after a restart are spread over time.
-const RETRY_MS: (u32, u32) = (250, 30_000);
-const RETRY_MS_PER_HOST: u32 = 2;
+/// The bounds of the time over which the hosts of the fleet are to spread when they all come again.
+const RETRY_MS: (u32, u32) = (250, 120_000);
 
 /// A session before its host has opened it.
 pub(super) struct Session {
@@ -67,11 +67,17 @@ struct Opened {
     session: Session,
     stream: StreamKey,
     clock: HostClock,
+    /// Whether the collector's own clock is still the one that the host's was held against.
+    clock_watch: ClockWatch,
     up: Labels,
     described: u32,
     /// What was observed since the host opened the stream begins here.
     observed_from: u64,
     samples: Track,
+    interval_ms: i64,
+    /// The times of the live samples, and those of the backlog.
+    live_times: Timeline,
+    backlog_times: Timeline,
     /// Whether the host was asked for events again, and they have not come yet.
     events_wanted: bool,
     backlog: Backlog,
@@ -119,6 +125,7 @@ impl Session {
         let Some(v1::AgentMessage { message: Some(Message::Open(open)) }) = first else {
             return Err(Status::invalid_argument("the first message of a stream is Open"));
         };
+        let clock_watch = ClockWatch::begin(&self.services.clock);
         let now_ms = self.services.clock.now_ms();
         let epoch =
             Epoch::try_from(&open).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -141,7 +148,10 @@ impl Session {
                 lane_mark(Lane::Events, &Ranges::through(marks.events)),
             ],
             window_records: WINDOW_RECORDS,
-            retry_after_ms: retry_after_ms(self.services.fleet.members().len()),
+            retry_after_ms: retry_after_ms(
+                self.services.fleet.members().len(),
+                self.services.handshakes_per_second,
+            ),
             packages: self.packages().await?,
             live_from: marks.live_from.unwrap_or_default(),
             window_bytes: WINDOW_BYTES,
@@ -154,12 +164,19 @@ impl Session {
                 "stream opened"
             );
         }
+        // A backlog behind several ranges follows on none whose time is known.
+        let follows = marks.samples.prefix() == marks.samples.last();
+        let last_ms = self.services.store.latest_ms(stream).filter(|_| follows);
         let opened = Opened {
             stream,
             clock,
+            clock_watch,
             up: self.member.up(),
             described: 0,
             observed_from: open.live_from,
+            interval_ms: i64::from(open.interval_ms.max(1)),
+            live_times: Timeline::default(),
+            backlog_times: Timeline::after(last_ms, now_ms),
             samples: Track::new(marks.samples, marks.live_from),
             events_wanted: false,
             backlog,
@@ -226,10 +243,13 @@ impl Opened {
     }
 
     /// Revocation, renaming and expiry hold for streams that are open, too.
-    fn check_standing(&self) -> Result<(), Status> {
+    fn check_standing(&mut self) -> Result<(), Status> {
         let session = &self.session;
         if session.identity.expires_at_ms <= session.services.clock.now_ms() {
             return Err(Status::unauthenticated("the host's certificate has expired"));
+        }
+        if self.clock_watch.look(&session.services.clock).is_some() {
+            return Err(Status::unavailable("the collector's clock was set; connect again"));
         }
         match session.services.fleet.standing(session.identity.host) {
             Standing::Good(member) if Arc::ptr_eq(&member, &session.member) => Ok(()),
@@ -341,7 +361,7 @@ impl Opened {
         self.samples.note_committed(committed);
     }
 
-    fn admit(&self, record: v1::Record, now_ms: i64) -> Result<SampleRecord, Status> {
+    fn admit(&mut self, record: v1::Record, now_ms: i64) -> Result<SampleRecord, Status> {
         let v1::Record { sequence, body } = record;
         let is_live = sequence >= self.observed_from;
         // What is no frame is found out, and set aside, by the store.
@@ -350,16 +370,25 @@ impl Opened {
         };
         let limits = self.session.services.limits;
         let admitted = admit_frame(limits, head, &body, self.clock, now_ms);
-        match admitted.map_err(|refusal| refused(&refusal))? {
-            Timing::AsItIs => {
-                let timestamp_ms = Some(head.timestamp_ms);
-                Ok(SampleRecord { sequence, body, timestamp_ms, is_live })
-            }
-            Timing::Corrected { timestamp_ms } => {
-                let body = retime(&body, timestamp_ms).map_or(body, Into::into);
-                Ok(SampleRecord { sequence, body, timestamp_ms: Some(timestamp_ms), is_live })
-            }
+        let told_ms = match admitted.map_err(|refusal| refused(&refusal))? {
+            Timing::Corrected { timestamp_ms } if self.clock.is_wrong() => timestamp_ms,
+            Timing::AsItIs | Timing::Corrected { .. } => head.timestamp_ms,
+        };
+        let times = if is_live { &mut self.live_times } else { &mut self.backlog_times };
+        let believed = times.believe(head.timestamp_ms, told_ms, self.interval_ms, now_ms);
+        if let Some(set_by_ms) = believed.set_by_ms
+            && self.session.may_log()
+        {
+            let host = self.stream.host;
+            tracing::warn!(%host, sequence, set_by_ms, "the host's clock was wrong; its times are corrected");
         }
+        let timestamp_ms = believed.at_ms;
+        let body = if timestamp_ms == head.timestamp_ms {
+            body
+        } else {
+            retime(&body, timestamp_ms).map_or(body, Into::into)
+        };
+        Ok(SampleRecord { sequence, body, timestamp_ms: Some(timestamp_ms), is_live })
     }
 
     async fn take_events(&mut self, records: Vec<v1::Record>) -> Result<(), Status> {
@@ -470,8 +499,9 @@ fn refused(refusal: &Refusal) -> Status {
     }
 }
 
-/// The larger the fleet, the longer each host waits before it comes again.
-fn retry_after_ms(hosts: usize) -> u32 {
+/// How long the handshakes of the whole fleet take at their rate.
+fn retry_after_ms(hosts: usize, handshakes_per_second: u32) -> u32 {
     let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
-    hosts.saturating_mul(RETRY_MS_PER_HOST).clamp(RETRY_MS.0, RETRY_MS.1)
+    let time_ms = u64::from(hosts) * 1000 / u64::from(handshakes_per_second.max(1));
+    u32::try_from(time_ms).unwrap_or(u32::MAX).clamp(RETRY_MS.0, RETRY_MS.1)
 }

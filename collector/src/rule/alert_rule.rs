@@ -113,6 +113,22 @@ impl AlertRule {
             .collect();
     }
 
+    /// Takes it that the clock was set by so much: what is pending has held as long as before, and
+    /// nothing that fires is resolved before `settle_until_ms` merely since its series is not there.
+    pub fn clock_was_set(&mut self, by_ms: i64, settle_until_ms: i64) {
+        self.settle_until_ms = settle_until_ms;
+        let shift = |at_ms: &mut i64| *at_ms = at_ms.saturating_add(by_ms);
+        for active in self.active.values_mut() {
+            match &mut active.stage {
+                Stage::Pending => shift(&mut active.active_at_ms),
+                Stage::Firing { .. } => active.is_restored = true,
+                Stage::Resolved { at_ms, .. } => shift(at_ms),
+            }
+            active.told_at_ms.iter_mut().for_each(shift);
+            active.keep_firing_since_ms.iter_mut().for_each(shift);
+        }
+    }
+
     /// Takes the result of an evaluation at `now_ms`: one candidate a label set.
     pub fn transition(&mut self, vector: Vec<Candidate>, now_ms: i64) -> Vec<Transition> {
         let mut transitions = Vec::new();

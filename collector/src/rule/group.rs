@@ -133,7 +133,9 @@ impl LiveGroup {
         evaluated_at_ms: Option<i64>,
         now_ms: i64,
     ) {
-        let outage_ms = evaluated_at_ms.map_or(i64::MAX, |at_ms| now_ms.saturating_sub(at_ms));
+        // By a clock that went back it is not known how long it was.
+        let outage_ms =
+            evaluated_at_ms.map_or(i64::MAX, |at_ms| now_ms.saturating_sub(at_ms).saturating_abs());
         // Within the lookback the last samples from before still count, and nothing seems gone.
         let settle_until_ms = if outage_ms > self.surroundings.limits.lookback_ms {
             now_ms.saturating_add(milliseconds(self.surroundings.settle))
@@ -148,6 +150,14 @@ impl LiveGroup {
         }
         for rule in &mut self.rules {
             rule.alerts.restore(by_rule.remove(&rule.key).unwrap_or_default(), settle_until_ms);
+        }
+    }
+
+    /// Goes on by a clock that was set by so much, and shows `now_ms`.
+    pub(super) fn clock_was_set(&mut self, by_ms: i64, now_ms: i64) {
+        let settle_until_ms = now_ms.saturating_add(milliseconds(self.surroundings.settle));
+        for rule in &mut self.rules {
+            rule.alerts.clock_was_set(by_ms, settle_until_ms);
         }
     }
 

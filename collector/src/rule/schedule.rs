@@ -21,7 +21,7 @@ use super::file::Group;
 use super::group::{Evaluation, LiveGroup, Surroundings};
 use super::record::Recorder;
 use super::snapshot::Board;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::notify::Alert;
 use crate::state::{RuleAlertChanges, State, StateError};
 
@@ -147,10 +147,19 @@ async fn keep_evaluating(mut group: LiveGroup, mut desk: Desk, stop: Cancellatio
     let interval_ms = milliseconds(group.interval()).max(1);
     let offset_ms = spread(group.key(), interval_ms);
     let mut at_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
+    let mut clock_watch = ClockWatch::begin(&desk.clock);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = time::sleep(until(at_ms, desk.clock.now_ms())) => {}
+        }
+        if let Some(set_ms) = clock_watch.look(&desk.clock) {
+            let now_ms = desk.clock.now_ms();
+            group.clock_was_set(set_ms, now_ms);
+            // What is stored is of the clock as it was.
+            desk.saved_at_ms = i64::MIN;
+            at_ms = next_slot(now_ms, interval_ms, offset_ms);
+            continue;
         }
         // Evaluation and state block; a task that runs to its end is not cut off by `stop`.
         let work = task::spawn_blocking(move || {

@@ -184,6 +184,11 @@ impl Store {
         head.streams.get(&stream).map(|stream| stream.committed.clone()).unwrap_or_default()
     }
 
+    /// The latest time of any record of a stream that was ever taken.
+    pub fn latest_ms(&self, stream: StreamKey) -> Option<i64> {
+        self.core.intake().streams.get(&stream).and_then(|stream| stream.last_ms)
+    }
+
     /// The samples of all series that match, one entry a label set, timestamps strictly ascending,
     /// `after_ms` excluded and `through_ms` included. Series without a sample there are left out.
     ///

@@ -107,6 +107,23 @@ fn an_alert_that_waited_elsewhere_is_told_at_once() {
 }
 
 #[test]
+fn a_clock_that_is_set_tells_nobody_anything() {
+    const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+    for by_ms in [YEAR_MS, -YEAR_MS] {
+        let mut world = World::new(CONFIG);
+        world.push(1_000, vec![alert("A", 1_000, None), alert("B", 1_000, None)]);
+        assert_eq!(world.log(12_000), ["11 a0 First A!B!"]);
+        world.push(20_000, vec![alert("B", 1_000, Some(20_000))]);
+        assert_eq!(world.log(72_000), ["71 a0 NewResolved A!B."]);
+        world.book.clock_was_set(by_ms, 72_000);
+        assert_eq!(world.log(by_ms + 200_000), [] as [&str; 0]);
+        world.book.clock_was_set(-by_ms, by_ms + 200_000);
+        assert_eq!(world.log(430_000), [] as [&str; 0]);
+        assert_eq!(world.log(440_000), ["431 a0 Repeat A!"]);
+    }
+}
+
+#[test]
 fn what_nobody_speaks_of_any_more_is_resolved() {
     let mut world = World::new(&CONFIG.replace("1h", "90s"));
     world.push(0, vec![alert("A", 0, None)]);

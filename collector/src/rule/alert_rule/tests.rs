@@ -160,3 +160,27 @@ fn a_repeated_label_set_is_found() {
     let twice = [candidate("a", 1.0), candidate("b", 1.0), candidate("a", 2.0)];
     assert_eq!(repeated(&twice), Some(&candidate("a", 0.0).labels));
 }
+
+#[test]
+fn a_clock_that_is_set_lets_nothing_fire_early_nor_end() {
+    const YEAR_S: i64 = 365 * 24 * 3600;
+    use Reason::*;
+    for year in [YEAR_S, -YEAR_S] {
+        let mut pending = rule(60, 0);
+        assert_eq!(live(&mut pending, &[(0, true), (40, true)]), [(0, ConditionHolds)]);
+        pending.clock_was_set(year * 1000, (year + 340) * 1000);
+        assert_eq!(live(&mut pending, &[(year + 50, true)]), []);
+        pending.clock_was_set(-year * 1000, 400_000);
+        assert_eq!(live(&mut pending, &[(59, true), (60, true)]), [(60, HeldLongEnough)]);
+
+        let mut firing = rule(0, 0);
+        assert_eq!(live(&mut firing, &[(0, true)]), [(0, ConditionHoldsWithoutWait)]);
+        assert_eq!(firing.take_due(0, AGAIN, "").len(), 1);
+        firing.clock_was_set(year * 1000, (year + 300) * 1000);
+        assert_eq!(live(&mut firing, &[(year + 10, false), (year + 20, true)]), []);
+        assert_eq!(firing.take_due((year + 20) * 1000, AGAIN, "").len(), 0);
+        firing.clock_was_set(-year * 1000, 330_000);
+        assert_eq!(live(&mut firing, &[(40, false), (329, false)]), []);
+        assert_eq!(live(&mut firing, &[(330, false)]), [(330, ConditionGone)]);
+    }
+}
