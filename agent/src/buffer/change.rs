@@ -10,6 +10,7 @@ use super::queue::Refused;
 use super::recipe::Database;
 use super::series;
 use super::state::{Lanes, RecordHead, State};
+use super::tree::Batch;
 use super::{BufferError, Draft};
 
 /// A record's body may not be longer: the collector takes no longer message than twice this.
@@ -42,7 +43,7 @@ pub(super) struct Unkept {
 
 /// What will be written, and what is known once it is.
 pub(super) struct Change {
-    pub(super) batch: sled::Batch,
+    pub(super) batch: Batch,
     pub(super) lanes: Lanes,
     pub(super) added_bytes: u64,
     pub(super) removed_bytes: u64,
@@ -68,7 +69,7 @@ impl Change {
         refused: Option<&Refused>,
     ) -> Result<Self, BufferError> {
         let mut change = Self {
-            batch: sled::Batch::default(),
+            batch: Batch::default(),
             lanes: state.lanes,
             added_bytes: 0,
             removed_bytes: 0,

@@ -78,6 +78,7 @@ mod change;
 mod entry;
 mod folder;
 mod kept;
+mod memory;
 mod queue;
 mod recipe;
 mod room;
@@ -91,6 +92,7 @@ mod slack;
 mod spare;
 mod state;
 mod tide;
+mod tree;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,6 +100,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use upkeep_model::{Event, Lane, Observation};
 
+pub use memory::Memory;
 pub use queue::Buffer;
 pub use recipe::is_open;
 pub use room::KeepFree;
