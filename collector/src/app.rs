@@ -259,7 +259,18 @@ fn start_ingest(
     let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
     let Parts { clock, state, store, authority, fleet, .. } = parts.clone();
     let limits = ingest::Limits { series_per_host: config.limits.series_per_host };
-    let services = ingest::Services { authority, state, store, fleet, clock, limits, failure };
+    let (window, disk_work) = (ingest::Window::default(), ingest::DiskWork::OnThreads);
+    let services = ingest::Services {
+        authority,
+        state,
+        store,
+        fleet,
+        clock,
+        limits,
+        window,
+        disk_work,
+        failure,
+    };
     stages.start("the door for agents", |stop| async move {
         Ok(ingest::serve(listener, tls, services, stop).await?)
     });

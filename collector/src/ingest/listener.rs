@@ -40,7 +40,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
+pub struct Peer {
     /// Where it connects from.
     pub(super) address: SocketAddr,
     /// The host that its verified certificate names; `None` without a certificate.
@@ -48,16 +48,23 @@ pub(super) struct Peer {
 }
 
 /// A connection after its handshake.
-pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S> {
+    stream: S,
     peer: Peer,
+}
+
+impl<S> Connection<S> {
+    /// A connection of a peer, with the host that its certificate names, if it showed one.
+    pub fn new(stream: S, address: SocketAddr, identity: Option<PeerIdentity>) -> Self {
+        Self { stream, peer: Peer { address, identity } }
+    }
 }
 
 /// Accepts until it is told to stop; then handshakes under way are dropped.
 pub(super) async fn accept(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
     clock: Clock,
     stop: CancellationToken,
 ) {
@@ -110,7 +117,7 @@ async fn admit(
     stream: TcpStream,
     address: SocketAddr,
     place: OwnedSemaphorePermit,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
 ) -> io::Result<()> {
     let connection = shake_hands(acceptor, stream, address).await?;
     // The server takes connections as long as it runs; whoever comes later is let go.
@@ -123,7 +130,7 @@ async fn shake_hands(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
-) -> io::Result<Connection> {
+) -> io::Result<Connection<TlsStream<TcpStream>>> {
     stream.set_nodelay(true)?;
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let stream = handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -135,10 +142,10 @@ async fn shake_hands(
             Some(identify(certificate).ok_or_else(unnamed)?)
         }
     };
-    Ok(Connection { stream, peer: Peer { address, identity } })
+    Ok(Connection::new(stream, address, identity))
 }
 
-impl Connected for Connection {
+impl<S> Connected for Connection<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -146,7 +153,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -156,7 +163,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -28,7 +28,7 @@ use upkeep_wire::v1::enrollment_client::EnrollmentClient;
 use crate::ca::{Authority, HOST_LIFETIME, ServerKey, agents_config};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
-use crate::ingest::{IngestError, Limits, Services, serve};
+use crate::ingest::{DiskWork, IngestError, Limits, Services, Window, serve};
 use crate::state::{By, FILE_NAME, NewEnrollmentToken, SecretHash, State};
 
 /// What the collector's clock shows as a test begins; earlier than the real one, by which handshakes
@@ -67,7 +67,17 @@ impl Door {
         let limits = Limits { series_per_host: 10 };
         let (failure, _) = mpsc::channel(1);
         let store = Arc::new(store);
-        let services = Services { authority, state, store, fleet, clock, limits, failure };
+        let services = Services {
+            authority,
+            state,
+            store,
+            fleet,
+            clock,
+            limits,
+            window: Window::default(),
+            disk_work: DiskWork::OnThreads,
+            failure,
+        };
 
         let certificate = services.authority.server_certificate(real_ms).unwrap();
         let key = ServerKey::new(certificate).unwrap();
