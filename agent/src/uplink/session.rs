@@ -421,13 +421,10 @@ async fn opening(
 }
 
 fn lane_state(buffer: &Buffer, lane: Lane) -> v1::LaneState {
-    let state = buffer.lane(lane);
-    // What was lost is declared once no event is pending.
-    let is_declared = lane == Lane::Events || buffer.lane(Lane::Events).pending() == 0;
     v1::LaneState {
         lane: v1::Lane::from(lane).into(),
-        next_sequence: state.next_sequence,
-        acknowledged: if is_declared { state.settled() } else { state.acknowledged },
+        next_sequence: buffer.lane(lane).next_sequence,
+        acknowledged: buffer.accounted(lane),
         kept_from: buffer.kept_from(lane),
     }
 }
