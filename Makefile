@@ -38,12 +38,14 @@ fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for 
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
 		cargo test --quiet --workspace --test foreign_bytes --test spoilt_queries -- --nocapture
 
-chaos: ## Cut the power UPKEEP_POWER_CUTS times (500) and damage files UPKEEP_DAMAGES times (5000), each part of both programs
+chaos: ## Cut the power UPKEEP_POWER_CUTS times (500) and damage files UPKEEP_DAMAGES times (5000), each part of both programs; simulate UPKEEP_SIMULATIONS seeds (2000)
 	@packaging/install-needs build disk
 	UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test identity --test store power_cuts -- --nocapture
 	UPKEEP_DAMAGES=$${UPKEEP_DAMAGES:-5000} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test store damage_anywhere -- --nocapture
+	UPKEEP_SIMULATIONS=$${UPKEEP_SIMULATIONS:-2000} \
+		cargo test --quiet -p upkeep-simulation --test seeds every_record -- --nocapture
 
 audit: ## Hold licences, sources and bans of the dependencies against deny.toml
 	@packaging/install-needs build
