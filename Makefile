@@ -38,12 +38,14 @@ fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for 
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
 		cargo test --quiet --workspace --test foreign_bytes --test spoilt_queries -- --nocapture
 
-chaos: ## Cut the power (UPKEEP_POWER_CUTS, 500), damage files (UPKEEP_DAMAGES, 5000), kill (UPKEEP_KILLS, 500), cut connections (UPKEEP_NETWORK_FAULTS, 500), let agents come at once (UPKEEP_HERD, 2000)
+chaos: ## Everything of docs/durability.md at full size: power cuts, damage, simulated networks, kills, clocks, shortages, a herd
 	@packaging/install-needs build disk clock
 	UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test identity --test store power_cuts -- --nocapture
 	UPKEEP_DAMAGES=$${UPKEEP_DAMAGES:-5000} RUST_BACKTRACE=0 \
 		cargo test --quiet -p upkeep-agent -p upkeep-store -p upkeep-collector --lib --test buffer --test store damage_anywhere -- --nocapture
+	UPKEEP_SIMULATIONS=$${UPKEEP_SIMULATIONS:-2000} \
+		cargo test --quiet -p upkeep-simulation --test seeds every_record -- --nocapture
 	@cargo build --workspace --bins --quiet
 	UPKEEP_KILLS=$${UPKEEP_KILLS:-500} UPKEEP_NETWORK_FAULTS=$${UPKEEP_NETWORK_FAULTS:-500} \
 		UPKEEP_POWER_CUTS=$${UPKEEP_POWER_CUTS:-500} RUST_BACKTRACE=0 \

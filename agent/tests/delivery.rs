@@ -54,6 +54,7 @@ impl TestAgent {
             boot_id: "boot".to_owned(),
             host: Host::new(HostPaths::default()),
             agent_version: "0".to_owned(),
+            ground: uplink::Ground::System,
         };
         let (link, seen) = watch::channel(Link::Starting);
         let (held, _) = watch::channel(None);

@@ -326,6 +326,7 @@ fn start_ingest(
     let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
     let Parts { clock, state, store, authority, fleet, .. } = parts.clone();
     let limits = ingest::Limits { series_per_host: config.limits.series_per_host };
+    let (window, disk_work) = (ingest::Window::default(), ingest::DiskWork::OnThreads);
     let services = ingest::Services {
         authority,
         state,
@@ -335,6 +336,8 @@ fn start_ingest(
         limits,
         handshakes_per_second: config.grpc.handshakes_per_second,
         meters: ingest::Meters::register(registry),
+        window,
+        disk_work,
         failure,
     };
     stages.start("the door for agents", |stop| async move {

@@ -48,6 +48,7 @@ pub(super) fn run(config: &Config, probes: &probe::Settings, host: Host) -> Resu
         boot_id: inventory::facts(&host).boot_id,
         host: host.clone(),
         agent_version: VERSION.to_owned(),
+        ground: uplink::Ground::System,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

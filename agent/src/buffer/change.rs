@@ -10,6 +10,7 @@ use super::queue::Refused;
 use super::recipe::Database;
 use super::series;
 use super::state::{Lanes, RecordHead, State};
+use super::tree::Batch;
 use super::{BufferError, Draft};
 
 /// A record's body may not be longer: the collector takes no longer message than twice this.
@@ -44,7 +45,7 @@ pub(super) struct Unkept {
 
 /// What will be written, and what is known once it is.
 pub(super) struct Change {
-    pub(super) batch: sled::Batch,
+    pub(super) batch: Batch,
     pub(super) lanes: Lanes,
     pub(super) added_bytes: u64,
     pub(super) removed_bytes: u64,
@@ -56,6 +57,8 @@ pub(super) struct Change {
     /// What is no longer kept of samples and events.
     pub(super) kept: (Unkept, Unkept),
     pub(super) dropped: Dropped,
+    /// The first sample whose loss it declares.
+    pub(super) first_lost: Option<u64>,
     pub(super) last_observation_bytes: Option<u64>,
     /// How many series there were, if they are numbered anew from this change on.
     pub(super) series_before: Option<u32>,
@@ -73,7 +76,7 @@ impl Change {
         refused: Option<&Refused>,
     ) -> Result<Self, BufferError> {
         let mut change = Self {
-            batch: sled::Batch::default(),
+            batch: Batch::default(),
             lanes: state.lanes,
             added_bytes: 0,
             removed_bytes: 0,
@@ -83,6 +86,7 @@ impl Change {
             old_keys: Vec::new(),
             kept: Default::default(),
             dropped: Dropped::default(),
+            first_lost: None,
             last_observation_bytes: None,
             series_before: None,
             latest_ms: drafts.iter().map(Draft::at_ms).max().unwrap_or_default(),
@@ -262,6 +266,7 @@ impl Change {
         if through > lane.settled() {
             self.lanes.samples.lost_through = through;
         }
+        self.first_lost = lost.first().map(|gap| gap.first);
         for gap in lost {
             self.dropped.samples += gap.last - gap.first + 1;
             self.dropped.sample_gaps += 1;

@@ -4,6 +4,7 @@ use sled::IVec;
 use upkeep_model::Lane;
 
 use super::BufferError;
+use super::tree::Batch;
 
 /// The version of the value's layout, its first byte.
 const VERSION: u8 = 1;
@@ -20,6 +21,15 @@ const MAX_PART_BYTES: usize = MAX_VALUE_BYTES - HEADER_BYTES;
 
 /// The length of a key: kind, number, part.
 const KEY_BYTES: usize = 1 + 8 + 2;
+
+/// The key of a value.
+pub(super) type Key = [u8; KEY_BYTES];
+
+/// No key is before this one.
+pub(super) const FIRST_KEY: Key = [0; KEY_BYTES];
+
+/// No key is after this one.
+pub(super) const LAST_KEY: Key = [u8::MAX; KEY_BYTES];
 
 /// What an entry holds. The number is the first byte of its key and keeps its meaning for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,43 +89,43 @@ impl Entry {
     }
 
     /// Adds the entry to a batch.
-    pub(super) fn put(&self, batch: &mut sled::Batch) {
+    pub(super) fn put(&self, batch: &mut Batch) {
         let parts = self.parts();
         let mut rest = self.payload.as_slice();
         for part in 0..parts {
             let (payload, after) = rest.split_at(rest.len().min(MAX_PART_BYTES));
             rest = after;
             batch.insert(
-                key(self.kind, self.number, part).as_slice(),
+                key(self.kind, self.number, part),
                 value(self.kind, self.number, (part, parts), payload),
             );
         }
     }
 
     /// Adds the entry's removal to a batch.
-    pub(super) fn remove(&self, batch: &mut sled::Batch) {
+    pub(super) fn remove(&self, batch: &mut Batch) {
         remove(batch, self.kind, self.number, self.parts());
     }
 }
 
 /// Adds the removal of an entry of so many parts to a batch.
-pub(super) fn remove(batch: &mut sled::Batch, kind: Kind, number: u64, parts: u16) {
+pub(super) fn remove(batch: &mut Batch, kind: Kind, number: u64, parts: u16) {
     for part in 0..parts {
-        batch.remove(key(kind, number, part).as_slice());
+        batch.remove(key(kind, number, part));
     }
 }
 
 /// The first key of an entry.
-pub(super) fn first_key(kind: Kind, number: u64) -> [u8; KEY_BYTES] {
+pub(super) fn first_key(kind: Kind, number: u64) -> Key {
     key(kind, number, 0)
 }
 
 /// The last key that an entry of the kind and number can have.
-pub(super) fn last_key(kind: Kind, number: u64) -> [u8; KEY_BYTES] {
+pub(super) fn last_key(kind: Kind, number: u64) -> Key {
     key(kind, number, u16::MAX)
 }
 
-fn key(kind: Kind, number: u64, part: u16) -> [u8; KEY_BYTES] {
+fn key(kind: Kind, number: u64, part: u16) -> Key {
     let mut key = [0; KEY_BYTES];
     let (head, tail) = key.split_at_mut(1);
     let (middle, tail) = tail.split_at_mut(8);
@@ -215,14 +225,15 @@ impl<I: Iterator<Item = sled::Result<(IVec, IVec)>>> Iterator for Join<I> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::Memory;
     use super::*;
 
     fn stored(entries: &[Entry]) -> Vec<(IVec, IVec)> {
-        let database = sled::Config::new().temporary(true).open().unwrap();
-        let mut batch = sled::Batch::default();
+        let shelf = Memory::default().shelf(1);
+        let mut batch = Batch::default();
         entries.iter().for_each(|entry| entry.put(&mut batch));
-        database.apply_batch(batch).unwrap();
-        database.iter().map(Result::unwrap).collect()
+        shelf.apply(batch);
+        shelf.pairs(FIRST_KEY..=LAST_KEY)
     }
 
     fn joined(pairs: &[(IVec, IVec)]) -> Result<Vec<Entry>, BufferError> {

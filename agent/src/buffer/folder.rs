@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use atomic_write_file::AtomicWriteFile;
 
 use super::BufferError;
+use super::memory::Memory;
 
 /// Stands beside the database's folder and names it, once all that is in it was synced: the version,
 /// the folder's name and the CRC-32 of those two lines in hexadecimal digits, a line each.
@@ -37,7 +38,11 @@ pub(super) enum Marker {
 
 /// The folder that holds the marker, the database's folder and the quarantine.
 #[derive(Clone, Debug)]
-pub(super) struct Root(PathBuf);
+pub(super) struct Root {
+    path: PathBuf,
+    /// Where the databases are that are not in their folders.
+    memory: Option<Memory>,
+}
 
 impl Root {
     /// Makes sure that the folder exists, durably.
@@ -49,22 +54,31 @@ impl Root {
         if let Some(parent) = path.parent() {
             sync_folder(parent)?;
         }
-        Ok(Self(path.to_owned()))
+        Ok(Self { path: path.to_owned(), memory: None })
+    }
+
+    /// The same, for databases that are in memory.
+    pub(super) fn prepare_in_memory(path: &Path, memory: &Memory) -> Result<Self, BufferError> {
+        Ok(Self { memory: Some(memory.clone()), ..Self::prepare(path)? })
+    }
+
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// The path.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The path of the database's folder of a number.
     pub(super) fn folder(&self, number: u64) -> PathBuf {
-        self.0.join(format!("{PREFIX}{number}"))
+        self.path.join(format!("{PREFIX}{number}"))
     }
 
     /// Reads the marker.
     pub(super) fn marker(&self) -> Result<Marker, BufferError> {
-        let path = self.0.join(MARKER);
+        let path = self.path.join(MARKER);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(parse_marker(&text).map_or(Marker::Unreadable, Marker::Names)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Marker::Missing),
@@ -75,7 +89,7 @@ impl Root {
 
     /// Writes the marker durably; from then on the folder of this number is the one that counts.
     pub(super) fn mark(&self, number: u64) -> Result<(), BufferError> {
-        let path = self.0.join(MARKER);
+        let path = self.path.join(MARKER);
         let text = marker_text(number);
         let write = || -> io::Result<()> {
             let mut file = AtomicWriteFile::open(&path)?;
@@ -83,13 +97,13 @@ impl Root {
             file.commit()
         };
         write().map_err(|error| BufferError::file("write", &path, error))?;
-        sync_folder(&self.0)
+        sync_folder(&self.path)
     }
 
     /// The numbers of the database folders that exist, ascending.
     pub(super) fn numbers(&self) -> Result<Vec<u64>, BufferError> {
         let mut numbers: Vec<u64> =
-            names(&self.0)?.iter().filter_map(|name| number_of(name)).collect();
+            names(&self.path)?.iter().filter_map(|name| number_of(name)).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -97,18 +111,24 @@ impl Root {
     /// Removes a database folder durably, if it is there.
     pub(super) fn remove(&self, number: u64) -> Result<(), BufferError> {
         remove_folder(&self.folder(number))?;
-        sync_folder(&self.0)
+        if let Some(memory) = &self.memory {
+            memory.remove(number);
+        }
+        sync_folder(&self.path)
     }
 
     /// Puts a database folder aside, if it is there; one that was put aside before is removed.
     pub(super) fn quarantine(&self, number: u64) -> Result<(), BufferError> {
-        let (from, to) = (self.folder(number), self.0.join(QUARANTINE));
+        let (from, to) = (self.folder(number), self.path.join(QUARANTINE));
+        if let Some(memory) = &self.memory {
+            memory.remove(number);
+        }
         if !from.exists() {
             return Ok(());
         }
         remove_folder(&to)?;
         fs::rename(&from, &to).map_err(|error| BufferError::file("put aside", &from, error))?;
-        sync_folder(&self.0)
+        sync_folder(&self.path)
     }
 }
 

@@ -80,6 +80,7 @@ mod folder;
 mod history;
 mod kept;
 mod losses;
+mod memory;
 mod pace;
 mod queue;
 mod recipe;
@@ -94,6 +95,7 @@ mod slack;
 mod spare;
 mod state;
 mod tide;
+mod tree;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,6 +104,7 @@ use thiserror::Error;
 use upkeep_model::{Event, Lane, Observation};
 
 pub use losses::{Loss, LossCause};
+pub use memory::Memory;
 pub use pace::{Pace, RoomBound, RoomLasts, room_lasts};
 pub use queue::Buffer;
 pub use recipe::is_open;

@@ -14,6 +14,7 @@ use super::change::{Change, Dropped};
 use super::entry::{Entry, Kind};
 use super::folder::Root;
 use super::losses::{Loss, LossCause, Losses};
+use super::memory::Memory;
 use super::recipe::{self, Database, Opening};
 use super::room::Room;
 use super::state::{LaneState, Lanes, RecordHead, State, missing, sentinel};
@@ -74,7 +75,24 @@ impl Buffer {
     /// When the folder cannot be used, or another process uses it. Damage is no error: what is
     /// damaged is put aside and declared.
     pub fn open(folder: &Path, options: Options, now_ms: i64) -> Result<Self, BufferError> {
-        let root = Root::prepare(folder)?;
+        Self::open_root(Root::prepare(folder)?, options, now_ms)
+    }
+
+    /// The same with the records in memory, which are lost as a disk would lose them; what stands
+    /// beside the database is in the folder all the same.
+    ///
+    /// # Errors
+    /// As [`Buffer::open`].
+    pub fn open_in_memory(
+        folder: &Path,
+        memory: &Memory,
+        options: Options,
+        now_ms: i64,
+    ) -> Result<Self, BufferError> {
+        Self::open_root(Root::prepare_in_memory(folder, memory)?, options, now_ms)
+    }
+
+    fn open_root(root: Root, options: Options, now_ms: i64) -> Result<Self, BufferError> {
         let lock = recipe::lock(&root)?;
         let tide = Tide::open(&root)?;
         let mut buffer = Self {
@@ -131,6 +149,14 @@ impl Buffer {
     /// The first record of a lane that is still there, acknowledged or not; all after it are.
     pub fn kept_from(&self, lane: Lane) -> u64 {
         self.state.kept.of(lane).from
+    }
+
+    /// All records of a lane up to here are acknowledged at the collector, or it is that they are lost.
+    pub fn accounted(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Samples => self.state.accounted_samples(),
+            Lane::Events => self.state.lanes.events.settled(),
+        }
     }
 
     /// Pending records of a lane after a sequence number, in order. Records that were settled

@@ -3,42 +3,30 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sled::IVec;
-
 use super::BufferError;
-use super::entry::{Entry, Join, Kind, first_key, last_key};
-use super::folder::{Marker, Root, settle_snapshots, sync_file, sync_folder};
-use super::slack::with_slack;
+use super::entry::{Entry, FIRST_KEY, Join, Kind, LAST_KEY, first_key, last_key};
+use super::folder::{Marker, Root, settle_snapshots, sync_folder};
 use super::spare::Spare;
-
-/// The database's cache; its default of 1 GB would be most of a small host.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
-
-/// The database's own flusher; at its default of 500 ms it syncs although nothing happens. Every
-/// append flushes by itself.
-const FLUSH_EVERY_MS: u64 = 60_000;
+use super::tree::{Batch, Tree};
 
 /// The file in the buffer's folder that keeps a second process out.
 const LOCK: &str = "lock";
 
 /// How long the lock of a process that just ended, or of a handle that was just dropped, is waited
 /// for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the lock is tried meanwhile.
-const LOCK_RETRY: Duration = Duration::from_millis(50);
+pub(super) const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// An open database whose content is durable.
 pub(super) struct Database {
     number: u64,
-    tree: sled::Db,
-    /// Our own handle of the file that the database appends to.
-    file: File,
+    tree: Tree,
 }
 
 /// What opening found.
@@ -149,10 +137,9 @@ impl Database {
         let folder = root.folder(number);
         std::fs::create_dir(&folder).map_err(|error| BufferError::file("make", &folder, error))?;
         sync_folder(root.path())?;
-        let (tree, file) = start(&folder)?;
-        let database = Self { number, tree, file };
+        let database = Self { number, tree: Tree::open(root, number)? };
         for entry in entries {
-            let mut batch = sled::Batch::default();
+            let mut batch = Batch::default();
             entry?.put(&mut batch);
             database.apply(batch)?;
         }
@@ -162,8 +149,7 @@ impl Database {
     }
 
     fn start(root: &Root, number: u64) -> Result<Self, BufferError> {
-        let (tree, file) = start(&root.folder(number))?;
-        let database = Self { number, tree, file };
+        let database = Self { number, tree: Tree::open(root, number)? };
         database.sync_all(root)?;
         Ok(database)
     }
@@ -171,31 +157,22 @@ impl Database {
     /// Step 4: what the database itself leaves unsynced after it opened.
     fn sync_all(&self, root: &Root) -> Result<(), BufferError> {
         let folder = root.folder(self.number);
-        guard(|| self.tree.flush().map(drop))?;
-        self.sync()?;
-        sync_file(&folder.join("conf"))?;
+        self.tree.sync()?;
+        self.tree.sync_settings(&folder)?;
         sync_folder(&folder)?;
         sync_folder(root.path())
     }
 
     /// Step 5: one batch, on the disk when this returns. After an error the database must be
     /// dropped: it stays poisoned.
-    pub(super) fn commit(&self, batch: sled::Batch) -> Result<(), BufferError> {
-        self.apply(batch)?;
-        guard(|| self.tree.flush().map(drop))?;
-        give_back_memory();
-        self.sync()
+    pub(super) fn commit(&self, batch: Batch) -> Result<(), BufferError> {
+        self.tree.apply(batch)?;
+        self.tree.sync()
     }
 
     /// One batch that becomes durable with the next commit. It may be lost as a whole before.
-    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), BufferError> {
-        guard(|| self.tree.apply_batch(batch))?;
-        give_back_memory();
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), BufferError> {
-        self.file.sync_all().map_err(BufferError::Sync)
+    pub(super) fn apply(&self, batch: Batch) -> Result<(), BufferError> {
+        self.tree.apply(batch)
     }
 
     /// The number of the database's folder.
@@ -205,7 +182,7 @@ impl Database {
 
     /// How long the file is that the database appends to.
     pub(super) fn file_bytes(&self) -> u64 {
-        self.file.metadata().map_or(0, |metadata| metadata.len())
+        self.tree.file_bytes()
     }
 
     /// The entries of a kind from one number through another, in order.
@@ -215,12 +192,12 @@ impl Database {
         first: u64,
         last: u64,
     ) -> impl Iterator<Item = Result<Entry, BufferError>> {
-        Join::new(guarded(self.tree.range(first_key(kind, first)..=last_key(kind, last))))
+        Join::new(self.tree.scan(first_key(kind, first)..=last_key(kind, last)))
     }
 
     /// All entries, in order of kind and number.
     pub(super) fn all(&self) -> impl Iterator<Item = Result<Entry, BufferError>> {
-        Join::new(guarded(self.tree.iter()))
+        Join::new(self.tree.scan(FIRST_KEY..=LAST_KEY))
     }
 
     /// One entry, if it is there.
@@ -229,73 +206,11 @@ impl Database {
     }
 
     fn has_sentinel(&self) -> Result<bool, BufferError> {
-        let found = guard(|| self.tree.contains_key(first_key(Kind::Sentinel, 0)));
-        match found {
+        match self.tree.contains(first_key(Kind::Sentinel, 0)) {
             Err(BufferError::Damaged(_)) => Ok(false),
             other => other,
         }
     }
-}
-
-/// Step 3: opens the database, and the file for our own syncs.
-fn start(folder: &Path) -> Result<(sled::Db, File), BufferError> {
-    let config = sled::Config::new()
-        .path(folder)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(Some(FLUSH_EVERY_MS));
-    let begun = Instant::now();
-    // The flush starts the database's threads, if opening it did not; without it they would be
-    // started by the first write, and without the slack.
-    let open = || config.open().and_then(|tree| tree.flush().map(|_| tree));
-    let tree = loop {
-        match with_slack(|| guard(open)) {
-            Err(BufferError::Database(error)) if is_lock(&error) => {
-                if begun.elapsed() >= LOCK_PATIENCE {
-                    return Err(BufferError::Locked(folder.to_owned()));
-                }
-                thread::sleep(LOCK_RETRY);
-            }
-            other => break other?,
-        }
-    };
-    let path = folder.join("db");
-    let file = File::open(&path).map_err(|error| BufferError::file("open", &path, error))?;
-    Ok((tree, file))
-}
-
-/// Lets go of what the database no longer needs. By itself it does so in each thread only after that
-/// thread has replaced some sixty things, and each of them may hold a buffer of half a megabyte: with
-/// threads that write seldom, several megabytes for hours.
-fn give_back_memory() {
-    crossbeam_epoch::pin().flush();
-}
-
-fn is_lock(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
-}
-
-/// Runs an operation of the database, which panics on some kinds of damage.
-fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, BufferError> {
-    let outcome = catch_unwind(AssertUnwindSafe(operation));
-    outcome
-        .map_err(|_| BufferError::Damaged("the database panicked".to_owned()))?
-        .map_err(Into::into)
-}
-
-/// A scan that ends with an error where the database would panic.
-fn guarded(mut scan: sled::Iter) -> impl Iterator<Item = sled::Result<(IVec, IVec)>> {
-    let mut over = false;
-    std::iter::from_fn(move || {
-        if over {
-            return None;
-        }
-        let next = catch_unwind(AssertUnwindSafe(|| scan.next())).unwrap_or_else(|_| {
-            let reason = "the database panicked during a scan".to_owned();
-            Some(Err(sled::Error::ReportableBug(reason)))
-        });
-        over = !matches!(next, Some(Ok(_)));
-        next
-    })
 }
 
 impl From<sled::Error> for BufferError {

@@ -12,6 +12,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -118,7 +119,32 @@ pub fn mutual(
 /// # Errors
 /// When there is no connection, or nobody at its end who is trusted.
 pub async fn connect(address: &str, tls: ClientConfig) -> Result<Channel, DialError> {
-    let stream = tokio::time::timeout(CONNECT_PATIENCE, handshake(address, tls))
+    channel(address, handshake(address, tls)).await
+}
+
+/// The same over a connection that somebody else makes, and without TLS.
+///
+/// # Errors
+/// When there is no connection.
+pub async fn connect_over<S>(
+    address: &str,
+    connecting: impl Future<Output = io::Result<S>>,
+) -> Result<Channel, DialError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let failed = |source| DialError::Connect { address: address.to_owned(), source };
+    channel(address, async { connecting.await.map_err(failed) }).await
+}
+
+async fn channel<S>(
+    address: &str,
+    connecting: impl Future<Output = Result<S, DialError>>,
+) -> Result<Channel, DialError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let stream = tokio::time::timeout(CONNECT_PATIENCE, connecting)
         .await
         .map_err(|_| DialError::Timeout { address: address.to_owned() })??;
     // TLS is ours, so the transport sees a plain stream and its scheme is http.

@@ -2,6 +2,7 @@
 //! and renews the certificate. While there is no connection, nothing is lost but time.
 
 mod backoff;
+mod ground;
 mod lane;
 mod renewal;
 mod session;
@@ -21,12 +22,13 @@ use upkeep_wire::v1::delivery_client::DeliveryClient;
 use upkeep_wire::{MAX_MESSAGE_BYTES, v1};
 
 use crate::buffer::{BufferError, SharedBuffer};
-use crate::dial::{self, DialError};
+use crate::dial::DialError;
 use crate::host::Host;
 use crate::identity::{Credential, HostKey, IdentityError, IdentityFolder};
 use crate::inventory::HeldPackages;
 
 pub use backoff::Backoff;
+pub use ground::{Connecting, Ground, Line};
 use session::{Ended, Session};
 
 /// How long the collector may take to answer a question that is not the stream itself.
@@ -110,6 +112,8 @@ pub struct Settings {
     pub host: Host,
     /// The version of this agent.
     pub agent_version: String,
+    /// The network and the threads.
+    pub ground: Ground,
 }
 
 /// How the connection is.
@@ -193,8 +197,8 @@ impl Uplink {
         backoff: &mut Backoff,
         received_ms: Option<i64>,
     ) -> Result<Ended, UplinkError> {
-        let tls = dial::mutual(&self.folder.roots()?, credential.chain(), credential.tls_key()?)?;
-        let channel = dial::connect(&self.settings.address, tls).await?;
+        let Settings { ground, address, .. } = &self.settings;
+        let channel = ground.connect(address, &self.folder, credential).await?;
         let mut session = Session::open(client(channel), &self.settings, &self.buffer).await?;
         backoff.spread_over(session.retry_after());
         self.held.send_replace(Some(session.held()));
@@ -243,7 +247,7 @@ impl Uplink {
             return Err(UplinkError::Protocol("a renewal without roots to trust"));
         }
         let folder = self.folder.clone();
-        blocking(move || folder.renew(&credential, &roots)).await?;
+        self.settings.ground.blocking(move || folder.renew(&credential, &roots)).await?;
         info!("the certificate was renewed");
         Ok(())
     }
@@ -272,21 +276,6 @@ fn client(channel: Channel) -> DeliveryClient<Channel> {
     DeliveryClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
-}
-
-/// Runs something that blocks on the disk.
-async fn blocking<T, E>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, UplinkError>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-    UplinkError: From<E>,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(error) => Err(UplinkError::Status(format!("a thread of the agent ended: {error}"))),
-    }
 }
 
 /// The moment of a wall clock's time, or one before it; one that has passed is now.

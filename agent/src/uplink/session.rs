@@ -15,7 +15,7 @@ use upkeep_wire::v1::delivery_client::DeliveryClient;
 
 use super::lane::{Credit, Next, Part, Progress, Wanted};
 use super::shipment::{self, Reach, Shipment, Told};
-use super::{ANSWER_PATIENCE, Settings, UplinkError, blocking, now_ms};
+use super::{ANSWER_PATIENCE, Ground, Settings, UplinkError, now_ms};
 use crate::buffer::{Buffer, BufferError, Heads, SharedBuffer};
 use crate::inventory::{self, HeldPackages};
 
@@ -45,6 +45,7 @@ pub(super) enum Ended {
 /// A stream that the collector accepted.
 pub(super) struct Session {
     client: DeliveryClient<Channel>,
+    ground: Ground,
     buffer: SharedBuffer,
     appends: watch::Receiver<Heads>,
     outgoing: mpsc::Sender<v1::AgentMessage>,
@@ -98,6 +99,7 @@ impl Session {
         let before_live = live_from.map_or(0, |first| first - 1);
         let mut session = Self {
             client,
+            ground: settings.ground.clone(),
             buffer: buffer.clone(),
             appends,
             outgoing,
@@ -195,7 +197,7 @@ impl Session {
             if let Some(flow) = foreign(buffer, epoch, lane, through)? {
                 return Ok(flow);
             }
-            buffer.acknowledge(lane, first..=through, std::time::Instant::now())?;
+            buffer.acknowledge(lane, first..=through, Instant::now().into_std())?;
             Ok(Flow::Nothing)
         })
         .await
@@ -216,7 +218,7 @@ impl Session {
             }
             // What goes without having been acknowledged, the buffer declares by itself.
             let gone = buffer.kept_from(lane).saturating_sub(1).min(buffer.lane(lane).acknowledged);
-            buffer.reconcile(lane, &committed, std::time::Instant::now())?;
+            buffer.reconcile(lane, &committed, Instant::now().into_std())?;
             Ok(committed.missing(kept_from..=gone).is_empty())
         });
         if reconciled.await? { Ok(()) } else { Err(UplinkError::Outrun) }
@@ -359,7 +361,7 @@ impl Session {
         work: impl FnOnce(&mut Buffer) -> Result<T, BufferError> + Send + 'static,
     ) -> Result<T, UplinkError> {
         let buffer = self.buffer.clone();
-        blocking(move || work(&mut buffer.lock())).await
+        self.ground.blocking(move || work(&mut buffer.lock())).await
     }
 }
 
@@ -403,7 +405,7 @@ async fn opening(
         let live_from = buffer.lane(Lane::Samples).next_sequence;
         Ok::<_, BufferError>((buffer.epoch(), lanes, live_from, clock))
     };
-    let (epoch, lanes, live_from, clock) = blocking(read).await?;
+    let (epoch, lanes, live_from, clock) = settings.ground.blocking(read).await?;
     let open = v1::Open {
         epoch: epoch.0.to_vec().into(),
         lanes: lanes.to_vec(),
@@ -419,13 +421,10 @@ async fn opening(
 }
 
 fn lane_state(buffer: &Buffer, lane: Lane) -> v1::LaneState {
-    let state = buffer.lane(lane);
-    // What was lost is declared once no event is pending.
-    let is_declared = lane == Lane::Events || buffer.lane(Lane::Events).pending() == 0;
     v1::LaneState {
         lane: v1::Lane::from(lane).into(),
-        next_sequence: state.next_sequence,
-        acknowledged: if is_declared { state.settled() } else { state.acknowledged },
+        next_sequence: buffer.lane(lane).next_sequence,
+        acknowledged: buffer.accounted(lane),
         kept_from: buffer.kept_from(lane),
     }
 }

@@ -1,11 +1,9 @@
 //! Making records durable.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::oneshot;
 use upkeep_model::{Event, EventKind, Gap, Labels, Lane, StreamKey};
 use upkeep_store::{Append, Store, StoreError};
 use upkeep_wire::{decode_event, v1};
@@ -56,7 +54,7 @@ pub(super) async fn commit_samples(
 ) -> Result<(), CommitError> {
     loop {
         let appends = appends_of(stream, &records, up);
-        let refused = match submit(&services.store, appends).await? {
+        let refused = match services.disk_work.append(&services.store, appends).await? {
             Ok(()) => return Ok(()),
             Err(StoreError::Frame { sequence, source, .. }) => (sequence, source.to_string()),
             Err(error @ StoreError::NotDescribed { sequence, .. }) => (sequence, error.to_string()),
@@ -84,20 +82,6 @@ fn appends_of(stream: StreamKey, records: &[SampleRecord], up: &Labels) -> Vec<A
     appends
 }
 
-/// Hands appends to the store's committer and waits for the sync that makes them durable.
-async fn submit(
-    store: &Arc<Store>,
-    appends: Vec<Append>,
-) -> Result<Result<(), StoreError>, CommitError> {
-    let (done, result) = oneshot::channel();
-    let store = Arc::clone(store);
-    // Who no longer waits for the result has left; the records are durable all the same.
-    let tell = move |result| drop(done.send(result));
-    let handed = tokio::task::spawn_blocking(move || store.submit(appends, Box::new(tell)));
-    handed.await.map_err(|_| CommitError::Broken)?;
-    result.await.map_err(|_| CommitError::Broken)
-}
-
 /// Sets the refused record aside; returns those that came after it, of which the store took some for
 /// a hole.
 async fn set_aside(
@@ -112,11 +96,8 @@ async fn set_aside(
     let body = rest.next().map(|record| record.body.to_vec()).unwrap_or_default();
     let state = services.state.clone();
     let record = Quarantined { reason, body };
-    tokio::task::spawn_blocking(move || {
-        state.set_aside(stream, Lane::Samples, sequence, &record, now_ms)
-    })
-    .await
-    .map_err(|_| CommitError::Broken)??;
+    let set_aside = move || state.set_aside(stream, Lane::Samples, sequence, &record, now_ms);
+    services.disk_work.run(set_aside).await.map_err(|_| CommitError::Broken)??;
     services.store.skip(stream, sequence..=sequence);
     Ok(rest.collect())
 }
@@ -133,10 +114,8 @@ pub(super) async fn commit_events(
     let decode = |record| decode(record, clock, now_ms);
     let decoded: Vec<EventRecord> = records.into_iter().map(decode).collect();
     let state = services.state.clone();
-    let committed =
-        tokio::task::spawn_blocking(move || state.commit_events(stream, &decoded, now_ms))
-            .await
-            .map_err(|_| CommitError::Broken)??;
+    let commit = move || state.commit_events(stream, &decoded, now_ms);
+    let committed = services.disk_work.run(commit).await.map_err(|_| CommitError::Broken)??;
     for numbers in &committed.lost_samples {
         skip(&services.store, stream, numbers.clone());
     }

@@ -48,7 +48,7 @@ const TROUBLE_OVER: Duration = Duration::from_secs(60);
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
+pub struct Peer {
     /// Where it connects from.
     pub(super) address: SocketAddr,
     /// The host that its verified certificate names; `None` without a certificate.
@@ -56,9 +56,16 @@ pub(super) struct Peer {
 }
 
 /// A connection after its handshake.
-pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S> {
+    stream: S,
     peer: Peer,
+}
+
+impl<S> Connection<S> {
+    /// A connection of a peer, with the host that its certificate names, if it showed one.
+    pub fn new(stream: S, address: SocketAddr, identity: Option<PeerIdentity>) -> Self {
+        Self { stream, peer: Peer { address, identity } }
+    }
 }
 
 /// How connections are accepted.
@@ -74,7 +81,7 @@ pub(super) struct Settings {
 pub(super) async fn accept(
     listener: TcpListener,
     settings: Settings,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
     stop: CancellationToken,
 ) {
     let Settings { tls, handshakes_per_second, meters, clock } = settings;
@@ -162,7 +169,7 @@ async fn admit(
     stream: TcpStream,
     address: SocketAddr,
     place: OwnedSemaphorePermit,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
 ) -> io::Result<()> {
     let connection = shake_hands(acceptor, stream, address).await?;
     // The server takes connections as long as it runs; whoever comes later is let go.
@@ -175,7 +182,7 @@ async fn shake_hands(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
-) -> io::Result<Connection> {
+) -> io::Result<Connection<TlsStream<TcpStream>>> {
     stream.set_nodelay(true)?;
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let stream = handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -187,10 +194,10 @@ async fn shake_hands(
             Some(identify(certificate).ok_or_else(unnamed)?)
         }
     };
-    Ok(Connection { stream, peer: Peer { address, identity } })
+    Ok(Connection::new(stream, address, identity))
 }
 
-impl Connected for Connection {
+impl<S> Connected for Connection<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -198,7 +205,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -208,7 +215,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

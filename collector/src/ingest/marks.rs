@@ -9,7 +9,6 @@ use upkeep_wire::v1;
 
 use super::Services;
 use super::commit::{MAX_SEQUENCE, skip};
-use super::service::blocking;
 
 /// How the lanes of a stream stand as it opens.
 pub(super) struct Marks {
@@ -39,7 +38,7 @@ impl Marks {
         }
         let live_from = Some(open.live_from).filter(|first| *first > 0);
         let Services { state, store, .. } = services.clone();
-        blocking(move || {
+        let settle = move || {
             let forgotten = |lane, numbers: RangeInclusive<u64>| Gap {
                 lane,
                 first: *numbers.start(),
@@ -65,8 +64,8 @@ impl Marks {
                 live_from: live_from.filter(|first| store.begin_at(stream, *first)),
                 samples: store.committed(stream),
             })
-        })
-        .await
+        };
+        services.disk_work.ask(settle).await
     }
 }
 

@@ -8,6 +8,7 @@
 mod admit;
 mod backlog;
 mod commit;
+mod disk_work;
 mod listener;
 mod marks;
 mod meters;
@@ -26,8 +27,10 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -42,7 +45,10 @@ use crate::fleet::Fleet;
 use crate::state::State;
 
 pub use admit::{HostClock, Limits, Refusal, Timing, admit_frame, admit_series};
+pub use disk_work::DiskWork;
+pub use listener::{Connection, Peer};
 pub use meters::Meters;
+pub use session::Window;
 
 use service::DeliveryService;
 
@@ -85,6 +91,10 @@ pub struct Services {
     pub handshakes_per_second: u32,
     /// What is counted here.
     pub meters: Meters,
+    /// How much one host may send unanswered.
+    pub window: Window,
+    /// Where work runs that waits for the disk.
+    pub disk_work: DiskWork,
     /// Is told why the store takes nothing more until it is opened anew; one message is enough.
     pub failure: mpsc::Sender<String>,
 }
@@ -100,7 +110,7 @@ pub async fn serve(
     services: Services,
     stop: CancellationToken,
 ) -> Result<(), IngestError> {
-    let (ready, connections) = mpsc::channel::<io::Result<_>>(listener::READY_CONNECTIONS);
+    let (ready, connections) = mpsc::channel(listener::READY_CONNECTIONS);
     let settings = listener::Settings {
         tls,
         handshakes_per_second: services.handshakes_per_second,
@@ -108,6 +118,25 @@ pub async fn serve(
         clock: services.clock.clone(),
     };
     let accepting = tokio::spawn(listener::accept(listener, settings, ready, stop.clone()));
+    let served = serve_connections(ReceiverStream::new(connections), services, stop).await;
+    if let Err(error) = accepting.await {
+        tracing::error!(%error, "accepting connections ended early");
+    }
+    served
+}
+
+/// The same for connections that somebody else accepts and knows the peers of.
+///
+/// # Errors
+/// When the server cannot go on.
+pub async fn serve_connections<S>(
+    connections: impl Stream<Item = io::Result<Connection<S>>>,
+    services: Services,
+    stop: CancellationToken,
+) -> Result<(), IngestError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let enrollment = EnrollmentService::new(
         Arc::clone(&services.authority),
         services.state.clone(),
@@ -125,16 +154,10 @@ pub async fn serve(
         .add_service(
             DeliveryServer::new(delivery.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
-        .serve_with_incoming_shutdown(
-            ReceiverStream::new(connections),
-            stop.clone().cancelled_owned(),
-        )
+        .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned())
         .await;
     // The server may have ended by itself; then the rest must not go on without it.
     stop.cancel();
     delivery.ended().await;
-    if let Err(error) = accepting.await {
-        tracing::error!(%error, "accepting connections ended early");
-    }
     Ok(served?)
 }

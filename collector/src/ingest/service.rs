@@ -18,7 +18,7 @@ use super::quota::LogQuota;
 use super::session::{self, Session};
 use crate::ca::{PeerIdentity, RenewalError, renew};
 use crate::fleet::{Member, Standing};
-use crate::state::{Action, By, Outcome, StateError};
+use crate::state::{Action, By, Outcome};
 
 /// So many answers may wait for a host that does not read them; then its stream waits.
 const WAITING_ANSWERS: usize = 16;
@@ -68,7 +68,7 @@ impl DeliveryService {
         if let Standing::Unknown = self.services.fleet.standing(identity.host) {
             // It may have enrolled a moment ago.
             let (fleet, state) = (Arc::clone(&self.services.fleet), self.services.state.clone());
-            blocking(move || fleet.refresh(&state)).await?;
+            self.services.disk_work.ask(move || fleet.refresh(&state)).await?;
         }
         let refusal = match self.services.fleet.standing(identity.host) {
             Standing::Good(member) => return Ok((identity, member)),
@@ -99,11 +99,11 @@ impl DeliveryService {
         let state = self.services.state.clone();
         let by = By { actor: format!("host:{host}"), at_ms };
         let detail = format!("{refusal} (from {})", peer.address.ip());
-        blocking(move || {
+        let record = move || {
             let subject = host.to_string();
             state.record_audit(&by, Action::HostConnect, &subject, Outcome::Refused, &detail)
-        })
-        .await
+        };
+        self.services.disk_work.ask(record).await
     }
 }
 
@@ -128,9 +128,9 @@ impl Delivery for DeliveryService {
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewReply>, Status> {
         let (identity, _) = self.authenticate(&request).await?;
-        let Services { authority, state, clock, .. } = self.services.clone();
+        let Services { authority, state, clock, disk_work, .. } = self.services.clone();
         let certificate_request = request.into_inner().certificate_request;
-        let renewed = tokio::task::spawn_blocking(move || {
+        let renewed = disk_work.run(move || {
             renew(&authority, &state, identity.host, &certificate_request, clock.now_ms())
         });
         match renewed.await.map_err(|error| Status::internal(error.to_string()))? {
@@ -142,13 +142,4 @@ impl Delivery for DeliveryService {
             }),
         }
     }
-}
-
-/// Runs a question to the state where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
-) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Status::internal(error.to_string()))?
-        .map_err(|error| Status::unavailable(error.to_string()))
 }

@@ -24,7 +24,6 @@ use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
 use super::marks::Marks;
 use super::quota::LogQuota;
-use super::service::blocking;
 use super::timeline::Timeline;
 use super::track::{Reply, Track};
 use crate::ca::PeerIdentity;
@@ -35,13 +34,23 @@ use crate::state::{Contact, PackageState, StateError};
 /// What a host hears that was shut out.
 pub(super) const REVOKED: &str = "this host was revoked by an operator";
 
-/// So many records may be under way and not yet acknowledged: of the events, of the live samples and
-/// of the backlog, each.
-const WINDOW_RECORDS: u32 = 1024;
+/// How much may be under way and not yet acknowledged: of the events, of the live samples and of the
+/// backlog, each.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// So many records.
+    pub records: u32,
+    /// So many bytes of them.
+    pub bytes: u32,
+}
 
-/// So many bytes of them: what a batch may have. A host on a slow line sends no more of its backlog
-/// before what it observes meanwhile.
-const WINDOW_BYTES: u32 = MAX_BATCH_BYTES as u32;
+impl Default for Window {
+    /// As many bytes as a batch may have: a host on a slow line sends no more of its backlog before
+    /// what it observes meanwhile.
+    fn default() -> Self {
+        Self { records: 1024, bytes: MAX_BATCH_BYTES as u32 }
+    }
+}
 
 /// So much is read at most before it is committed.
 const GATHER_BYTES: usize = 1024 * 1024;
@@ -147,14 +156,14 @@ impl Session {
                 lane_mark(Lane::Samples, &marks.samples),
                 lane_mark(Lane::Events, &Ranges::through(marks.events)),
             ],
-            window_records: WINDOW_RECORDS,
+            window_records: self.services.window.records,
             retry_after_ms: retry_after_ms(
                 self.services.fleet.members().len(),
                 self.services.handshakes_per_second,
             ),
             packages: self.packages().await?,
             live_from: marks.live_from.unwrap_or_default(),
-            window_bytes: WINDOW_BYTES,
+            window_bytes: self.services.window.bytes,
         };
         if self.may_log() {
             let Marks { samples, events, live_from } = &marks;
@@ -189,7 +198,7 @@ impl Session {
     /// What is known of the host's packages, so that it sends what is not.
     async fn packages(&self) -> Result<Vec<v1::PackageState>, Status> {
         let (state, host) = (self.services.state.clone(), self.identity.host);
-        let known = blocking(move || state.package_states(host)).await?;
+        let known = self.services.disk_work.ask(move || state.package_states(host)).await?;
         let state = |PackageState { manager, hash, .. }| v1::PackageState { manager, hash };
         Ok(known.into_iter().map(state).collect())
     }
@@ -213,7 +222,7 @@ impl Session {
         // is refused would never be missed.
         self.member.set_interval_ms(contact.interval_ms);
         let (state, host) = (self.services.state.clone(), self.identity.host);
-        blocking(move || state.record_contact(host, &contact)).await
+        self.services.disk_work.ask(move || state.record_contact(host, &contact)).await
     }
 }
 

@@ -9,6 +9,7 @@ use upkeep_model::{Lane, Ranges};
 use super::Buffer;
 use crate::buffer::BufferError;
 use crate::buffer::recipe::Database;
+use crate::buffer::tree::Batch;
 
 /// What the acknowledged records of a lane may take that are kept: a sixteenth of the limit. That is a
 /// quarter of an hour of all but the busiest hosts.
@@ -115,7 +116,7 @@ impl Buffer {
         let mut lanes = self.state.lanes;
         let acknowledged = &mut lanes.of_mut(lane).acknowledged;
         *acknowledged = through.max(*acknowledged);
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         // Without them, what goes would be missed after a crash.
         lanes.to_entry().put(&mut batch);
         let (mut removed, mut bytes, mut kept_bytes, mut keys) = (0, 0, 0, Vec::new());

@@ -1,0 +1,264 @@
+//! What an agent made durable, held against what the collector has in the end.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use upkeep_agent::buffer::{Buffer, Portion};
+use upkeep_collector::ingest::Services;
+use upkeep_collector::state::{ChangeFilter, DeclaredGap};
+use upkeep_model::{
+    Epoch, EventKind, Gap, HostId, Lane, MatchOperator, Matcher, Ranges, StreamKey,
+};
+use upkeep_wire::decode_event;
+
+use crate::collector::elapsed_ms;
+
+/// The series that is in every observation; its value counts them.
+pub const SERIES: &str = "simulated_value";
+
+/// Why a buffer declares what it dropped.
+const FULL: &str = "the buffer was full";
+
+/// Why the collector declares what it no longer has.
+const FORGOTTEN: &str = "the collector no longer has what it had acknowledged";
+
+/// How the declaration of a lost disk begins.
+const LOST: &str = "the buffer's database was lost";
+
+/// What went wrong in a simulation that may cost records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Causes {
+    /// The collector was restored from a backup.
+    pub restored: bool,
+}
+
+/// What became of the records of an agent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Account {
+    /// The collector has so many.
+    pub stored: u64,
+    /// So many are declared lost.
+    pub declared: u64,
+}
+
+/// A record that is durable.
+#[derive(Debug)]
+struct Durable {
+    epoch: Epoch,
+    lane: Lane,
+    sequence: u64,
+    at_ms: i64,
+    what: What,
+    /// When it was made durable, in milliseconds of the simulation.
+    since_ms: i64,
+}
+
+#[derive(Debug)]
+enum What {
+    Sample(f64),
+    Change(String),
+    Gap(Gap),
+}
+
+/// One agent's.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Every observation that was tried, by its timestamp.
+    drafts: BTreeMap<i64, f64>,
+    durable: Vec<Durable>,
+    /// The lives of the buffer in their order, with how far each lane was read and acknowledged.
+    epochs: Vec<(Epoch, BTreeMap<Lane, (u64, u64)>)>,
+    disk_was_lost: bool,
+}
+
+impl History {
+    /// The timestamp and value of the next observation. Clocks go back, and timestamps do not.
+    pub fn draft(&mut self, now_ms: i64) -> (i64, f64) {
+        let after = self.drafts.last_key_value().map_or(i64::MIN, |(at_ms, _)| at_ms + 1);
+        let (at_ms, value) = (now_ms.max(after), self.drafts.len() as f64);
+        self.drafts.insert(at_ms, value);
+        (at_ms, value)
+    }
+
+    /// The agent's disk is lost with all that was on it.
+    pub fn note_disk_lost(&mut self) {
+        self.disk_was_lost = true;
+    }
+
+    /// Notes what a buffer made durable and what was acknowledged since this was last asked.
+    ///
+    /// # Errors
+    /// When the buffer cannot be read, or has what nobody gave it.
+    pub fn read(&mut self, buffer: &mut Buffer) -> Result<()> {
+        let epoch = buffer.epoch();
+        if self.epochs.last().is_none_or(|(last, _)| *last != epoch) {
+            self.epochs.push((epoch, BTreeMap::new()));
+        }
+        for lane in Lane::ALL {
+            let state = buffer.lane(lane);
+            let lanes = &mut self.epochs.last_mut().context("an epoch")?.1;
+            let (read, acknowledged) = lanes.entry(lane).or_default();
+            let after = *read;
+            ensure!(after < state.next_sequence, "lane {lane} of {epoch} is shorter than it was");
+            (*read, *acknowledged) =
+                (state.next_sequence - 1, state.acknowledged.max(*acknowledged));
+            if after + 1 == state.next_sequence {
+                continue;
+            }
+            let portion = Portion { records: u64::MAX / 2, bytes: usize::MAX };
+            for record in buffer.pending(lane, after, portion)? {
+                let what = match lane {
+                    Lane::Samples => What::Sample(
+                        *self.drafts.get(&record.at_ms).context("a sample of no observation")?,
+                    ),
+                    Lane::Events => match decode_event(&record.body)?.kind {
+                        EventKind::Change(change) => What::Change(change.id),
+                        EventKind::Gap(gap) => What::Gap(gap),
+                        other => bail!("an event that nobody made: {other:?}"),
+                    },
+                };
+                let (sequence, at_ms, since_ms) = (record.sequence, record.at_ms, elapsed_ms());
+                self.durable.push(Durable { epoch, lane, sequence, at_ms, what, since_ms });
+            }
+        }
+        Ok(())
+    }
+
+    /// A sample that was observed between two moments of the simulation and is not committed.
+    pub fn waits(&self, committed: &Ranges, after_ms: i64, before_ms: i64) -> Option<u64> {
+        let (current, _) = self.epochs.last()?;
+        let recent = self.durable.iter().rev().take_while(|one| one.since_ms > after_ms);
+        let mut live = recent.filter(|one| {
+            one.lane == Lane::Samples && one.epoch == *current && one.since_ms < before_ms
+        });
+        live.find(|one| !committed.contains(one.sequence)).map(|one| one.sequence)
+    }
+
+    /// Holds it against what the collector has: each record once, unaltered, or declared as a gap
+    /// for a reason that there was.
+    ///
+    /// # Errors
+    /// The first record that is lost, altered, or declared without a reason.
+    pub fn verify(
+        &self,
+        host: HostId,
+        services: &Services,
+        causes: Causes,
+        has_room: bool,
+    ) -> Result<Account> {
+        let found = Found::at(host, services)?;
+        for (at_ms, value) in &found.samples {
+            let told = self.drafts.get(at_ms);
+            ensure!(told == Some(value), "at {at_ms} stands {value}, and {told:?} was observed");
+        }
+        let aside = services.state.quarantined(host)?;
+        ensure!(aside.is_empty(), "records were set aside: {aside:?}");
+        let mut account = Account::default();
+        for record in &self.durable {
+            if found.has(record) {
+                account.stored += 1;
+            } else {
+                self.excuse(record, &found, causes, has_room)
+                    .with_context(|| format!("{record:?} is lost"))?;
+                account.declared += 1;
+            }
+        }
+        self.verify_marks(host, services)?;
+        Ok(account)
+    }
+
+    /// Nothing of the last life of the buffer is missing.
+    fn verify_marks(&self, host: HostId, services: &Services) -> Result<()> {
+        let Some((epoch, lanes)) = self.epochs.last() else { return Ok(()) };
+        let stream = StreamKey { host, epoch: *epoch };
+        for (lane, (last, _)) in lanes {
+            let committed = match lane {
+                Lane::Samples => services.store.committed(stream),
+                Lane::Events => Ranges::through(services.state.event_mark(stream)?),
+            };
+            let expected = Ranges::through(*last);
+            ensure!(committed == expected, "{lane}: {committed:?} instead of {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// Why a record is not at the collector. What declares the loss of a disk may itself be among
+    /// what a restored collector declares.
+    fn excuse(
+        &self,
+        record: &Durable,
+        found: &Found,
+        causes: Causes,
+        has_room: bool,
+    ) -> Result<()> {
+        let place = self.epochs.iter().position(|(epoch, _)| *epoch == record.epoch);
+        let place = place.context("a record of no epoch")?;
+        let mut reasons = Vec::new();
+        for DeclaredGap { stream, gap, .. } in &found.gaps {
+            let is_its_own = stream.epoch == record.epoch && gap.lane == record.lane;
+            let begun = self.epochs.iter().position(|(epoch, _)| *epoch == stream.epoch);
+            if is_its_own && (gap.first..=gap.last).contains(&record.sequence) {
+                reasons.push(gap.reason.as_str());
+            } else if begun > Some(place)
+                && (gap.first == 0 && gap.reason.starts_with(LOST)
+                    || gap.lane == Lane::Events && gap.first == 1 && gap.reason == FORGOTTEN)
+            {
+                reasons.push(LOST);
+            }
+        }
+        let lanes = self.epochs.get(place).map(|(_, lanes)| lanes);
+        let acknowledged = lanes.and_then(|lanes| lanes.get(&record.lane)).map_or(0, |lane| lane.1);
+        let holds = |reason: &&str| match *reason {
+            FULL => !has_room,
+            // What was acknowledged is kept as far as there is room, for longer than this takes.
+            FORGOTTEN => causes.restored && !has_room,
+            // What was acknowledged is at the collector, unless that was restored, too.
+            LOST => self.disk_was_lost && (causes.restored || record.sequence > acknowledged),
+            _ => false,
+        };
+        ensure!(
+            reasons.iter().any(holds),
+            "acknowledged {acknowledged}, declared {reasons:?}, {causes:?}"
+        );
+        Ok(())
+    }
+}
+
+/// What the collector has of a host.
+struct Found {
+    samples: BTreeMap<i64, f64>,
+    changes: BTreeMap<String, i64>,
+    gaps: Vec<DeclaredGap>,
+}
+
+impl Found {
+    fn at(host: HostId, services: &Services) -> Result<Self> {
+        let member = services.fleet.member(host).context("a host of the fleet")?;
+        let instance = member.up().get("instance").unwrap_or_default().to_owned();
+        let matchers = [
+            Matcher::new("__name__", MatchOperator::Equal, SERIES)?,
+            Matcher::new("instance", MatchOperator::Equal, &instance)?,
+        ];
+        let mut samples = BTreeMap::new();
+        for series in services.store.select(&matchers, i64::MIN, i64::MAX)? {
+            samples.extend(series.timestamps.into_iter().zip(series.values));
+        }
+        let filter = ChangeFilter { host: Some(host), ..ChangeFilter::default() };
+        let changes = services.state.changes(&filter, u32::MAX)?;
+        let changes = changes.into_iter().map(|seen| (seen.change.id, seen.at_ms)).collect();
+        Ok(Self { samples, changes, gaps: services.state.gaps(host, u32::MAX)? })
+    }
+
+    fn has(&self, record: &Durable) -> bool {
+        match &record.what {
+            What::Sample(value) => self.samples.get(&record.at_ms) == Some(value),
+            What::Change(id) => self.changes.get(id) == Some(&record.at_ms),
+            What::Gap(gap) => self.gaps.iter().any(|declared| {
+                declared.stream.epoch == record.epoch
+                    && declared.gap.lane == gap.lane
+                    && declared.gap.first <= gap.first
+                    && declared.gap.last >= gap.last
+            }),
+        }
+    }
+}
