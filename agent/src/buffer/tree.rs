@@ -109,7 +109,7 @@ impl Tree {
     /// The pairs of a range in the order of their keys.
     pub(super) fn scan(&self, keys: RangeInclusive<Key>) -> Scan {
         match self {
-            Self::Disk { tree, .. } => Scan::Disk { scan: tree.range(keys), over: false },
+            Self::Disk { tree, .. } => Scan::Disk { scan: Box::new(tree.range(keys)), over: false },
             Self::Memory(shelf) => Scan::Memory(shelf.pairs(keys).into_iter()),
         }
     }
@@ -132,7 +132,7 @@ impl Tree {
 
 /// A scan that ends with an error where the database would panic.
 pub(super) enum Scan {
-    Disk { scan: sled::Iter, over: bool },
+    Disk { scan: Box<sled::Iter>, over: bool },
     Memory(std::vec::IntoIter<(IVec, IVec)>),
 }
 

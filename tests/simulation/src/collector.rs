@@ -14,7 +14,9 @@ use turmoil::net::TcpListener;
 use upkeep_collector::ca::{Authority, PeerIdentity};
 use upkeep_collector::clock::Clock;
 use upkeep_collector::fleet::Fleet;
-use upkeep_collector::ingest::{Connection, DiskWork, Limits, Services, Window, serve_connections};
+use upkeep_collector::ingest::{
+    Connection, DiskWork, Limits, Meters, Services, Window, serve_connections,
+};
 use upkeep_collector::state::{FILE_NAME, State};
 use upkeep_model::HostId;
 use upkeep_store::{Options, Store};
@@ -151,6 +153,8 @@ impl Collector {
             fleet: Arc::new(fleet),
             clock,
             limits: Limits { series_per_host: 100 },
+            handshakes_per_second: u32::MAX,
+            meters: Meters::default(),
             window: self.window,
             disk_work: DiskWork::InPlace,
             failure,

@@ -60,14 +60,17 @@ enum What {
     Gap(Gap),
 }
 
+/// How far each lane was read and acknowledged.
+type Reached = BTreeMap<Lane, (u64, u64)>;
+
 /// One agent's.
 #[derive(Debug, Default)]
 pub struct History {
     /// Every observation that was tried, by its timestamp.
     drafts: BTreeMap<i64, f64>,
     durable: Vec<Durable>,
-    /// The lives of the buffer in their order, with how far each lane was read and acknowledged.
-    epochs: Vec<(Epoch, BTreeMap<Lane, (u64, u64)>)>,
+    /// The lives of the buffer in their order.
+    epochs: Vec<(Epoch, Reached)>,
     disk_was_lost: bool,
 }
 

@@ -66,12 +66,8 @@ fn enroll(
     let id = name(agent);
     let secret_hash = SecretHash::of(id.as_bytes());
     let by = By { actor: "simulation".to_owned(), at_ms: BEGIN_MS };
-    let token = NewEnrollmentToken {
-        id: id.clone(),
-        secret_hash: secret_hash.clone(),
-        expires_at_ms: i64::MAX,
-        uses: 1,
-    };
+    let token =
+        NewEnrollmentToken { id: id.clone(), secret_hash, expires_at_ms: i64::MAX, uses: 1 };
     state.create_enrollment_token(&token, &by)?;
     let key = HostKey::generate()?;
     let request = HostRequest::from_der(&key.certificate_request()?)?;
