@@ -9,6 +9,7 @@ mod admit;
 mod backlog;
 mod commit;
 mod disk_work;
+mod gather;
 mod listener;
 mod marks;
 mod meters;

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -22,6 +21,7 @@ use super::Services;
 use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
+use super::gather::gather;
 use super::marks::Marks;
 use super::quota::LogQuota;
 use super::timeline::Timeline;
@@ -51,9 +51,6 @@ impl Default for Window {
         Self { records: 1024, bytes: MAX_BATCH_BYTES as u32 }
     }
 }
-
-/// So much is read at most before it is committed.
-const GATHER_BYTES: usize = 1024 * 1024;
 
 /// A host that has not opened its stream by then is let go.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -467,35 +464,6 @@ impl Opened {
             }
             _ => Status::unavailable(error.to_string()),
         }
-    }
-}
-
-/// The first message and all that has arrived after it, within bounds; and how the stream ended,
-/// if it did.
-fn gather(
-    first: v1::AgentMessage,
-    inbound: &mut Streaming<v1::AgentMessage>,
-) -> (Vec<Message>, Option<Result<(), Status>>) {
-    let mut bytes = size(&first);
-    let mut messages: Vec<Message> = first.message.into_iter().collect();
-    while bytes < GATHER_BYTES {
-        match inbound.message().now_or_never() {
-            None => return (messages, None),
-            Some(Ok(Some(next))) => {
-                bytes += size(&next);
-                messages.extend(next.message);
-            }
-            Some(Ok(None)) => return (messages, Some(Ok(()))),
-            Some(Err(status)) => return (messages, Some(Err(status))),
-        }
-    }
-    (messages, None)
-}
-
-fn size(message: &v1::AgentMessage) -> usize {
-    match &message.message {
-        Some(Message::Batch(batch)) => batch.records.iter().map(|record| record.body.len()).sum(),
-        _ => 0,
     }
 }
 
