@@ -36,14 +36,15 @@ fn options(host: &FakeHost) -> AgentOptions {
     }
 }
 
-/// Lets a program have no more memory than it has, but for so many bytes.
+/// Lets a program have no more memory than it has, but for so many bytes. Its heaps reserve addresses long
+/// before they use them, so what it may write to is limited.
 fn limit_memory(id: u32, more: u64) -> Result<()> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("VmSize")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("VmData")?;
     let bytes = kilobytes.trim().parse::<u64>()? * 1024 + more;
     let mut prlimit = Command::new("prlimit");
-    let set = prlimit.args(["--pid", &id.to_string(), &format!("--as={bytes}:")]).output()?;
+    let set = prlimit.args(["--pid", &id.to_string(), &format!("--data={bytes}:")]).output()?;
     ensure!(set.status.success(), "{set:?}");
     Ok(())
 }
@@ -71,7 +72,8 @@ async fn nothing_is_lost(collector: &Collector, agent: &Agent, log: &str) -> Res
     let gaps = collector.json("/api/v1/hosts/web1/gaps").await?;
     ensure!(gaps["data"] == serde_json::json!([]), "{gaps}");
     let named = log.matches("memory allocation of").count();
-    ensure!(named == SHORTAGES, "{named} times of {SHORTAGES}: {log}");
+    // Several threads may meet it before the program has ended.
+    ensure!(named >= SHORTAGES, "{named} times of {SHORTAGES}: {log}");
     Ok(stored)
 }
 
@@ -84,8 +86,9 @@ async fn an_agent_that_gets_no_memory_comes_back_and_loses_nothing_that_it_confi
     let mut agent = Agent::start(&collector, &options(&host))?;
     for _ in 0..SHORTAGES {
         five_more(&agent).await?;
-        limit_memory(agent.id()?, 1024 * 1024)?;
-        page(&host, 40_000)?;
+        // There is room for the page itself, whose reading fails in good order, and not for what is in it.
+        limit_memory(agent.id()?, 4 * 1024 * 1024)?;
+        page(&host, 12_000)?;
         until("the agent to end", SOON, || {
             let runs = agent.is_running();
             async move { Ok((!runs?).then_some(())) }
