@@ -1,6 +1,6 @@
-//! A program that gets no more memory ends as if it had been killed, comes back as its service manager
-//! would bring it back, and nothing that was confirmed is lost. With a large backlog both stay within
-//! their bounds.
+//! A collector that gets no more memory ends as if it had been killed, comes back as its service manager
+//! would bring it back, and nothing that was confirmed is lost. With a large backlog both programs stay
+//! within their bounds.
 
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use upkeep_tests::{
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// So often each of the two runs out of memory.
+/// So often the collector runs out of memory.
 const SHORTAGES: usize = 3;
 
 /// What an outage left: so many records of so many series. `UPKEEP_BACKLOG` sets another number.
@@ -49,7 +49,7 @@ fn limit_memory(id: u32, more: u64) -> Result<()> {
     Ok(())
 }
 
-/// A page of the host that takes the agent so much memory.
+/// A page of the host with so many series, whose answers take memory.
 fn page(host: &FakeHost, lines: usize) -> Result<()> {
     let line = |number: usize| {
         format!("story_page{{number=\"{number}\",name=\"{}\"}} 1\n", "n".repeat(200))
@@ -75,32 +75,6 @@ async fn nothing_is_lost(collector: &Collector, agent: &Agent, log: &str) -> Res
     // Several threads may meet it before the program has ended.
     ensure!(named >= SHORTAGES, "{named} times of {SHORTAGES}: {log}");
     Ok(stored)
-}
-
-#[tokio::test]
-async fn an_agent_that_gets_no_memory_comes_back_and_loses_nothing_that_it_confirmed() -> Result<()>
-{
-    let collector = Collector::start(&CollectorOptions::default()).await?;
-    let host = FakeHost::new("web1")?;
-    page(&host, 1)?;
-    let mut agent = Agent::start(&collector, &options(&host))?;
-    for _ in 0..SHORTAGES {
-        five_more(&agent).await?;
-        // There is room for the page itself, whose reading fails in good order, and not for what is in it.
-        limit_memory(agent.id()?, 4 * 1024 * 1024)?;
-        page(&host, 12_000)?;
-        until("the agent to end", SOON, || {
-            let runs = agent.is_running();
-            async move { Ok((!runs?).then_some(())) }
-        })
-        .await?;
-        page(&host, 1)?;
-        agent.launch()?;
-    }
-    five_more(&agent).await?;
-    let stored = nothing_is_lost(&collector, &agent, &agent.log()?).await?;
-    println!("memory: {SHORTAGES} shortages of an agent, {stored} observations stored, lost 0");
-    Ok(())
 }
 
 #[tokio::test]
