@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The file beside a database.
@@ -20,7 +21,8 @@ pub(super) fn path(database: &Path) -> PathBuf {
 pub(super) fn note(database: &Path, count: u64) -> io::Result<()> {
     let bytes = count.to_le_bytes();
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(false).open(path(database))?;
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(path(database))?;
     file.write_all(&[bytes.as_slice(), &crc32fast::hash(&bytes).to_le_bytes()].concat())
 }
 
