@@ -164,6 +164,9 @@ boot() {
     version=$(chroot "$deb_tree" systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
     # From 256 on systemd starts on a unified hierarchy only.
     [ "$version" -lt 256 ] || export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+    # Debian's own timers may elapse at any time, and what they leave would be taken for ours.
+    ln -sf /dev/null "$deb_tree/etc/systemd/system/apt-daily.timer"
+    ln -sf /dev/null "$deb_tree/etc/systemd/system/apt-daily-upgrade.timer"
     systemd-nspawn --quiet --directory "$deb_tree" --boot --register=no --keep-unit --private-network --hostname=lab \
         --console=pipe --capability=all </dev/null >"$work/console.log" 2>&1 &
     container=$!
