@@ -265,6 +265,15 @@ impl Collector {
         result.with_context(|| format!("query {expression}: {body}"))
     }
 
+    /// The declared gaps of a host.
+    ///
+    /// # Errors
+    /// When the host is not known.
+    pub async fn gaps(&self, host: &str) -> Result<Vec<Value>> {
+        let gaps = self.json(&format!("/api/v1/hosts/{host}/gaps")).await?;
+        gaps["data"].as_array().cloned().context("no gaps")
+    }
+
     /// The raw samples of one series: milliseconds and values as text.
     ///
     /// # Errors

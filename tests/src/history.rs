@@ -66,8 +66,7 @@ pub async fn accounted_for(
         let found = collector.query(&format!("count_over_time({series}[2h])")).await?;
         let count = found.first().and_then(|row| row["value"][1].as_str()?.parse::<f64>().ok());
         let stored = i64::try_from(stored)? + count.unwrap_or_default() as i64;
-        let gaps = collector.json(&format!("/api/v1/hosts/{host}/gaps")).await?;
-        let gaps = gaps["data"].as_array().cloned().unwrap_or_default();
+        let gaps = collector.gaps(host).await?;
         let samples = gaps.iter().filter(|gap| gap["lane"] == "samples");
         let declared = samples.filter_map(|gap| gap["records"].as_i64()).sum();
         let lost = i64::try_from(confirmed.len())? + more - stored - declared;

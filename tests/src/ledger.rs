@@ -369,8 +369,7 @@ impl Stored {
     }
 
     async fn ask_gaps(&mut self, collector: &Collector, host: &str) -> Result<()> {
-        let gaps = collector.json(&format!("/api/v1/hosts/{host}/gaps")).await?;
-        for gap in gaps["data"].as_array().context("gaps")? {
+        for gap in collector.gaps(host).await? {
             let lane = gap["lane"].as_str().context("a lane")?.to_owned();
             let bound = |key: &str, unknown: i64| match &gap[key] {
                 Value::Null => Ok(unknown),

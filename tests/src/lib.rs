@@ -18,6 +18,7 @@ mod proxy;
 mod setting;
 mod small_disk;
 mod smtp;
+mod snapshot;
 mod webhook;
 
 pub use agent::{Agent, AgentOptions, FORGOTTEN};
@@ -35,4 +36,5 @@ pub use proxy::Proxy;
 pub use setting::{seed, seeded, setting};
 pub use small_disk::SmallDisk;
 pub use smtp::{Mail, SmtpServer};
+pub use snapshot::Snapshot;
 pub use webhook::WebhookServer;

@@ -1,7 +1,6 @@
 //! After an outage the present comes first and then everything that was missed; a collector that was
 //! restored from a backup gets again what it had, or says what it no longer has.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +8,7 @@ use serde_json::Value;
 use upkeep_agent::buffer::{Buffer, Draft, KeepFree, Options};
 use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Observation};
 use upkeep_tests::{
-    Agent, AgentOptions, Collector, CollectorOptions, FakeHost, Leases, accounted_for,
+    Agent, AgentOptions, Collector, CollectorOptions, FakeHost, Leases, Snapshot, accounted_for,
     every_confirmed_once, until,
 };
 
@@ -77,31 +76,6 @@ async fn missed_that_came(collector: &Collector) -> Result<i64> {
     number(collector, "count_over_time(story_missed[2h])").await
 }
 
-/// The gaps of the only host.
-async fn gaps(collector: &Collector) -> Result<Vec<Value>> {
-    let gaps = collector.json("/api/v1/hosts/web1/gaps").await?;
-    Ok(gaps["data"].as_array().cloned().unwrap_or_default())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-        if path.is_dir() {
-            copy(&path, &to.join(name))?;
-        } else {
-            std::fs::copy(&path, to.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts a copy of its data folder back into a collector that does not run.
-fn restore(collector: &Collector, backup: &Path) -> Result<()> {
-    std::fs::remove_dir_all(collector.data_dir())?;
-    copy(backup, &collector.data_dir())
-}
-
 #[tokio::test]
 async fn the_present_is_shown_while_an_outage_is_caught_up_with() -> Result<()> {
     let rules = vec![("story.yml".to_owned(), RULES.to_owned())];
@@ -126,7 +100,7 @@ async fn the_present_is_shown_while_an_outage_is_caught_up_with() -> Result<()> 
     let sum = number(&collector, "sum_over_time(story_missed[2h])").await?;
     assert_eq!(sum, MISSED * (MISSED - 1) / 2);
     every_confirmed_once(&collector, &agent, SOON).await?;
-    assert_eq!(gaps(&collector).await?, Vec::<Value>::new());
+    assert_eq!(collector.gaps("web1").await?, Vec::<Value>::new());
     // It was not heard of in the past, and nothing of the past is a reason for an alert.
     let heard = number(&collector, "count_over_time(up[2h])").await?;
     assert!(heard <= i64::try_from(agent.confirmed()?.len())?, "{heard}");
@@ -140,25 +114,23 @@ async fn a_collector_restored_from_a_backup_gets_everything_again() -> Result<()
     let mut collector = Collector::start(&CollectorOptions::default()).await?;
     let host = FakeHost::new("web1")?;
     let agent = Agent::start(&collector, &options(&host, ""))?;
-    let backup = tempfile::tempdir()?;
-    let mut seen = 0;
-    for round in 0..2 {
+    let (mut backup, mut seen) = (None, 0);
+    for _ in 0..2 {
         seen = until("more samples", SOON, || async {
             let stored = collector.samples("node_load1").await?.len();
             Ok((stored > seen + 20).then_some(stored))
         })
         .await?;
         collector.stop().await?;
-        if round == 0 {
-            copy(&collector.data_dir(), backup.path())?;
-        } else {
-            restore(&collector, backup.path())?;
+        match &backup {
+            None => backup = Some(Snapshot::of(&collector.data_dir())?),
+            Some(backup) => backup.put_back(&collector.data_dir())?,
         }
         collector.launch().await?;
     }
     let stored = every_confirmed_once(&collector, &agent, SOON).await?;
     assert!(stored >= seen, "{stored} of {seen}");
-    assert_eq!(gaps(&collector).await?, Vec::<Value>::new());
+    assert_eq!(collector.gaps("web1").await?, Vec::<Value>::new());
     Ok(())
 }
 
@@ -170,9 +142,8 @@ async fn what_nobody_has_any_more_after_a_restore_is_declared_a_gap() -> Result<
     let settings = "[buffer]\nlimit_bytes = 8388608\nkeep_free_percent = 0\nkeep_free_bytes = 0\n";
     let mut agent = Agent::new(&options(&host, settings))?;
     agent.enroll(&collector.token()?)?.success()?;
-    let backup = tempfile::tempdir()?;
     collector.stop().await?;
-    copy(&collector.data_dir(), backup.path())?;
+    let backup = Snapshot::of(&collector.data_dir())?;
     collector.launch().await?;
     miss(&agent)?;
     agent.launch()?;
@@ -181,7 +152,7 @@ async fn what_nobody_has_any_more_after_a_restore_is_declared_a_gap() -> Result<
     })
     .await?;
     collector.stop().await?;
-    restore(&collector, backup.path())?;
+    backup.put_back(&collector.data_dir())?;
     collector.launch().await?;
 
     let came = until("the newest of the past", SOON, || async {
@@ -193,7 +164,7 @@ async fn what_nobody_has_any_more_after_a_restore_is_declared_a_gap() -> Result<
     assert!((100..MISSED).contains(&came), "{came}");
     let account = accounted_for(&collector, "web1", &agent, "story_missed", MISSED, SOON).await?;
     assert_eq!((account.lost, account.declared), (0, MISSED - came));
-    let gaps = gaps(&collector).await?;
+    let gaps = collector.gaps("web1").await?;
     let reasons = gaps.iter().map(|gap| gap["reason"].as_str().unwrap_or_default());
     assert!(reasons.clone().all(|reason| reason.contains("no longer has")), "{gaps:?}");
     Ok(())
@@ -207,16 +178,15 @@ async fn what_was_written_under_former_numbers_is_declared_after_a_restore() -> 
     let mut leases = Leases::new(&host)?;
     let agent = Agent::start(&collector, &options(&host, Leases::SETTINGS))?;
     leases.next_round(&collector, SOON).await?;
-    let backup = tempfile::tempdir()?;
     collector.stop().await?;
-    copy(&collector.data_dir(), backup.path())?;
+    let backup = Snapshot::of(&collector.data_dir())?;
     collector.launch().await?;
     while !agent.log()?.contains("numbered anew") {
         ensure!(leases.rounds() < MOST_ROUNDS, "the series of all rounds are kept");
         leases.next_round(&collector, SOON).await?;
     }
     collector.stop().await?;
-    restore(&collector, backup.path())?;
+    backup.put_back(&collector.data_dir())?;
     collector.launch().await?;
     let account = accounted_for(&collector, "web1", &agent, "story_missed", 0, SOON).await?;
     assert!(account.lost == 0 && account.declared > 0 && account.stored > 0, "{account:?}");
@@ -244,7 +214,7 @@ async fn a_record_that_cannot_be_understood_is_set_aside_and_the_rest_arrives() 
     agent.launch()?;
     every_confirmed_once(&collector, &agent, SOON).await?;
     let gaps = until("what was set aside", SOON, || async {
-        let gaps = gaps(&collector).await?;
+        let gaps = collector.gaps("web1").await?;
         Ok((!gaps.is_empty()).then_some(gaps))
     })
     .await?;

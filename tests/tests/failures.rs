@@ -13,7 +13,7 @@ use upkeep_disk::Ordering;
 use upkeep_model::Observation;
 use upkeep_tests::{
     Agent, AgentOptions, Collector, CollectorOptions, CutDisk, FORGOTTEN, FakeHost, Proxy,
-    accounted_for, audit, seeded, setting, until,
+    Snapshot, accounted_for, audit, seeded, setting, until,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -59,10 +59,8 @@ async fn more_confirmed(agent: &Agent, more: usize) -> Result<()> {
 
 /// The reasons of all gaps of the only host.
 async fn reasons(collector: &Collector) -> Result<Vec<String>> {
-    let gaps = collector.json("/api/v1/hosts/web1/gaps").await?;
-    let gaps = gaps["data"].as_array().context("gaps")?;
     let reason = |gap: &Value| gap["reason"].as_str().unwrap_or_default().to_owned();
-    Ok(gaps.iter().map(reason).collect())
+    Ok(collector.gaps("web1").await?.iter().map(reason).collect())
 }
 
 async fn declares(collector: &Collector, reason: &str) -> Result<()> {
@@ -72,19 +70,6 @@ async fn declares(collector: &Collector, reason: &str) -> Result<()> {
         Ok(Some(()))
     })
     .await
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-        if path.is_dir() {
-            copy(&path, &to.join(name))?;
-        } else {
-            std::fs::copy(&path, to.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 #[tokio::test]
@@ -303,13 +288,11 @@ async fn an_older_copy_of_an_agents_disk_is_found_out_and_declared() -> Result<(
     let mut agent = Agent::start(&collector, &options(&host))?;
     more_stored(&collector, 5).await?;
     agent.stop().await?;
-    let snapshot = tempfile::tempdir()?;
-    copy(&agent.state_dir(), snapshot.path())?;
+    let snapshot = Snapshot::of(&agent.state_dir())?;
     agent.launch()?;
     more_stored(&collector, 20).await?;
     agent.kill()?;
-    std::fs::remove_dir_all(agent.state_dir())?;
-    copy(snapshot.path(), &agent.state_dir())?;
+    snapshot.put_back(&agent.state_dir())?;
     agent.launch()?;
     declares(&collector, "older copy").await?;
     more_stored(&collector, 5).await?;

@@ -100,9 +100,8 @@ async fn an_agent_leaves_the_disk_its_room_while_the_collector_is_away_and_accou
     collector.launch().await?;
     let account = accounted_for(&collector, "web1", &agent, "story_none", 0, SOON).await?;
     ensure!(account.lost == 0 && account.declared > 0 && account.stored > 0, "{account:?}");
-    let gaps = collector.json("/api/v1/hosts/web1/gaps").await?;
-    let reasons: Vec<_> =
-        gaps["data"].as_array().into_iter().flatten().map(|gap| gap["reason"].clone()).collect();
+    let gaps = collector.gaps("web1").await?;
+    let reasons: Vec<_> = gaps.iter().map(|gap| gap["reason"].clone()).collect();
     ensure!(
         reasons.iter().all(|reason| reason.as_str().is_some_and(|text| text.contains("full"))),
         "{reasons:?}"
@@ -169,8 +168,8 @@ async fn a_collector_whose_disk_is_full_again_and_again_loses_nothing_of_many_ho
     ensure!(log.contains("No space left") || log.contains("disk is full"), "{log}");
     ensure!(!log.contains("panicked"), "{log}");
     for number in 0..HOSTS {
-        let gaps = collector.json(&format!("/api/v1/hosts/web{number}/gaps")).await?;
-        ensure!(gaps["data"] == serde_json::json!([]), "{gaps}");
+        let gaps = collector.gaps(&format!("web{number}")).await?;
+        ensure!(gaps.is_empty(), "{gaps:?}");
     }
     Ok(())
 }

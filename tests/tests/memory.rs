@@ -69,8 +69,8 @@ async fn five_more(agent: &Agent) -> Result<()> {
 /// Nothing is missing, doubled or declared lost, and the log names the lack of memory each time.
 async fn nothing_is_lost(collector: &Collector, agent: &Agent, log: &str) -> Result<usize> {
     let stored = every_confirmed_once(collector, agent, SOON).await?;
-    let gaps = collector.json("/api/v1/hosts/web1/gaps").await?;
-    ensure!(gaps["data"] == serde_json::json!([]), "{gaps}");
+    let gaps = collector.gaps("web1").await?;
+    ensure!(gaps.is_empty(), "{gaps:?}");
     let named = log.matches("memory allocation of").count();
     // Several threads may meet it before the program has ended.
     ensure!(named >= SHORTAGES, "{named} times of {SHORTAGES}: {log}");

@@ -87,6 +87,16 @@ async fn observed(agent: &Agent, more: usize) -> Result<()> {
     .await
 }
 
+/// A collector and a host whose agent has delivered something.
+async fn delivering(settings: &str) -> Result<(Collector, FakeHost, Agent)> {
+    let collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let agent = Agent::start(&collector, &options(&host, settings))?;
+    observed(&agent, 5).await?;
+    every_confirmed_once(&collector, &agent, SOON).await?;
+    Ok((collector, host, agent))
+}
+
 fn now_ms() -> Result<i64> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     Ok(i64::try_from(since.as_millis())?)
@@ -113,11 +123,7 @@ fn nearly_fill(agent: &Agent) -> Result<()> {
 
 #[tokio::test]
 async fn an_outage_of_the_collector_and_of_the_agent_reads_as_a_story() -> Result<()> {
-    let mut collector = Collector::start(&CollectorOptions::default()).await?;
-    let host = FakeHost::new("web1")?;
-    let mut agent = Agent::start(&collector, &options(&host, ""))?;
-    observed(&agent, 5).await?;
-    every_confirmed_once(&collector, &agent, SOON).await?;
+    let (mut collector, _host, mut agent) = delivering("").await?;
 
     collector.kill()?;
     observed(&agent, OBSERVED_AGAIN).await?;
@@ -178,14 +184,10 @@ async fn an_outage_of_the_collector_and_of_the_agent_reads_as_a_story() -> Resul
 
 #[tokio::test]
 async fn a_buffer_that_overflows_tells_what_was_lost() -> Result<()> {
-    let mut collector = Collector::start(&CollectorOptions::default()).await?;
-    let host = FakeHost::new("web1")?;
     let settings = format!(
         "[buffer]\nlimit_bytes = {LIMIT_BYTES}\nkeep_free_percent = 0\nkeep_free_bytes = 0\n"
     );
-    let mut agent = Agent::start(&collector, &options(&host, &settings))?;
-    observed(&agent, 5).await?;
-    every_confirmed_once(&collector, &agent, SOON).await?;
+    let (mut collector, _host, mut agent) = delivering(&settings).await?;
 
     agent.stop().await?;
     collector.stop().await?;
@@ -211,8 +213,7 @@ async fn a_buffer_that_overflows_tells_what_was_lost() -> Result<()> {
     assert_eq!(started["details"]["after"], "clean", "{started:#}");
     // Dropped in many portions, it is one loss.
     assert_eq!(events(&collector, &["gap_declared"]).await?.len(), 1, "{all:#?}");
-    let declared = collector.json("/api/v1/hosts/web1/gaps").await?;
-    let declared = declared["data"].as_array().context("no gaps")?.clone();
+    let declared = collector.gaps("web1").await?;
     let records: u64 = declared.iter().filter_map(|gap| gap["records"].as_u64()).sum();
     let gap = nth(&collector, "gap_declared", 1).await?;
     assert_eq!(gap["details"]["records"].as_u64(), Some(records), "{declared:#?}");
@@ -231,11 +232,7 @@ async fn a_buffer_that_overflows_tells_what_was_lost() -> Result<()> {
 
 #[tokio::test]
 async fn a_host_that_was_down_is_told_from_one_that_was_not_heard() -> Result<()> {
-    let mut collector = Collector::start(&CollectorOptions::default()).await?;
-    let host = FakeHost::new("web1")?;
-    let mut agent = Agent::start(&collector, &options(&host, ""))?;
-    observed(&agent, 5).await?;
-    every_confirmed_once(&collector, &agent, SOON).await?;
+    let (mut collector, host, mut agent) = delivering("").await?;
     collector.kill()?;
     observed(&agent, OBSERVED_AGAIN).await?;
     collector.launch().await?;

@@ -14,11 +14,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use upkeep_disk::{Harm, Wary, survives_damage};
 use upkeep_model::{
-    Change, ChangeKind, Epoch, Event, EventKind, Gap, HostId, InstalledPackage, Lane,
-    PackageInventory, StreamKey, state_hash,
+    Epoch, Event, EventKind, HostId, InstalledPackage, PackageInventory, StreamKey, state_hash,
 };
 
-use super::{By, DamagedPart, EventRecord, FILE_NAME, State, enrolled_host, lock, row_sum, tide};
+use super::{
+    By, DamagedPart, EventRecord, FILE_NAME, State, enrolled_host, lock, numbered_event, row_sum,
+    tide,
+};
 
 /// Damages that are tried unless told otherwise.
 const FEW: u64 = 125;
@@ -61,25 +63,7 @@ fn minus(one: &Rows, other: &Rows) -> Vec<String> {
 }
 
 fn event(sequence: u64) -> EventRecord {
-    let kind = if sequence.is_multiple_of(5) {
-        EventKind::Gap(Gap {
-            lane: Lane::Samples,
-            first: sequence * 10,
-            last: sequence * 10 + 3,
-            from_ms: None,
-            to_ms: None,
-            reason: "the buffer was full".repeat(20),
-        })
-    } else {
-        EventKind::Change(Change {
-            id: format!("change-{sequence}"),
-            kind: ChangeKind::PackageUpdated,
-            subject: format!("package-{sequence}"),
-            before: "1".repeat(300),
-            after: "2".to_owned(),
-        })
-    };
-    EventRecord { sequence, event: Ok(Event { at_ms: sequence as i64, kind }) }
+    numbered_event(sequence, format!("{sequence:300}"))
 }
 
 /// Leaves the log as it is when the database is closed, as a process that is killed does.

@@ -299,3 +299,28 @@ pub(crate) fn enrolled_host(state: &State, id: u128, name: &str) -> upkeep_model
     state.write("adding", |transaction| hosts::insert(transaction, id, name, "0.1.0", 0)).unwrap();
     id
 }
+
+/// Every fifth event declares a gap, the others tell of a change; both carry their number, and the text.
+#[cfg(test)]
+fn numbered_event(sequence: u64, text: String) -> EventRecord {
+    use upkeep_model::{Change, ChangeKind, Event, EventKind, Gap, Lane};
+    let kind = if sequence.is_multiple_of(5) {
+        EventKind::Gap(Gap {
+            lane: Lane::Samples,
+            first: sequence * 10,
+            last: sequence * 10 + 3,
+            from_ms: None,
+            to_ms: None,
+            reason: text,
+        })
+    } else {
+        EventKind::Change(Change {
+            id: format!("change-{sequence}"),
+            kind: ChangeKind::PackageUpdated,
+            subject: format!("package-{sequence}"),
+            before: text,
+            after: "2".to_owned(),
+        })
+    };
+    EventRecord { sequence, event: Ok(Event { at_ms: sequence as i64, kind }) }
+}

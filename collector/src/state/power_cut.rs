@@ -7,9 +7,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rusqlite::{Connection, OpenFlags};
 use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
-use upkeep_model::{Change, ChangeKind, Epoch, Event, EventKind, Gap, HostId, Lane, StreamKey};
+use upkeep_model::{Epoch, HostId, StreamKey};
 
-use super::{ChangeFilter, EventRecord, FILE_NAME, State, enrolled_host};
+use super::{ChangeFilter, EventRecord, FILE_NAME, State, enrolled_host, numbered_event};
 
 /// States that are tried unless told otherwise.
 const FEW: u64 = 26;
@@ -41,27 +41,8 @@ fn stream() -> StreamKey {
     StreamKey { host: HostId(uuid::Uuid::from_u128(HOST)), epoch: Epoch([3; 16]) }
 }
 
-/// Every fifth event declares a gap, the others tell of a change; both carry their number.
 fn event(sequence: u64) -> EventRecord {
-    let kind = if sequence.is_multiple_of(5) {
-        EventKind::Gap(Gap {
-            lane: Lane::Samples,
-            first: sequence * 10,
-            last: sequence * 10 + 3,
-            from_ms: None,
-            to_ms: None,
-            reason: sequence.to_string().repeat(200),
-        })
-    } else {
-        EventKind::Change(Change {
-            id: format!("change-{sequence}"),
-            kind: ChangeKind::PackageUpdated,
-            subject: format!("package-{sequence}"),
-            before: "1".repeat(3000),
-            after: "2".to_owned(),
-        })
-    };
-    EventRecord { sequence, event: Ok(Event { at_ms: sequence as i64, kind }) }
+    numbered_event(sequence, format!("{sequence:3000}"))
 }
 
 impl Durable for Events {
