@@ -57,8 +57,6 @@ pub(super) struct Change {
     /// What is no longer kept of samples and events.
     pub(super) kept: (Unkept, Unkept),
     pub(super) dropped: Dropped,
-    /// The first sample whose loss it declares.
-    pub(super) first_lost: Option<u64>,
     pub(super) last_observation_bytes: Option<u64>,
     /// How many series there were, if they are numbered anew from this change on.
     pub(super) series_before: Option<u32>,
@@ -86,7 +84,6 @@ impl Change {
             old_keys: Vec::new(),
             kept: Default::default(),
             dropped: Dropped::default(),
-            first_lost: None,
             last_observation_bytes: None,
             series_before: None,
             latest_ms: drafts.iter().map(Draft::at_ms).max().unwrap_or_default(),
@@ -266,7 +263,6 @@ impl Change {
         if through > lane.settled() {
             self.lanes.samples.lost_through = through;
         }
-        self.first_lost = lost.first().map(|gap| gap.first);
         for gap in lost {
             self.dropped.samples += gap.last - gap.first + 1;
             self.dropped.sample_gaps += 1;

@@ -151,14 +151,6 @@ impl Buffer {
         self.state.kept.of(lane).from
     }
 
-    /// All records of a lane up to here are acknowledged at the collector, or it is that they are lost.
-    pub fn accounted(&self, lane: Lane) -> u64 {
-        match lane {
-            Lane::Samples => self.state.accounted_samples(),
-            Lane::Events => self.state.lanes.events.settled(),
-        }
-    }
-
     /// Pending records of a lane after a sequence number, in order. Records that were settled
     /// meanwhile are passed over.
     ///

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use upkeep_codec::{Dictionary, Encoder};
-use upkeep_model::{Epoch, EventKind, Lane, Ranges};
-use upkeep_wire::decode_event;
+use upkeep_model::{Epoch, Lane, Ranges};
 
 use super::BufferError;
 use super::change::Change;
@@ -132,8 +131,6 @@ pub(super) struct State {
     /// The samples that the collector has, as far as it said so. Those behind `acknowledged` were sent
     /// beside a backlog.
     pub(super) committed: Ranges,
-    /// The first sample whose loss is declared by an event that may be pending.
-    pub(super) undeclared: Option<u64>,
     /// The key frames that are there: those of all records that are, and the last before them.
     pub(super) keys: BTreeSet<u64>,
     /// What all records take that are there.
@@ -153,7 +150,6 @@ impl State {
             encoder: Encoder::default(),
             kept: KeptLanes::none(),
             committed: Ranges::default(),
-            undeclared: None,
             keys: BTreeSet::new(),
             record_bytes: 0,
             event_bytes: 0,
@@ -193,7 +189,6 @@ impl State {
             dictionary: Dictionary::restore(series),
             numbering: rand::random(),
             encoder: Encoder::default(),
-            undeclared: records.undeclared,
             keys: records.keys,
             record_bytes: records.bytes,
             event_bytes: records.event_bytes,
@@ -202,11 +197,6 @@ impl State {
 
     /// Takes over what a change says, once it is written.
     pub(super) fn take(&mut self, change: Change) {
-        if self.lanes.events.pending() == 0 {
-            self.undeclared = None;
-        }
-        let undeclared = self.undeclared.into_iter().chain(change.first_lost);
-        self.undeclared = undeclared.min();
         self.lanes = change.lanes;
         self.record_bytes += change.added_bytes;
         self.record_bytes = self.record_bytes.saturating_sub(change.removed_bytes);
@@ -220,16 +210,6 @@ impl State {
         self.keys.extend(change.new_keys);
         for key in change.old_keys {
             self.keys.remove(&key);
-        }
-    }
-
-    /// All samples up to here are acknowledged, or it is that they are lost.
-    pub(super) fn accounted_samples(&self) -> u64 {
-        let Lanes { samples, events } = self.lanes;
-        match self.undeclared {
-            _ if events.pending() == 0 => samples.settled(),
-            Some(first) => samples.acknowledged.min(first.saturating_sub(1)),
-            None => samples.acknowledged,
         }
     }
 
@@ -265,8 +245,6 @@ struct Records {
     /// The run of settled records of each lane that ended last, and the record after it.
     kept_samples: Run,
     kept_events: Run,
-    /// The first sample whose loss a pending event declares.
-    undeclared: Option<u64>,
 }
 
 /// Records that are not pending.
@@ -296,7 +274,7 @@ impl Run {
 
 impl Records {
     fn take(&mut self, state: LaneState, lane: Lane, entry: &Entry) -> Result<(), BufferError> {
-        let (head, body) = RecordHead::read(entry)?;
+        let (head, _) = RecordHead::read(entry)?;
         let (seen, kept) = match lane {
             Lane::Samples => (&mut self.samples, &mut self.kept_samples),
             Lane::Events => (&mut self.events, &mut self.kept_events),
@@ -309,8 +287,6 @@ impl Records {
             if head.key.is_some_and(|key| !self.keys.contains(&key)) {
                 return Err(missing(lane, head.key.unwrap_or_default()));
             }
-            let lost = (lane == Lane::Events).then(|| first_lost(body)).flatten();
-            self.undeclared = self.undeclared.into_iter().chain(lost).min();
         } else {
             kept.bytes += entry.stored_bytes();
             if head.key.is_none_or(|key| self.keys.contains(&key)) {
@@ -337,15 +313,6 @@ impl Records {
             samples: self.kept_samples.kept(lanes.samples.settled()),
             events: self.kept_events.kept(lanes.events.settled()),
         })
-    }
-}
-
-/// The first sample whose loss an event declares. One that cannot be read is for the collector to set
-/// aside.
-fn first_lost(event: &[u8]) -> Option<u64> {
-    match decode_event(event).ok()?.kind {
-        EventKind::Gap(gap) if gap.lane == Lane::Samples && gap.first > 0 => Some(gap.first),
-        _ => None,
     }
 }
 

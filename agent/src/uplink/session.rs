@@ -204,7 +204,7 @@ impl Session {
     }
 
     /// Takes the collector's word for what it has, as the stream was opened. The collector was told
-    /// from where on records are kept, and declared what it misses of those before.
+    /// from where on records are kept, and declares what it misses of those before.
     async fn reconcile(
         &mut self,
         lane: Lane,
@@ -216,10 +216,9 @@ impl Session {
             if foreign(buffer, epoch, lane, committed.last())?.is_some() {
                 return Ok(true);
             }
-            // What goes without having been acknowledged, the buffer declares by itself.
-            let gone = buffer.kept_from(lane).saturating_sub(1).min(buffer.lane(lane).acknowledged);
+            let is_known = buffer.forgotten_since(lane, kept_from, &committed).is_empty();
             buffer.reconcile(lane, &committed, Instant::now().into_std())?;
-            Ok(committed.missing(kept_from..=gone).is_empty())
+            Ok(is_known)
         });
         if reconciled.await? { Ok(()) } else { Err(UplinkError::Outrun) }
     }
@@ -424,7 +423,7 @@ fn lane_state(buffer: &Buffer, lane: Lane) -> v1::LaneState {
     v1::LaneState {
         lane: v1::Lane::from(lane).into(),
         next_sequence: buffer.lane(lane).next_sequence,
-        acknowledged: buffer.accounted(lane),
+        acknowledged: buffer.lane(lane).acknowledged,
         kept_from: buffer.kept_from(lane),
     }
 }

@@ -1,14 +1,20 @@
 //! How a stream stands as its host opens it: what is committed, what the host sends again, and what
 //! nobody has any more.
+//!
+//! Of records that the host no longer has, each was acknowledged or is declared lost by an event that
+//! the host made before it opened the stream. So once the events up to there are committed, those that
+//! are still missing are what the collector itself lost: its disk was restored.
 
 use std::ops::RangeInclusive;
 
 use tonic::Status;
 use upkeep_model::{Gap, Lane, Ranges, StreamKey};
+use upkeep_store::Store;
 use upkeep_wire::v1;
 
 use super::Services;
-use super::commit::{MAX_SEQUENCE, skip};
+use super::commit::{CommitError, MAX_SEQUENCE, skip};
+use crate::state::{State, StateError};
 
 /// How the lanes of a stream stand as it opens.
 pub(super) struct Marks {
@@ -16,6 +22,17 @@ pub(super) struct Marks {
     pub(super) events: u64,
     /// Where the live samples begin, if they may be sent beside the backlog.
     pub(super) live_from: Option<u64>,
+    /// What is to be declared later.
+    pub(super) unsettled: Option<Unsettled>,
+}
+
+/// Samples that the host no longer has, of which events on their way may tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsettled {
+    /// All samples up to here.
+    samples: u64,
+    /// All events up to here.
+    events: u64,
 }
 
 impl Marks {
@@ -28,25 +45,22 @@ impl Marks {
         open: &v1::Open,
         now_ms: i64,
     ) -> Result<Self, Status> {
-        let gone = |lane: v1::Lane| {
+        let told = |lane: v1::Lane| {
             let state = open.lanes.iter().find(|state| state.lane() == lane);
-            state.map_or(0, gone_through)
+            state.copied().unwrap_or_default()
         };
-        let (samples, events) = (gone(v1::Lane::Samples), gone(v1::Lane::Events));
-        if samples.max(events).max(open.live_from) > MAX_SEQUENCE {
+        let (samples, events) = (told(v1::Lane::Samples), told(v1::Lane::Events));
+        let unsettled = Unsettled {
+            samples: gone_through(samples),
+            events: events.next_sequence.saturating_sub(1),
+        };
+        let events = gone_through(events);
+        if unsettled.samples.max(events).max(open.live_from) > MAX_SEQUENCE {
             return Err(Status::invalid_argument("a sequence number is too large"));
         }
         let live_from = Some(open.live_from).filter(|first| *first > 0);
         let Services { state, store, .. } = services.clone();
         let settle = move || {
-            let forgotten = |lane, numbers: RangeInclusive<u64>| Gap {
-                lane,
-                first: *numbers.start(),
-                last: *numbers.end(),
-                from_ms: None,
-                to_ms: None,
-                reason: "the collector no longer has what it had acknowledged".to_owned(),
-            };
             for numbers in Ranges::through(state.event_mark(stream)?).missing(1..=events) {
                 state.declare_gap(stream, &forgotten(Lane::Events, numbers), now_ms)?;
             }
@@ -54,27 +68,71 @@ impl Marks {
             for numbers in state.lost_samples(stream)? {
                 skip(&store, stream, numbers);
             }
-            for numbers in store.committed(stream).missing(1..=samples) {
-                let gap = forgotten(Lane::Samples, numbers.clone());
-                state.declare_gap(stream, &gap, now_ms)?;
-                skip(&store, stream, numbers);
+            let events = state.event_mark(stream)?;
+            let is_due = unsettled.is_due(events);
+            if is_due {
+                unsettled.declare(&state, &store, stream, now_ms)?;
             }
             Ok(Self {
-                events: state.event_mark(stream)?,
+                events,
                 live_from: live_from.filter(|first| store.begin_at(stream, *first)),
                 samples: store.committed(stream),
+                unsettled: (!is_due).then_some(unsettled),
             })
         };
         services.disk_work.ask(settle).await
     }
 }
 
-/// All records of a lane up to here were acknowledged, and the host can send none of them again.
-fn gone_through(lane: &v1::LaneState) -> u64 {
-    match lane.kept_from.checked_sub(1) {
-        None => lane.acknowledged,
-        Some(removed) => lane.acknowledged.min(removed),
+impl Unsettled {
+    /// Whether everything that could tell of the samples is among the events up to here.
+    pub(super) fn is_due(self, events: u64) -> bool {
+        events >= self.events
     }
+
+    /// Declares those that are missing, for blocking threads.
+    fn declare(
+        self,
+        state: &State,
+        store: &Store,
+        stream: StreamKey,
+        now_ms: i64,
+    ) -> Result<(), StateError> {
+        for numbers in store.committed(stream).missing(1..=self.samples) {
+            state.declare_gap(stream, &forgotten(Lane::Samples, numbers.clone()), now_ms)?;
+            skip(store, stream, numbers);
+        }
+        Ok(())
+    }
+
+    /// Declares those that are missing.
+    pub(super) async fn settle(
+        self,
+        services: &Services,
+        stream: StreamKey,
+        now_ms: i64,
+    ) -> Result<(), CommitError> {
+        let Services { state, store, disk_work, .. } = services.clone();
+        let declare = move || self.declare(&state, &store, stream, now_ms);
+        disk_work.run(declare).await.map_err(|_| CommitError::Broken)??;
+        Ok(())
+    }
+}
+
+fn forgotten(lane: Lane, numbers: RangeInclusive<u64>) -> Gap {
+    Gap {
+        lane,
+        first: *numbers.start(),
+        last: *numbers.end(),
+        from_ms: None,
+        to_ms: None,
+        reason: "the collector no longer has what it had acknowledged".to_owned(),
+    }
+}
+
+/// The host can send none of the records of a lane up to here.
+fn gone_through(lane: v1::LaneState) -> u64 {
+    lane.kept_from.checked_sub(1).unwrap_or(lane.acknowledged)
 }
 
 #[cfg(test)]
@@ -82,17 +140,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_host_no_longer_has_was_acknowledged_and_is_not_kept() {
+    fn what_is_not_kept_is_gone() {
         let check = |acknowledged, kept_from, expect| {
             let lane = v1::LaneState { acknowledged, kept_from, ..v1::LaneState::default() };
-            assert_eq!(gone_through(&lane), expect, "{acknowledged} {kept_from}");
+            assert_eq!(gone_through(lane), expect, "{acknowledged} {kept_from}");
         };
         check(0, 0, 0);
         check(9, 0, 9);
         check(9, 1, 0);
         check(9, 5, 4);
         check(9, 10, 9);
-        // The records between were dropped, and an event on its way says so.
-        check(9, 20, 9);
+        // The records between were dropped.
+        check(9, 20, 19);
     }
 }

@@ -22,7 +22,7 @@ use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
 use super::gather::gather;
-use super::marks::Marks;
+use super::marks::{Marks, Unsettled};
 use super::quota::LogQuota;
 use super::timeline::Timeline;
 use super::track::{Reply, Track};
@@ -80,6 +80,8 @@ struct Opened {
     /// What was observed since the host opened the stream begins here.
     observed_from: u64,
     samples: Track,
+    /// Samples that the host no longer has, until the events have come that may tell of them.
+    unsettled: Option<Unsettled>,
     interval_ms: i64,
     /// The times of the live samples, and those of the backlog.
     live_times: Timeline,
@@ -163,7 +165,7 @@ impl Session {
             window_bytes: self.services.window.bytes,
         };
         if self.may_log() {
-            let Marks { samples, events, live_from } = &marks;
+            let Marks { samples, events, live_from, .. } = &marks;
             let (samples, events, ranges) = (samples.prefix(), *events, samples.count());
             tracing::info!(
                 host = %stream.host, epoch = %stream.epoch, samples, ranges, live_from, events,
@@ -184,6 +186,7 @@ impl Session {
             live_times: Timeline::default(),
             backlog_times: Timeline::after(last_ms, now_ms),
             samples: Track::new(marks.samples, marks.live_from),
+            unsettled: marks.unsettled,
             events_wanted: false,
             backlog,
             session: self,
@@ -405,7 +408,12 @@ impl Opened {
         let now_ms = services.clock.now_ms();
         match commit_events(services, self.stream, records, self.clock, now_ms).await {
             Ok(committed) => {
-                if !committed.lost_samples.is_empty() {
+                let due = self.unsettled.take_if(|one| one.is_due(committed.through));
+                if let Some(due) = due {
+                    let settled = due.settle(services, self.stream, now_ms).await;
+                    settled.map_err(|error| self.failed(&error))?;
+                }
+                if due.is_some() || !committed.lost_samples.is_empty() {
                     self.note_committed(Vec::new());
                 }
                 self.events_wanted = false;

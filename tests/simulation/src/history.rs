@@ -60,8 +60,16 @@ enum What {
     Gap(Gap),
 }
 
-/// How far each lane was read and acknowledged.
-type Reached = BTreeMap<Lane, (u64, u64)>;
+/// How far each lane came.
+type Reached = BTreeMap<Lane, Reach>;
+
+/// How far a lane was read, how far it was acknowledged, and how far records were dropped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    read: u64,
+    acknowledged: u64,
+    dropped: u64,
+}
 
 /// One agent's.
 #[derive(Debug, Default)]
@@ -100,11 +108,14 @@ impl History {
         for lane in Lane::ALL {
             let state = buffer.lane(lane);
             let lanes = &mut self.epochs.last_mut().context("an epoch")?.1;
-            let (read, acknowledged) = lanes.entry(lane).or_default();
-            let after = *read;
+            let reach = lanes.entry(lane).or_default();
+            let after = reach.read;
             ensure!(after < state.next_sequence, "lane {lane} of {epoch} is shorter than it was");
-            (*read, *acknowledged) =
-                (state.next_sequence - 1, state.acknowledged.max(*acknowledged));
+            *reach = Reach {
+                read: state.next_sequence - 1,
+                acknowledged: state.acknowledged.max(reach.acknowledged),
+                dropped: state.lost_through.max(reach.dropped),
+            };
             if after + 1 == state.next_sequence {
                 continue;
             }
@@ -174,12 +185,12 @@ impl History {
     fn verify_marks(&self, host: HostId, services: &Services) -> Result<()> {
         let Some((epoch, lanes)) = self.epochs.last() else { return Ok(()) };
         let stream = StreamKey { host, epoch: *epoch };
-        for (lane, (last, _)) in lanes {
+        for (lane, reach) in lanes {
             let committed = match lane {
                 Lane::Samples => services.store.committed(stream),
                 Lane::Events => Ranges::through(services.state.event_mark(stream)?),
             };
-            let expected = Ranges::through(*last);
+            let expected = Ranges::through(reach.read);
             ensure!(committed == expected, "{lane}: {committed:?} instead of {expected:?}");
         }
         Ok(())
@@ -210,19 +221,19 @@ impl History {
             }
         }
         let lanes = self.epochs.get(place).map(|(_, lanes)| lanes);
-        let acknowledged = lanes.and_then(|lanes| lanes.get(&record.lane)).map_or(0, |lane| lane.1);
+        let reach = lanes.and_then(|lanes| lanes.get(&record.lane)).copied().unwrap_or_default();
+        // What was dropped before it could be delivered is settled, too, and what declares it may have
+        // gone with the disk.
+        let was_pending = record.sequence > reach.acknowledged || record.sequence <= reach.dropped;
         let holds = |reason: &&str| match *reason {
             FULL => !has_room,
             // What was acknowledged is kept as far as there is room, for longer than this takes.
             FORGOTTEN => causes.restored && !has_room,
             // What was acknowledged is at the collector, unless that was restored, too.
-            LOST => self.disk_was_lost && (causes.restored || record.sequence > acknowledged),
+            LOST => self.disk_was_lost && (causes.restored || was_pending),
             _ => false,
         };
-        ensure!(
-            reasons.iter().any(holds),
-            "acknowledged {acknowledged}, declared {reasons:?}, {causes:?}"
-        );
+        ensure!(reasons.iter().any(holds), "{reach:?}, declared {reasons:?}, {causes:?}");
         Ok(())
     }
 }

@@ -55,6 +55,22 @@ impl Buffer {
         Ok(())
     }
 
+    /// The records that went, without a declaration, since they were kept from `kept_from` on: they
+    /// were taken for committed, and the collector has no more than `committed`.
+    pub fn forgotten_since(
+        &self,
+        lane: Lane,
+        kept_from: u64,
+        committed: &Ranges,
+    ) -> Vec<RangeInclusive<u64>> {
+        let mut missing = committed.missing(kept_from..=self.kept_from(lane).saturating_sub(1));
+        if lane == Lane::Samples {
+            let had = &self.state.committed;
+            missing.retain(|numbers| had.missing(numbers.clone()) != [numbers.clone()]);
+        }
+        missing
+    }
+
     /// Takes the collector's word for what it has of a lane, as a connection is made. What it had
     /// acknowledged and no longer has is pending again, as far as it is still there.
     ///
