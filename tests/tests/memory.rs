@@ -1,4 +1,4 @@
-//! A collector that gets no more memory ends as if it had been killed, comes back as its service manager
+//! A program that gets no more memory ends as if it had been killed, comes back as its service manager
 //! would bring it back, and nothing that was confirmed is lost. With a large backlog both programs stay
 //! within their bounds.
 
@@ -15,8 +15,13 @@ use upkeep_tests::{
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// So often the collector runs out of memory.
+/// So often a program runs out of memory.
 const SHORTAGES: usize = 3;
+
+/// The pages that make an agent grow, and the lines of each. No page is so large that reading it would
+/// find out first that there is no memory.
+const PAGES: usize = 150;
+const LINES: usize = 100;
 
 /// What an outage left: so many records of so many series. `UPKEEP_BACKLOG` sets another number.
 const MISSED: i64 = 5_000;
@@ -49,12 +54,15 @@ fn limit_memory(id: u32, more: u64) -> Result<()> {
     Ok(())
 }
 
-/// A page of the host with so many series, whose answers take memory.
-fn page(host: &FakeHost, lines: usize) -> Result<()> {
+/// A page of the host with so many series, which take memory.
+fn page(host: &FakeHost, name: &str, lines: usize) -> Result<()> {
     let line = |number: usize| {
-        format!("story_page{{number=\"{number}\",name=\"{}\"}} 1\n", "n".repeat(200))
+        format!(
+            "story_page{{page=\"{name}\",number=\"{number}\",text=\"{}\"}} 1\n",
+            "n".repeat(200)
+        )
     };
-    host.write("page/story.prom", &(0..lines).map(line).collect::<String>())
+    host.write(&format!("page/{name}.prom"), &(0..lines).map(line).collect::<String>())
 }
 
 async fn five_more(agent: &Agent) -> Result<()> {
@@ -82,7 +90,7 @@ async fn a_collector_that_gets_no_memory_comes_back_and_loses_nothing_that_it_ac
 -> Result<()> {
     let mut collector = Collector::start(&CollectorOptions::default()).await?;
     let host = FakeHost::new("web1")?;
-    page(&host, 1_500)?;
+    page(&host, "story", 1_500)?;
     let agent = Agent::start(&collector, &options(&host))?;
     for _ in 0..SHORTAGES {
         five_more(&agent).await?;
@@ -103,6 +111,35 @@ async fn a_collector_that_gets_no_memory_comes_back_and_loses_nothing_that_it_ac
     five_more(&agent).await?;
     let stored = nothing_is_lost(&collector, &agent, &collector.log()?).await?;
     println!("memory: {SHORTAGES} shortages of a collector, {stored} observations stored, lost 0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_that_gets_no_memory_comes_back_and_loses_nothing_that_it_confirmed() -> Result<()>
+{
+    let collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    page(&host, "0", LINES)?;
+    let mut agent = Agent::start(&collector, &options(&host))?;
+    for _ in 0..SHORTAGES {
+        five_more(&agent).await?;
+        limit_memory(agent.id()?, 0)?;
+        for number in 1..PAGES {
+            page(&host, &number.to_string(), LINES)?;
+        }
+        until("the agent to end", SOON, || {
+            let runs = agent.is_running();
+            async move { Ok((!runs?).then_some(())) }
+        })
+        .await?;
+        for number in 1..PAGES {
+            std::fs::remove_file(host.path().join(format!("root/page/{number}.prom")))?;
+        }
+        agent.launch()?;
+    }
+    five_more(&agent).await?;
+    let stored = nothing_is_lost(&collector, &agent, &agent.log()?).await?;
+    println!("memory: {SHORTAGES} shortages of an agent, {stored} observations stored, lost 0");
     Ok(())
 }
 
