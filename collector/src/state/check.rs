@@ -25,6 +25,9 @@ CREATE TABLE commits (
 /// What SQLite says of a file that is shorter than its pages.
 const SHORT_READ: i32 = 522;
 
+/// What is asked for to find out whether memory is short.
+const MEMORY_PROBE_BYTES: usize = 64 * 1024 * 1024;
+
 impl State {
     /// Opens the database as [`State::open`] does, after all of it was read and checked. What does
     /// not pass is set aside, the rest goes on, and what is lost is logged and declared.
@@ -215,16 +218,48 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     let Some(failure) = error.sqlite_error() else { return true };
     match failure.code {
         ErrorCode::SystemIoFailure => failure.extended_code == SHORT_READ,
+        // It also says so when a damaged length asks for more than it may have.
+        ErrorCode::OutOfMemory => has_memory(),
         ErrorCode::DatabaseBusy
         | ErrorCode::DatabaseLocked
         | ErrorCode::CannotOpen
         | ErrorCode::PermissionDenied
         | ErrorCode::ReadOnly
         | ErrorCode::DiskFull
-        | ErrorCode::OutOfMemory
         | ErrorCode::FileLockingProtocolFailed
         | ErrorCode::NoLargeFileSupport
         | ErrorCode::OperationInterrupted => false,
         _ => true,
+    }
+}
+
+/// Whether so much memory can be had as nothing in a sound database needs at once.
+fn has_memory() -> bool {
+    let mut probe: Vec<u8> = Vec::new();
+    let had = probe.try_reserve_exact(MEMORY_PROBE_BYTES).is_ok();
+    std::hint::black_box(probe);
+    had
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_the_content_are_told_from_those_of_the_system() {
+        let check = |code: i32, expect: bool| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(is_damage(&error), expect, "{error}");
+        };
+        check(ffi::SQLITE_CORRUPT, true);
+        check(ffi::SQLITE_NOTADB, true);
+        check(ffi::SQLITE_IOERR_SHORT_READ, true);
+        // There is memory, so it was asked for more than any sound database needs.
+        check(ffi::SQLITE_NOMEM, true);
+        check(ffi::SQLITE_IOERR_READ, false);
+        check(ffi::SQLITE_FULL, false);
+        check(ffi::SQLITE_BUSY, false);
     }
 }
