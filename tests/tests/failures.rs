@@ -300,6 +300,71 @@ async fn an_older_copy_of_an_agents_disk_is_found_out_and_declared() -> Result<(
     Ok(())
 }
 
+#[tokio::test]
+async fn an_older_copy_that_observes_past_what_the_collector_has_is_declared() -> Result<()> {
+    let mut collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let mut agent = Agent::start(&collector, &options(&host))?;
+    more_stored(&collector, 5).await?;
+    agent.stop().await?;
+    let snapshot = Snapshot::of(&agent.state_dir())?;
+    let before = agent.confirmed()?.len();
+    agent.launch()?;
+    more_stored(&collector, 5).await?;
+    agent.kill()?;
+    collector.stop().await?;
+    snapshot.put_back(&agent.state_dir())?;
+    let since = agent.confirmed()?.len() - before;
+    agent.launch()?;
+    // So many that no number gives it away.
+    more_confirmed(&agent, since + 10).await?;
+    collector.launch().await?;
+    declares(&collector, "older copy").await?;
+    more_stored(&collector, 5).await?;
+    let audit = audit(&collector, "web1", &agent, SOON).await?.honest()?;
+    ensure!(audit.lost > 0, "nothing was lost: {audit}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_copies_of_a_disk_that_observe_on_the_second_is_declared() -> Result<()> {
+    let mut collector = Collector::start(&CollectorOptions::default()).await?;
+    let host = FakeHost::new("web1")?;
+    let mut agent = Agent::start(&collector, &options(&host))?;
+    more_stored(&collector, 5).await?;
+    agent.stop().await?;
+    collector.stop().await?;
+    let disk = Snapshot::of(&agent.state_dir())?;
+    agent.launch()?;
+    more_confirmed(&agent, 100).await?;
+    agent.stop().await?;
+    let first = Snapshot::of(&agent.state_dir())?;
+    disk.put_back(&agent.state_dir())?;
+    agent.launch()?;
+    more_confirmed(&agent, 10).await?;
+    agent.kill()?;
+    // The one that the collector gets to know has fewer records, so no number tells them apart.
+    collector.launch().await?;
+    agent.launch()?;
+    more_stored(&collector, 10).await?;
+    assert_eq!(reasons(&collector).await?, Vec::<String>::new());
+    agent.kill()?;
+    let second = Snapshot::of(&agent.state_dir())?;
+    first.put_back(&agent.state_dir())?;
+    agent.launch()?;
+    declares(&collector, "older copy").await?;
+    more_stored(&collector, 5).await?;
+    agent.kill()?;
+    second.put_back(&agent.state_dir())?;
+    agent.launch()?;
+    more_stored(&collector, 5).await?;
+    let found = reasons(&collector).await?;
+    ensure!(found.iter().all(|one| one.contains("older copy")), "{found:?}");
+    let audit = audit(&collector, "web1", &agent, SOON).await?.honest()?;
+    ensure!(audit.lost > 0, "nothing was lost: {audit}");
+    Ok(())
+}
+
 /// Fills an agent's buffer but for what some ten observations take; gives with how many.
 fn nearly_fill(agent: &Agent) -> Result<i64> {
     let keep_free = KeepFree { percent: 0, bytes: 0 };

@@ -23,7 +23,7 @@ struct Inner {
     fails: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pairs {
     /// What is read.
     current: BTreeMap<Key, Vec<u8>>,
@@ -45,6 +45,20 @@ impl Memory {
     /// Loses everything, as a disk that reads as zeroes.
     pub fn wipe(&self) {
         self.lock().databases.clear();
+    }
+
+    /// A copy of what a power cut would leave, which lives on by itself.
+    pub fn copy(&self) -> Self {
+        let databases = self.lock().databases.clone();
+        let copy = Self(Arc::new(Mutex::new(Inner { databases, fails: false })));
+        copy.cut_power();
+        copy
+    }
+
+    /// Puts a copy in the place of what is there. The buffer must be opened anew.
+    pub fn put_back(&self, copy: &Self) {
+        let databases = copy.lock().databases.clone();
+        self.lock().databases = databases;
     }
 
     /// Lets the next sync fail. As with Linux, what it should have made durable can be read and never

@@ -11,6 +11,14 @@
 //! - A pending record's key frame is there as long as the record is.
 //! - Nothing here panics or loses what was confirmed when the disk is full.
 //!
+//! # Lives
+//! A life of the buffer lasts from one opening to the next and has a name that is drawn at random and
+//! kept in memory only: of two copies of a disk, each goes on as a life of its own. It begins behind
+//! every record that a former life may have sent. A collector that is told of a life, and has records
+//! of another one from there on, thereby knows that this is another copy of the buffer that it knows.
+//! Records are sent once it is durable that the collector was told; a life that came to its end
+//! before that sent nothing, and the next one begins where it did.
+//!
 //! # Files
 //! In the buffer's folder stand `lock`, the file that keeps a second process out; `records.N`, the
 //! database's folder; `marker`, which names the folder that counts; `tide`, how far confirmed records
@@ -57,10 +65,13 @@
 //! | kind | number | payload |
 //! |---|---|---|
 //! | 1 sentinel | 0 | the epoch, 16 bytes |
-//! | 2 counters | 0 | samples, then events: next sequence, acknowledged, lost through, 8 bytes each |
+//! | 2 counters | 0 | samples, then events: next sequence, acknowledged, lost through, 8 bytes each; then the life |
 //! | 3 series | of its first series | series of the dictionary, see the module `series` |
 //! | 4 samples | sequence | timestamp in ms (8), sequence of the key frame or 0 (8), frame |
 //! | 5 events | sequence | timestamp in ms (8), 0 (8), event as it goes over the wire |
+//!
+//! The life is where it begins in samples and in events, 8 bytes each, or 0 and 0 once a collector was
+//! told of it. Counters of before there were lives end without it, which means the same.
 //!
 //! Series that ended are kept for the sake of records that name them by number. When they are most
 //! of the dictionary and no record of samples waits, an append begins a new one: its batch removes all

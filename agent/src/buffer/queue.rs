@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{info, warn};
-use upkeep_model::{Epoch, Event, EventKind, Gap, Lane, Series};
+use upkeep_model::{Epoch, Event, EventKind, Gap, Lane, Life, Series};
 use upkeep_wire::encode_event;
 
 use super::change::{Change, Dropped};
@@ -54,6 +54,7 @@ pub struct Buffer {
     /// `None` after a failure, until it could be opened again.
     database: Option<Database>,
     state: State,
+    life: Life,
     /// Whether the file's content is in doubt and has to be copied to a fresh folder.
     in_doubt: bool,
     shrink_bytes: u64,
@@ -101,6 +102,7 @@ impl Buffer {
             room: Room::new(options),
             database: None,
             state: State::new(Epoch([0; 16])),
+            life: Life(rand::random()),
             in_doubt: false,
             shrink_bytes: SHRINK_BYTES,
             refused: None,
@@ -116,9 +118,19 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// The name of this life of the buffer.
+    /// The name of this buffer.
     pub fn epoch(&self) -> Epoch {
         self.state.epoch
+    }
+
+    /// The name of its life since [`Buffer::open`].
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Where the life begins in a lane.
+    pub fn life_from(&self, lane: Lane) -> u64 {
+        self.state.begins.of(lane)
     }
 
     /// Where a lane stands.
@@ -260,11 +272,12 @@ impl Buffer {
             Opening::Fresh(number) => self.begin(number, None),
             Opening::Lost { next, reason } => self.begin(next, Some(reason)),
             Opening::Sound(database) => match State::load(&database) {
-                Ok(state) => {
+                Ok(mut state) => {
                     if let Some(missing) = self.tide.missing(state.epoch, &state.lanes) {
                         self.database = Some(database);
                         return self.start_over(&missing);
                     }
+                    state.continue_life(&self.state);
                     self.state = state;
                     if self.in_doubt {
                         self.replace(database)
@@ -357,7 +370,7 @@ impl Buffer {
 
     /// Moves to a fresh folder when nothing is pending and the file is much longer than it need be.
     fn shrink(&mut self) {
-        let Lanes { samples, events } = self.state.lanes;
+        let Lanes { samples, events, .. } = self.state.lanes;
         if samples.pending() + events.pending() > 0 {
             return;
         }

@@ -17,7 +17,7 @@ pub struct SharedBuffer {
 /// How far the buffer was filled by the last append, so that nobody need look into it for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// The life of the buffer that the numbers are of.
+    /// The buffer that the numbers are of.
     pub epoch: Epoch,
     samples: u64,
     events: u64,

@@ -48,6 +48,25 @@ impl Default for LaneState {
 pub(super) struct Lanes {
     pub(super) samples: LaneState,
     pub(super) events: LaneState,
+    /// Where the present life begins, until a collector was told of it. Before that it sends nothing, so
+    /// if it ends, the next one begins where it did.
+    pub(super) untold: Option<Begins>,
+}
+
+/// The first sequence numbers of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begins {
+    samples: u64,
+    events: u64,
+}
+
+impl Begins {
+    pub(super) fn of(self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Samples => self.samples,
+            Lane::Events => self.events,
+        }
+    }
 }
 
 impl Lanes {
@@ -65,11 +84,19 @@ impl Lanes {
         }
     }
 
+    /// Where a life begins that nobody was told of.
+    fn begins(self) -> Begins {
+        let next =
+            Begins { samples: self.samples.next_sequence, events: self.events.next_sequence };
+        self.untold.unwrap_or(next)
+    }
+
     pub(super) fn to_entry(self) -> Entry {
-        let fields = [self.samples, self.events]
+        let lanes = [self.samples, self.events]
             .map(|lane| [lane.next_sequence, lane.acknowledged, lane.lost_through]);
-        let payload = fields.concat().into_iter().flat_map(u64::to_le_bytes).collect();
-        Entry::new(Kind::Counters, 0, payload)
+        let untold = self.untold.map_or([0; 2], |begins| [begins.samples, begins.events]);
+        let numbers = lanes.concat().into_iter().chain(untold);
+        Entry::new(Kind::Counters, 0, numbers.flat_map(u64::to_le_bytes).collect())
     }
 
     fn from_payload(payload: &[u8]) -> Option<Self> {
@@ -82,8 +109,15 @@ impl Lanes {
             }
             _ => None,
         };
-        let (samples, events) = numbers.split_at_checked(3)?;
-        rest.is_empty().then_some(Self { samples: lane(samples)?, events: lane(events)? })
+        let (samples, numbers) = numbers.split_at_checked(3)?;
+        let (events, numbers) = numbers.split_at_checked(3)?;
+        let untold = match *numbers {
+            // A buffer of before there were lives has no further numbers.
+            [] | [0, 0] => None,
+            [samples, events] => Some(Begins { samples, events }),
+            _ => return None,
+        };
+        rest.is_empty().then_some(Self { samples: lane(samples)?, events: lane(events)?, untold })
     }
 }
 
@@ -122,6 +156,8 @@ impl RecordHead {
 pub(super) struct State {
     pub(super) epoch: Epoch,
     pub(super) lanes: Lanes,
+    /// Where the present life begins, told or not.
+    pub(super) begins: Begins,
     pub(super) dictionary: Dictionary,
     /// Names the numbers that the dictionary's series have; another at random with each dictionary.
     pub(super) numbering: u64,
@@ -142,9 +178,12 @@ pub(super) struct State {
 impl State {
     /// An empty buffer's.
     pub(super) fn new(epoch: Epoch) -> Self {
+        let lanes = Lanes::default();
+        let begins = lanes.begins();
         Self {
             epoch,
-            lanes: Lanes::default(),
+            lanes: Lanes { untold: Some(begins), ..lanes },
+            begins,
             dictionary: Dictionary::default(),
             numbering: rand::random(),
             encoder: Encoder::default(),
@@ -156,7 +195,7 @@ impl State {
         }
     }
 
-    /// Reads and checks everything that is in a database.
+    /// Reads and checks everything that is in a database, for a life that begins.
     pub(super) fn load(database: &Database) -> Result<Self, BufferError> {
         let (mut epoch, mut lanes, mut series) = (None, None, Vec::new());
         let mut records = Records::default();
@@ -181,9 +220,11 @@ impl State {
         }
         let lanes = lanes.ok_or_else(|| damaged("counters"))?;
         let kept = records.end(lanes)?;
+        let begins = lanes.begins();
         Ok(Self {
             epoch: Epoch(epoch.ok_or_else(|| damaged("sentinel"))?),
-            lanes,
+            lanes: Lanes { untold: Some(begins), ..lanes },
+            begins,
             kept,
             committed: Ranges::through(lanes.samples.acknowledged),
             dictionary: Dictionary::restore(series),
@@ -193,6 +234,14 @@ impl State {
             record_bytes: records.bytes,
             event_bytes: records.event_bytes,
         })
+    }
+
+    /// Goes on with a life, if it is one of this epoch: its database was opened again.
+    pub(super) fn continue_life(&mut self, former: &Self) {
+        if self.epoch == former.epoch {
+            self.begins = former.begins;
+            self.lanes.untold = former.lanes.untold;
+        }
     }
 
     /// Takes over what a change says, once it is written.
@@ -323,4 +372,24 @@ fn damaged(what: &str) -> BufferError {
 /// The error for a record that should be there.
 pub(super) fn missing(lane: Lane, sequence: u64) -> BufferError {
     BufferError::Damaged(format!("record {sequence} of lane {lane} is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_come_back_and_those_of_before_there_were_lives_can_be_read() {
+        let lane = |next_sequence| LaneState { next_sequence, acknowledged: 2, lost_through: 1 };
+        let told = Lanes { samples: lane(9), events: lane(4), untold: None };
+        let untold = Lanes { untold: Some(Begins { samples: 7, events: 3 }), ..told };
+        for lanes in [told, untold] {
+            assert_eq!(Lanes::from_payload(&lanes.to_entry().payload), Some(lanes));
+        }
+        let payload = told.to_entry().payload;
+        assert_eq!(Lanes::from_payload(&payload[..48]), Some(told));
+        for cut in [0, 24, 40, 47, 49, 56, 63] {
+            assert_eq!(Lanes::from_payload(&payload[..cut]), None, "{cut} bytes");
+        }
+    }
 }

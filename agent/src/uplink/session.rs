@@ -27,6 +27,9 @@ const OUTGOING: usize = 4;
 /// then has to learn anew how far it is from its own.
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
 
+/// Why a buffer is given up of which the collector knows another copy.
+const OLDER_COPY: &str = "the disk is an older copy of itself";
+
 /// Why delivery returned although nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -116,6 +119,7 @@ impl Session {
             opened,
             stands: false,
         };
+        session.note_told(accepted.older_copy).await?;
         for (lane, committed) in [(Lane::Events, events), (Lane::Samples, samples)] {
             session.reconcile(lane, committed, kept_from(&told, lane)).await?;
         }
@@ -201,6 +205,18 @@ impl Session {
             Ok(Flow::Nothing)
         })
         .await
+    }
+
+    /// Notes that the collector was told of this life of the buffer, before anything of it is sent; or
+    /// begins a new epoch where the collector has what another copy of the buffer sent.
+    async fn note_told(&self, is_older_copy: bool) -> Result<(), UplinkError> {
+        let epoch = self.epoch;
+        let note = move |buffer: &mut Buffer| match buffer.epoch() == epoch {
+            true if is_older_copy => buffer.start_over(OLDER_COPY),
+            true => buffer.note_told(),
+            false => Ok(()),
+        };
+        self.with_buffer(note).await
     }
 
     /// Takes the collector's word for what it has, as the stream was opened. The collector was told
@@ -386,7 +402,7 @@ fn foreign(
     }
     if committed >= buffer.lane(lane).next_sequence {
         warn!(%lane, committed, "the collector has records that this buffer never made");
-        buffer.start_over("the disk is an older copy of itself")?;
+        buffer.start_over(OLDER_COPY)?;
         return Ok(Some(Flow::EpochEnded));
     }
     Ok(None)
@@ -402,9 +418,9 @@ async fn opening(
         let buffer = shared.lock();
         let lanes = Lane::ALL.map(|lane| lane_state(&buffer, lane));
         let live_from = buffer.lane(Lane::Samples).next_sequence;
-        Ok::<_, BufferError>((buffer.epoch(), lanes, live_from, clock))
+        Ok::<_, BufferError>((buffer.epoch(), buffer.life(), lanes, live_from, clock))
     };
-    let (epoch, lanes, live_from, clock) = settings.ground.blocking(read).await?;
+    let (epoch, life, lanes, live_from, clock) = settings.ground.blocking(read).await?;
     let open = v1::Open {
         epoch: epoch.0.to_vec().into(),
         lanes: lanes.to_vec(),
@@ -415,6 +431,7 @@ async fn opening(
         live_from,
         uptime_ms: clock.uptime_ms,
         clock_synchronized: clock.synchronized,
+        life: life.0.to_vec().into(),
     };
     Ok((open, epoch))
 }
@@ -425,6 +442,7 @@ fn lane_state(buffer: &Buffer, lane: Lane) -> v1::LaneState {
         next_sequence: buffer.lane(lane).next_sequence,
         acknowledged: buffer.lane(lane).acknowledged,
         kept_from: buffer.kept_from(lane),
+        life_from: buffer.life_from(lane),
     }
 }
 

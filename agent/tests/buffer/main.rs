@@ -5,6 +5,7 @@
 #[cfg(target_os = "linux")]
 mod damage;
 mod kept;
+mod lives;
 #[cfg(target_os = "linux")]
 mod power_cut;
 

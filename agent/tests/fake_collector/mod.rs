@@ -310,6 +310,7 @@ impl Stream {
             packages: Vec::new(),
             live_from: live_from.unwrap_or_default(),
             window_bytes: if is_former { 0 } else { WINDOW_BYTES },
+            older_copy: false,
         };
         while stream.shared.fault() == Fault::AcceptsLate {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

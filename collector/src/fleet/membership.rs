@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tokio::sync::watch;
-use upkeep_model::{HostId, INSTANCE, JOB, Labels, METRIC_NAME};
+use tokio::sync::{OwnedMutexGuard, watch};
+use upkeep_model::{HostId, INSTANCE, JOB, Labels, Life, METRIC_NAME};
 
 use super::HOST_JOB;
 use super::liveness::{Verdict, judge, listening_interval_ms};
@@ -40,6 +40,7 @@ struct Heard {
     /// When something had last come before this process listened.
     seen_before_ms: Option<i64>,
     presence: Mutex<Presence>,
+    life: Arc<tokio::sync::Mutex<Option<Life>>>,
 }
 
 /// Where a host stands.
@@ -153,6 +154,7 @@ impl Member {
                     lost_since_ms: record.lost_since_ms,
                     ..Presence::default()
                 }),
+                life: Arc::default(),
             })
         });
         Self {
@@ -168,6 +170,12 @@ impl Member {
         self.instance == record.instance
             && self.tags == record.tags
             && self.revoked == record.revoked_at_ms.is_some()
+    }
+
+    /// The life of the host's buffer that was accepted last by this process. Whoever has it is alone in
+    /// taking records of the host.
+    pub async fn life(&self) -> OwnedMutexGuard<Option<Life>> {
+        Arc::clone(&self.heard.life).lock_owned().await
     }
 
     /// Notes that something came from the host.

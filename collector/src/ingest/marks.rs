@@ -7,13 +7,15 @@
 
 use std::ops::RangeInclusive;
 
+use tokio::sync::OwnedMutexGuard;
 use tonic::Status;
-use upkeep_model::{Gap, Lane, Ranges, StreamKey};
+use upkeep_model::{Gap, Lane, Life, Ranges, StreamKey};
 use upkeep_store::Store;
 use upkeep_wire::v1;
 
 use super::Services;
 use super::commit::{CommitError, MAX_SEQUENCE, skip};
+use crate::fleet::Member;
 use crate::state::{State, StateError};
 
 /// How the lanes of a stream stand as it opens.
@@ -24,6 +26,8 @@ pub(super) struct Marks {
     pub(super) live_from: Option<u64>,
     /// What is to be declared later.
     pub(super) unsettled: Option<Unsettled>,
+    /// Whether this buffer is another copy of the one that these marks are of; then nothing was changed.
+    pub(super) is_older_copy: bool,
 }
 
 /// Samples that the host no longer has, of which events on their way may tell.
@@ -41,6 +45,7 @@ impl Marks {
     /// declared lost.
     pub(super) async fn settle(
         services: &Services,
+        member: &Member,
         stream: StreamKey,
         open: &v1::Open,
         now_ms: i64,
@@ -54,13 +59,27 @@ impl Marks {
             samples: gone_through(samples),
             events: events.next_sequence.saturating_sub(1),
         };
+        let begins = (samples.life_from, events.life_from);
         let events = gone_through(events);
         if unsettled.samples.max(events).max(open.live_from) > MAX_SEQUENCE {
             return Err(Status::invalid_argument("a sequence number is too large"));
         }
         let live_from = Some(open.live_from).filter(|first| *first > 0);
+        let life = open.told_life().map_err(|error| Status::invalid_argument(error.to_string()))?;
         let Services { state, store, .. } = services.clone();
+        let mut present = member.life().await;
         let settle = move || {
+            if let Some(life) = life {
+                let known = state.life(stream)?;
+                let marks = Self::at(&state, &store, stream)?;
+                let ends = [(marks.samples.last(), begins.0), (marks.events, begins.1)];
+                if is_older_copy(known, life, ends) {
+                    return Ok(Self { is_older_copy: true, ..marks });
+                }
+                if known != Some(life) {
+                    state.accept_life(stream, life)?;
+                }
+            }
             for numbers in Ranges::through(state.event_mark(stream)?).missing(1..=events) {
                 state.declare_gap(stream, &forgotten(Lane::Events, numbers), now_ms)?;
             }
@@ -68,19 +87,55 @@ impl Marks {
             for numbers in state.lost_samples(stream)? {
                 skip(&store, stream, numbers);
             }
-            let events = state.event_mark(stream)?;
-            let is_due = unsettled.is_due(events);
+            let is_due = unsettled.is_due(state.event_mark(stream)?);
             if is_due {
                 unsettled.declare(&state, &store, stream, now_ms)?;
             }
             Ok(Self {
-                events,
                 live_from: live_from.filter(|first| store.begin_at(stream, *first)),
-                samples: store.committed(stream),
                 unsettled: (!is_due).then_some(unsettled),
+                ..Self::at(&state, &store, stream)?
             })
         };
-        services.disk_work.ask(settle).await
+        let marks = services.disk_work.ask(settle).await?;
+        if life.is_some() && !marks.is_older_copy {
+            *present = life;
+        }
+        Ok(marks)
+    }
+
+    /// How far each lane is committed, and nothing else.
+    fn at(state: &State, store: &Store, stream: StreamKey) -> Result<Self, StateError> {
+        Ok(Self {
+            samples: store.committed(stream),
+            events: state.event_mark(stream)?,
+            live_from: None,
+            unsettled: None,
+            is_older_copy: false,
+        })
+    }
+}
+
+/// Whether a buffer is another copy of the one that is known, since its disk was put back or cloned:
+/// another life sent what stands where this one begins. `ends` has of each lane the last record that is
+/// committed and the first of the life.
+fn is_older_copy(known: Option<Life>, told: Life, ends: [(u64, u64); 2]) -> bool {
+    let is_other = known.is_some_and(|known| known != told);
+    is_other && ends.into_iter().any(|(committed, from)| from > 0 && committed >= from)
+}
+
+/// Waits until no other stream of the host commits, and keeps others from it until the answer is dropped.
+/// Refused to a stream whose buffer is not the copy that was accepted last.
+pub(super) async fn turn(
+    member: &Member,
+    own: Option<Life>,
+) -> Result<OwnedMutexGuard<Option<Life>>, Status> {
+    let present = member.life().await;
+    match (own, *present) {
+        (Some(own), Some(other)) if own != other => {
+            Err(Status::unavailable("another life of the buffer was accepted; connect again"))
+        }
+        _ => Ok(present),
     }
 }
 
@@ -138,6 +193,26 @@ fn gone_through(lane: v1::LaneState) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_copy_of_a_buffer_is_one_whose_numbers_another_life_used() {
+        let [life, other] = [Life([1; 16]), Life([2; 16])];
+        let check = |known, ends, expect| {
+            assert_eq!(is_older_copy(known, life, ends), expect, "{known:?} {ends:?}");
+        };
+        let (behind, at, beyond) = ((9, 10), (10, 10), (30, 10));
+        check(Some(other), [behind, behind], false);
+        check(Some(other), [at, behind], true);
+        check(Some(other), [behind, at], true);
+        check(Some(other), [beyond, beyond], true);
+        // The life itself sent them.
+        check(Some(life), [beyond, beyond], false);
+        // Former agents told no lives, and former collectors noted none.
+        check(None, [beyond, beyond], false);
+        check(Some(other), [(30, 0), (30, 0)], false);
+        // Nothing was ever sent.
+        check(Some(other), [(0, 1), (0, 1)], false);
+    }
 
     #[test]
     fn what_is_not_kept_is_gone() {

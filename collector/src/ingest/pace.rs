@@ -1,4 +1,4 @@
-//! How many things may begin within a second. Pure: the clock is handed in.
+//! How many things may begin within a second, and how long a fleet takes at that. Pure: the clock is handed in.
 
 use std::time::Duration;
 
@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 /// What was not begun in this time before may be begun at once beside it.
 const SLACK: Duration = Duration::from_millis(100);
+
+/// The bounds of the time over which the hosts of the fleet are to spread when they all come again.
+const RETRY_MS: (u32, u32) = (250, 120_000);
 
 /// A pace that is kept.
 #[derive(Debug)]
@@ -31,6 +34,13 @@ impl Pace {
     pub(super) fn note(&mut self, now: Instant) {
         self.due = Some(self.due.map_or(now, |due| due.max(now)) + self.every);
     }
+}
+
+/// How long the handshakes of the whole fleet take at their rate.
+pub(super) fn retry_after_ms(hosts: usize, handshakes_per_second: u32) -> u32 {
+    let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+    let time_ms = u64::from(hosts) * 1000 / u64::from(handshakes_per_second.max(1));
+    u32::try_from(time_ms).unwrap_or(u32::MAX).clamp(RETRY_MS.0, RETRY_MS.1)
 }
 
 #[cfg(test)]

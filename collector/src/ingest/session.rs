@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use upkeep_codec::{peek, retime};
-use upkeep_model::{Epoch, HostId, Labels, Lane, Ranges, Series, StreamKey};
+use upkeep_model::{Epoch, HostId, Labels, Lane, Life, Ranges, Series, StreamKey};
 use upkeep_store::StoreError;
 use upkeep_wire::v1::agent_message::Message;
 use upkeep_wire::{MAX_BATCH_BYTES, lane_mark, v1};
@@ -22,7 +22,8 @@ use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
 use super::gather::gather;
-use super::marks::{Marks, Unsettled};
+use super::marks::{Marks, Unsettled, turn};
+use super::pace::retry_after_ms;
 use super::quota::LogQuota;
 use super::timeline::Timeline;
 use super::track::{Reply, Track};
@@ -55,9 +56,6 @@ impl Default for Window {
 /// A host that has not opened its stream by then is let go.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The bounds of the time over which the hosts of the fleet are to spread when they all come again.
-const RETRY_MS: (u32, u32) = (250, 120_000);
-
 /// A session before its host has opened it.
 pub(super) struct Session {
     services: Services,
@@ -80,6 +78,7 @@ struct Opened {
     /// What was observed since the host opened the stream begins here.
     observed_from: u64,
     samples: Track,
+    life: Option<Life>,
     /// Samples that the host no longer has, until the events have come that may tell of them.
     unsettled: Option<Unsettled>,
     interval_ms: i64,
@@ -148,7 +147,7 @@ impl Session {
             tracing::warn!(%host, offset_ms, "the host's clock is wrong; its times are corrected");
         }
         self.note_contact(&open, (stream.epoch, clock), now_ms).await?;
-        let marks = Marks::settle(&self.services, stream, &open, now_ms).await?;
+        let marks = Marks::settle(&self.services, &self.member, stream, &open, now_ms).await?;
         let backlog = Backlog::begin(&self.member, &marks.samples, open.live_from);
         let accepted = v1::Accepted {
             lanes: vec![
@@ -163,6 +162,7 @@ impl Session {
             packages: self.packages().await?,
             live_from: marks.live_from.unwrap_or_default(),
             window_bytes: self.services.window.bytes,
+            older_copy: marks.is_older_copy,
         };
         if self.may_log() {
             let Marks { samples, events, live_from, .. } = &marks;
@@ -189,9 +189,13 @@ impl Session {
             unsettled: marks.unsettled,
             events_wanted: false,
             backlog,
+            life: open.told_life().unwrap_or_default(),
             session: self,
         };
         opened.answer(v1::collector_message::Message::Accepted(accepted)).await?;
+        if marks.is_older_copy {
+            return Err(Status::aborted("another copy of the buffer is known"));
+        }
         Ok(opened)
     }
 
@@ -281,8 +285,14 @@ impl Opened {
                 _ => self.take_samples(std::mem::take(&mut samples)).await?,
             }
             match message {
-                Message::Describe(describe) => self.describe(describe)?,
-                Message::Reference(reference) => self.reference(&reference)?,
+                Message::Describe(describe) => {
+                    let _turn = turn(&self.session.member, self.life).await?;
+                    self.describe(describe)?;
+                }
+                Message::Reference(reference) => {
+                    let _turn = turn(&self.session.member, self.life).await?;
+                    self.reference(&reference)?;
+                }
                 Message::Batch(batch) if batch.lane() == v1::Lane::Events => {
                     self.take_events(batch.records).await?;
                 }
@@ -344,6 +354,7 @@ impl Opened {
         let is_live = admitted.iter().any(|record| record.is_live);
         let past = Backlog::times(&admitted);
         if !admitted.is_empty() {
+            let _turn = turn(&self.session.member, self.life).await?;
             commit_samples(services, self.stream, admitted, &self.up, now_ms)
                 .await
                 .map_err(|error| self.failed(&error))?;
@@ -406,7 +417,10 @@ impl Opened {
         }
         let services = &self.session.services;
         let now_ms = services.clock.now_ms();
-        match commit_events(services, self.stream, records, self.clock, now_ms).await {
+        let turn = turn(&self.session.member, self.life).await?;
+        let committed = commit_events(services, self.stream, records, self.clock, now_ms).await;
+        drop(turn);
+        match committed {
             Ok(committed) => {
                 let due = self.unsettled.take_if(|one| one.is_due(committed.through));
                 if let Some(due) = due {
@@ -482,11 +496,4 @@ fn refused(refusal: &Refusal) -> Status {
         }
         _ => Status::invalid_argument(refusal.to_string()),
     }
-}
-
-/// How long the handshakes of the whole fleet take at their rate.
-fn retry_after_ms(hosts: usize, handshakes_per_second: u32) -> u32 {
-    let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
-    let time_ms = u64::from(hosts) * 1000 / u64::from(handshakes_per_second.max(1));
-    u32::try_from(time_ms).unwrap_or(u32::MAX).clamp(RETRY_MS.0, RETRY_MS.1)
 }

@@ -1,4 +1,5 @@
 mod harness;
+mod lives;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::Code;
-use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane};
+use upkeep_model::{Event, EventKind, Gap, HostFacts, Lane, Life};
 use upkeep_wire::encode_event;
 use upkeep_wire::v1;
 use upkeep_wire::v1::delivery_client::DeliveryClient;

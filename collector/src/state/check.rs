@@ -8,8 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction};
 
 use super::{
-    BUSY_TIMEOUT, DamagedPart, FoundDamage, State, StateError, hold, lock, migrations, row_sum,
-    salvage, tide,
+    BUSY_TIMEOUT, DamagedPart, FoundDamage, State, StateError, hold, lives, lock, migrations,
+    row_sum, salvage, tide,
 };
 
 /// The table that counts what was confirmed.
@@ -41,6 +41,7 @@ impl State {
         if !behind.is_empty() {
             // This writes the count anew, so it is not found again.
             state.declare_damage(&behind)?;
+            state.write("forgetting lives", lives::forget)?;
         }
         Ok(state)
     }

@@ -6,7 +6,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSqlError, Type};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use upkeep_model::{ChangeKind, Epoch, HostId, Labels, Lane, Stay};
+use upkeep_model::{ChangeKind, Epoch, HostId, Labels, Lane, Life, Stay};
 use uuid::Uuid;
 
 use super::DamagedPart;
@@ -38,6 +38,13 @@ pub(super) fn epoch(row: &Row<'_>, name: &str) -> rusqlite::Result<Epoch> {
     let text: String = row.get(name)?;
     let uuid = Uuid::parse_str(&text).map_err(|error| broken(name, error))?;
     Ok(Epoch(uuid.into_bytes()))
+}
+
+/// A life of a buffer in a text column.
+pub(super) fn life(row: &Row<'_>, name: &str) -> rusqlite::Result<Life> {
+    let text: String = row.get(name)?;
+    let uuid = Uuid::parse_str(&text).map_err(|error| broken(name, error))?;
+    Ok(Life(uuid.into_bytes()))
 }
 
 /// A lane in a text column.

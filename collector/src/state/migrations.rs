@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::failing::Failing;
 use super::{
     StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
-    occurrences, packages, presence, processes, row_sum, rule_alerts, runs, tokens, updates,
+    lives, occurrences, packages, presence, processes, row_sum, rule_alerts, runs, tokens, updates,
 };
 
 /// One step of the schema.
@@ -38,6 +38,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "hosts that are lost", sql: presence::SCHEMA },
     Migration { name: "damage", sql: damage::SCHEMA },
     Migration { name: "checksums of rows", sql: check::SCHEMA },
+    Migration { name: "lives of buffers", sql: lives::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

@@ -28,6 +28,7 @@ mod failing;
 mod gaps;
 mod hold;
 mod hosts;
+mod lives;
 mod migrations;
 mod occurrences;
 mod packages;

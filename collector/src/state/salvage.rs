@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params_from_iter};
 
-use super::{FoundDamage, State, StateError, lock, row_sum, tide};
+use super::{FoundDamage, State, StateError, lives, lock, row_sum, tide};
 
 /// Beside the data: what was found damaged, never read again.
 const QUARANTINE: &str = "quarantine";
@@ -177,6 +177,7 @@ fn fill(state: &State, damaged: &Path, path: &Path) -> Result<Vec<String>, State
     // What is missing of a host's packages it sends again, as it would not if it were told a state.
     let sql = "UPDATE package_states SET hash = ''";
     transaction.execute(sql, []).map_err(failed)?;
+    lives::forget(&transaction).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(lost)
 }

@@ -16,12 +16,23 @@ impl fmt::Display for HostId {
     }
 }
 
-/// 128 random bits that name one life of an agent's buffer. A buffer that had to be made anew has
-/// a new epoch, so that its sequences cannot be mistaken for those of the lost one.
+/// 128 random bits that name an agent's buffer. A buffer that had to be made anew has a new epoch, so
+/// that its sequences cannot be mistaken for those of the lost one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub [u8; 16]);
 
 impl fmt::Display for Epoch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uuid::from_bytes(self.0).simple().fmt(formatter)
+    }
+}
+
+/// 128 random bits that name one life of a buffer, which lasts from one opening of its files to the
+/// next. They are on no disk of the agent's, so two copies of a buffer never go on as the same life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life(pub [u8; 16]);
+
+impl fmt::Display for Life {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         Uuid::from_bytes(self.0).simple().fmt(formatter)
     }
@@ -55,6 +66,6 @@ impl fmt::Display for Lane {
 pub struct StreamKey {
     /// The host, as its certificate names it.
     pub host: HostId,
-    /// The life of its buffer.
+    /// Its buffer.
     pub epoch: Epoch,
 }

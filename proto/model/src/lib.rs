@@ -22,7 +22,7 @@ pub use admission::{
     is_label_name, is_metric_name, is_reserved,
 };
 pub use change::{Change, ChangeKind};
-pub use delivery::{Epoch, HostId, Lane, StreamKey};
+pub use delivery::{Epoch, HostId, Lane, Life, StreamKey};
 pub use event::{Event, EventKind, Gap};
 pub use facts::{Distribution, Hardware, HostFacts, Virtualization};
 pub use labels::{Label, Labels, METRIC_NAME};

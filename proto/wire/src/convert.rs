@@ -3,7 +3,8 @@
 use prost::Message;
 use thiserror::Error;
 use upkeep_model::{
-    Epoch, Event, EventKind, Gap, HostId, Labels, Lane, METRIC_NAME, MetricKind, Ranges, Series,
+    Epoch, Event, EventKind, Gap, HostId, Labels, Lane, Life, METRIC_NAME, MetricKind, Ranges,
+    Series,
 };
 
 use crate::v1;
@@ -183,6 +184,20 @@ impl TryFrom<&v1::Open> for Epoch {
     fn try_from(open: &v1::Open) -> Result<Self, WireError> {
         let bytes = <[u8; 16]>::try_from(open.epoch.as_ref());
         bytes.map(Epoch).map_err(|_| WireError::Field("epoch"))
+    }
+}
+
+impl v1::Open {
+    /// The life of the buffer, if the agent knows lives.
+    ///
+    /// # Errors
+    /// When it is not of the length that a life has.
+    pub fn told_life(&self) -> Result<Option<Life>, WireError> {
+        if self.life.is_empty() {
+            return Ok(None);
+        }
+        let bytes = <[u8; 16]>::try_from(self.life.as_ref());
+        bytes.map(|bytes| Some(Life(bytes))).map_err(|_| WireError::Field("life"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! An agent: the uplink and the buffer that ship, on a disk in memory, with observations made up.
 
 use std::cell::{Cell, RefCell};
+use std::fs;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::ambient::{set_wall, wall_ms};
 use crate::collector::{self, elapsed_ms};
 use crate::history::History;
 use crate::plan::{self, Loss};
-use crate::template::BEGIN_MS;
+use crate::template::{self, BEGIN_MS};
 use crate::trace::{self, Traced};
 
 /// The longest wait between two connections; short, so that a simulation has many.
@@ -47,6 +48,8 @@ pub struct Agent {
     folder: PathBuf,
     identity: IdentityFolder,
     memory: Memory,
+    /// A copy of what is in memory; that of the folder stands beside it.
+    copy: RefCell<Option<Memory>>,
     random: RefCell<StdRng>,
     skew_ms: Cell<i64>,
     pace: Cell<Pace>,
@@ -72,6 +75,7 @@ impl Agent {
             folder,
             identity,
             memory: Memory::default(),
+            copy: RefCell::default(),
             random: RefCell::new(random),
             skew_ms: Cell::new(plan.skew_ms),
             pace: Cell::new(Pace::Planned),
@@ -129,6 +133,36 @@ impl Agent {
                 self.history.borrow_mut().note_disk_lost();
             }
         }
+    }
+
+    /// Copies its disk while it runs.
+    ///
+    /// # Errors
+    /// When the folder cannot be copied.
+    pub fn copy_disk(&self) -> Result<()> {
+        let copy = self.folder.with_extension("copy");
+        if self.copy.borrow().is_some() {
+            fs::remove_dir_all(&copy)?;
+        }
+        template::copy(&self.folder, &copy)?;
+        self.copy.replace(Some(self.memory.copy()));
+        self.history.borrow_mut().note_copied();
+        Ok(())
+    }
+
+    /// Puts the copy in the place of its disk, once nothing runs on it any more. `is_known` says whether
+    /// the collector has something that was observed since the copy was made.
+    ///
+    /// # Errors
+    /// When the folder cannot be copied.
+    pub fn put_back(&self, is_known: bool) -> Result<()> {
+        if let Some(copy) = &*self.copy.borrow() {
+            self.memory.put_back(copy);
+            fs::remove_dir_all(&self.folder)?;
+            template::copy(&self.folder.with_extension("copy"), &self.folder)?;
+            self.history.borrow_mut().note_put_back(is_known);
+        }
+        Ok(())
     }
 
     /// Runs from a start to a crash.

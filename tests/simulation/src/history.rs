@@ -1,6 +1,7 @@
 //! What an agent made durable, held against what the collector has in the end.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use upkeep_agent::buffer::{Buffer, Portion};
@@ -25,6 +26,9 @@ const FORGOTTEN: &str = "the collector no longer has what it had acknowledged";
 /// How the declaration of a lost disk begins.
 const LOST: &str = "the buffer's database was lost";
 
+/// What the declaration of a disk that was put back says.
+const OLDER_COPY: &str = "the disk is an older copy of itself";
+
 /// What went wrong in a simulation that may cost records.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Causes {
@@ -45,6 +49,8 @@ pub struct Account {
 #[derive(Debug)]
 struct Durable {
     epoch: Epoch,
+    /// The place of its life among those of the buffer.
+    life: usize,
     lane: Lane,
     sequence: u64,
     at_ms: i64,
@@ -77,9 +83,28 @@ pub struct History {
     /// Every observation that was tried, by its timestamp.
     drafts: BTreeMap<i64, f64>,
     durable: Vec<Durable>,
-    /// The lives of the buffer in their order.
+    /// The buffers in their order. One that was put back is there once more.
     epochs: Vec<(Epoch, Reached)>,
     disk_was_lost: bool,
+    copy: Option<Copied>,
+    put_back: Vec<PutBack>,
+}
+
+/// What was true as a copy of the disk was made.
+#[derive(Clone, Debug)]
+struct Copied {
+    epoch: Epoch,
+    reached: Reached,
+    durable: usize,
+}
+
+/// What was on a disk that was put back to its copy, and not on the copy.
+#[derive(Debug)]
+struct PutBack {
+    /// Their places among the durable records.
+    records: Range<usize>,
+    /// Whether the collector had some of it.
+    is_known: bool,
 }
 
 impl History {
@@ -94,6 +119,31 @@ impl History {
     /// The agent's disk is lost with all that was on it.
     pub fn note_disk_lost(&mut self) {
         self.disk_was_lost = true;
+    }
+
+    /// A copy of the disk is made.
+    pub fn note_copied(&mut self) {
+        self.copy = self.epochs.last().map(|(epoch, reached)| Copied {
+            epoch: *epoch,
+            reached: reached.clone(),
+            durable: self.durable.len(),
+        });
+    }
+
+    /// The disk is put back to the copy.
+    pub fn note_put_back(&mut self, is_known: bool) {
+        if let Some(copy) = &self.copy {
+            let records = copy.durable..self.durable.len();
+            self.put_back.push(PutBack { records, is_known });
+            self.epochs.push((copy.epoch, copy.reached.clone()));
+        }
+    }
+
+    /// How far samples and events reach on the copy.
+    pub fn copied(&self) -> Option<(Epoch, [u64; 2])> {
+        let copy = self.copy.as_ref()?;
+        let read = |lane| copy.reached.get(&lane).map_or(0, |reach| reach.read);
+        Some((copy.epoch, [Lane::Samples, Lane::Events].map(read)))
     }
 
     /// Notes what a buffer made durable and what was acknowledged since this was last asked.
@@ -132,7 +182,8 @@ impl History {
                     },
                 };
                 let (sequence, at_ms, since_ms) = (record.sequence, record.at_ms, elapsed_ms());
-                self.durable.push(Durable { epoch, lane, sequence, at_ms, what, since_ms });
+                let life = self.epochs.len() - 1;
+                self.durable.push(Durable { epoch, life, lane, sequence, at_ms, what, since_ms });
             }
         }
         Ok(())
@@ -168,10 +219,10 @@ impl History {
         let aside = services.state.quarantined(host)?;
         ensure!(aside.is_empty(), "records were set aside: {aside:?}");
         let mut account = Account::default();
-        for record in &self.durable {
+        for (place, record) in self.durable.iter().enumerate() {
             if found.has(record) {
                 account.stored += 1;
-            } else {
+            } else if !self.is_unknown(place, record, causes) {
                 self.excuse(record, &found, causes, has_room)
                     .with_context(|| format!("{record:?} is lost"))?;
                 account.declared += 1;
@@ -196,6 +247,22 @@ impl History {
         Ok(())
     }
 
+    /// Whether nobody can know of a record any more: it was on a disk that was put back, and the
+    /// collector has nothing that was observed since the copy was made, or no longer has it.
+    fn is_unknown(&self, place: usize, record: &Durable, causes: Causes) -> bool {
+        let is_gone =
+            |one: &PutBack| one.records.contains(&place) && (!one.is_known || causes.restored);
+        (causes.restored || self.was_pending(record)) && self.put_back.iter().any(is_gone)
+    }
+
+    /// Whether a record was not acknowledged when that was last looked at. What was dropped before it
+    /// could be delivered is settled, too, and what declares it may have gone with the disk.
+    fn was_pending(&self, record: &Durable) -> bool {
+        let lanes = self.epochs.get(record.life).map(|(_, lanes)| lanes);
+        let reach = lanes.and_then(|lanes| lanes.get(&record.lane)).copied().unwrap_or_default();
+        record.sequence > reach.acknowledged || record.sequence <= reach.dropped
+    }
+
     /// Why a record is not at the collector. What declares the loss of a disk may itself be among
     /// what a restored collector declares.
     fn excuse(
@@ -205,35 +272,36 @@ impl History {
         causes: Causes,
         has_room: bool,
     ) -> Result<()> {
-        let place = self.epochs.iter().position(|(epoch, _)| *epoch == record.epoch);
-        let place = place.context("a record of no epoch")?;
         let mut reasons = Vec::new();
         for DeclaredGap { stream, gap, .. } in &found.gaps {
             let is_its_own = stream.epoch == record.epoch && gap.lane == record.lane;
             let begun = self.epochs.iter().position(|(epoch, _)| *epoch == stream.epoch);
             if is_its_own && (gap.first..=gap.last).contains(&record.sequence) {
                 reasons.push(gap.reason.as_str());
-            } else if begun > Some(place)
-                && (gap.first == 0 && gap.reason.starts_with(LOST)
-                    || gap.lane == Lane::Events && gap.first == 1 && gap.reason == FORGOTTEN)
-            {
-                reasons.push(LOST);
+            } else if begun > Some(record.life) {
+                let is_lost = gap.first == 0 && gap.reason.starts_with(LOST);
+                if is_lost && gap.reason.ends_with(OLDER_COPY) {
+                    reasons.push(OLDER_COPY);
+                } else if is_lost
+                    || gap.lane == Lane::Events && gap.first == 1 && gap.reason == FORGOTTEN
+                {
+                    reasons.push(LOST);
+                }
             }
         }
-        let lanes = self.epochs.get(place).map(|(_, lanes)| lanes);
-        let reach = lanes.and_then(|lanes| lanes.get(&record.lane)).copied().unwrap_or_default();
-        // What was dropped before it could be delivered is settled, too, and what declares it may have
-        // gone with the disk.
-        let was_pending = record.sequence > reach.acknowledged || record.sequence <= reach.dropped;
+        let (was_put_back, was_pending) = (!self.put_back.is_empty(), self.was_pending(record));
         let holds = |reason: &&str| match *reason {
             FULL => !has_room,
             // What was acknowledged is kept as far as there is room, for longer than this takes.
             FORGOTTEN => causes.restored && !has_room,
             // What was acknowledged is at the collector, unless that was restored, too.
+            LOST if was_put_back && causes.restored => true,
             LOST => self.disk_was_lost && (causes.restored || was_pending),
+            OLDER_COPY => was_put_back && (causes.restored || was_pending),
             _ => false,
         };
-        ensure!(reasons.iter().any(holds), "{reach:?}, declared {reasons:?}, {causes:?}");
+        let lanes = self.epochs.get(record.life);
+        ensure!(reasons.iter().any(holds), "{lanes:?}, declared {reasons:?}, {causes:?}");
         Ok(())
     }
 }

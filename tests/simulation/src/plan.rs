@@ -85,6 +85,10 @@ pub enum Fault {
     RestoreCollector(u64),
     /// A backup of the collector is made.
     Backup,
+    /// A copy of an agent's disk is made.
+    CopyDisk(usize),
+    /// An agent ends and starts again on the last copy of its disk.
+    PutBack(usize, u64),
     /// The collector moves its journal into its database.
     Seal,
 }
@@ -107,17 +111,36 @@ impl Plan {
             let Some(kind) = kinds.choose(&mut random).filter(|_| at < troubled) else { break };
             faults.entry(at).or_default().push(fault(*kind, count, &mut random));
         }
-        Self {
-            tick,
-            latency: tick * random.random_range(1..4),
-            troubled,
-            window: (
-                *[4, 16, 64, 1024].choose(&mut random).unwrap_or(&16),
-                *[600, 4_000, 256 * 1024].choose(&mut random).unwrap_or(&4_000),
-            ),
-            agents,
-            faults,
+        let latency = tick * random.random_range(1..4);
+        let window = (
+            *[4, 16, 64, 1024].choose(&mut random).unwrap_or(&16),
+            *[600, 4_000, 256 * 1024].choose(&mut random).unwrap_or(&4_000),
+        );
+        // Drawn last, so that a seed whose disks are never put back stays what it was.
+        if random.random_bool(0.4) {
+            add_copies(&mut faults, troubled, count, &mut random);
         }
+        Self { tick, latency, troubled, window, agents, faults }
+    }
+}
+
+/// Lets disks be copied and put back, some more than once.
+fn add_copies(
+    faults: &mut BTreeMap<u64, Vec<Fault>>,
+    troubled: u64,
+    agents: usize,
+    random: &mut StdRng,
+) {
+    let mut at = random.random_range(3..100);
+    while at < troubled {
+        let agent = random.random_range(0..agents);
+        let fault = if random.random_bool(0.5) {
+            Fault::CopyDisk(agent)
+        } else {
+            Fault::PutBack(agent, random.random_range(1..20))
+        };
+        faults.entry(at).or_default().push(fault);
+        at += random.random_range(3..60);
     }
 }
 

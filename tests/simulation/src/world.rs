@@ -257,6 +257,18 @@ impl World<'_> {
             Fault::CrashCollector(steps) => self.crash_collector(false, steps)?,
             Fault::RestoreCollector(steps) => self.crash_collector(true, steps)?,
             Fault::Backup => self.collector.back_up()?,
+            Fault::CopyDisk(agent) => {
+                if self.sim.is_host_running(name(agent)) && self.agents[agent].buffer().is_some() {
+                    self.agents[agent].copy_disk()?;
+                }
+            }
+            Fault::PutBack(agent, steps) => {
+                if self.sim.is_host_running(name(agent)) {
+                    let is_known = self.knows_beyond_copy(agent)?;
+                    self.crash_agent(agent, Loss::Process, steps);
+                    self.agents[agent].put_back(is_known)?;
+                }
+            }
             Fault::Seal => {
                 if let Some(services) = self.collector.services() {
                     services.store.seal_all(BEGIN_MS + self.now_ms())?;
@@ -264,6 +276,19 @@ impl World<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the collector has what an agent observed since the copy of its disk was made.
+    fn knows_beyond_copy(&self, agent: usize) -> Result<bool> {
+        let copied = self.agents[agent].history.borrow().copied();
+        let (Some((epoch, [samples, events])), Some(services)) =
+            (copied, self.collector.services())
+        else {
+            return Ok(false);
+        };
+        let stream = StreamKey { host: host_id(agent), epoch };
+        let has_samples = services.store.committed(stream).last() > samples;
+        Ok(has_samples || services.state.event_mark(stream)? > events)
     }
 
     fn crash_agent(&mut self, agent: usize, loss: Loss, steps: u64) {

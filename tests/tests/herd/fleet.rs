@@ -326,6 +326,7 @@ impl Simulated {
                     next_sequence,
                     acknowledged: 0,
                     kept_from: 1,
+                    life_from: 1,
                 })
                 .to_vec(),
             boot_id: "herd".to_owned(),
@@ -335,6 +336,7 @@ impl Simulated {
             live_from,
             uptime_ms: 86_400_000,
             clock_synchronized: Some(true),
+            life: self.epoch.to_vec().into(),
         })
     }
 }

@@ -9,6 +9,7 @@ use upkeep_model::{Lane, Ranges};
 use super::Buffer;
 use crate::buffer::BufferError;
 use crate::buffer::recipe::Database;
+use crate::buffer::state::Lanes;
 use crate::buffer::tree::Batch;
 
 /// What the acknowledged records of a lane may take that are kept: a sixteenth of the limit. That is a
@@ -52,6 +53,24 @@ impl Buffer {
         let due = kept.note(now, through).max(self.kept_too_much(lane)?);
         self.forget_through(lane, due)?;
         self.shrink();
+        Ok(())
+    }
+
+    /// Notes that a collector was told of this life. That must be durable before any of its records is
+    /// sent: the next life then begins behind all of them.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn note_told(&mut self) -> Result<(), BufferError> {
+        self.heal()?;
+        if self.state.lanes.untold.is_none() {
+            return Ok(());
+        }
+        let lanes = Lanes { untold: None, ..self.state.lanes };
+        let mut batch = Batch::default();
+        lanes.to_entry().put(&mut batch);
+        self.healthy()?.commit(batch).map_err(|error| self.fail(error))?;
+        self.state.lanes = lanes;
         Ok(())
     }
 

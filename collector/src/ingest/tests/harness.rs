@@ -281,7 +281,12 @@ pub(super) fn open() -> v1::Open {
 
 pub(super) fn lane_state(lane: v1::Lane, acknowledged: u64) -> v1::LaneState {
     let lane = lane.into();
-    v1::LaneState { lane, next_sequence: acknowledged + 1, acknowledged, kept_from: 0 }
+    v1::LaneState {
+        lane,
+        next_sequence: acknowledged + 1,
+        acknowledged,
+        ..v1::LaneState::default()
+    }
 }
 
 /// Describes series of these names, numbered from 0.
