@@ -6,7 +6,7 @@ use upkeep_model::{Event, EventKind, Gap, Lane, Observation, stale_marker};
 use upkeep_wire::encode_event;
 
 use super::entry::{Entry, Kind, remove};
-use super::queue::Refused;
+use super::losses::Refused;
 use super::recipe::Database;
 use super::series;
 use super::state::{Lanes, RecordHead, State};

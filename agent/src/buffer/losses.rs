@@ -1,6 +1,7 @@
-//! What was lost since the buffer was opened, by lane and cause.
+//! What was lost: how it is declared, and how much there was since the buffer was opened, by lane and
+//! cause.
 
-use upkeep_model::Lane;
+use upkeep_model::{Event, EventKind, Gap, Lane};
 
 /// Why records are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,33 @@ impl Losses {
     pub(super) fn as_slice(&self) -> &[Loss] {
         &self.0
     }
+}
+
+/// Observations that could not be written, to be declared as soon as something can be.
+pub(super) struct Refused {
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+    pub(super) records: u64,
+    pub(super) reason: String,
+}
+
+impl Refused {
+    /// They never had sequence numbers, so the gap names none.
+    pub(super) fn declaration(&self) -> Event {
+        let reason = format!("{} observations were not written: {}", self.records, self.reason);
+        unnumbered_gap(Lane::Samples, Some(self.from_ms), self.to_ms, reason)
+    }
+}
+
+/// Declares the loss of records whose numbers, if they had any, are not of this epoch.
+pub(super) fn unnumbered_gap(
+    lane: Lane,
+    from_ms: Option<i64>,
+    to_ms: i64,
+    reason: String,
+) -> Event {
+    let gap = Gap { lane, first: 0, last: 0, from_ms, to_ms: Some(to_ms), reason };
+    Event { at_ms: to_ms, kind: EventKind::Gap(gap) }
 }
 
 #[cfg(test)]

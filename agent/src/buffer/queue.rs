@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{info, warn};
-use upkeep_model::{Epoch, Event, EventKind, Gap, Lane, Life, Series};
+use upkeep_model::{Epoch, Lane, Life, Series};
 use upkeep_wire::encode_event;
 
 use super::change::{Change, Dropped};
 use super::entry::{Entry, Kind};
 use super::folder::Root;
-use super::losses::{Loss, LossCause, Losses};
+use super::losses::{Loss, LossCause, Losses, Refused, unnumbered_gap};
 use super::memory::Memory;
 use super::recipe::{self, Database, Opening};
 use super::room::Room;
@@ -23,28 +23,6 @@ use super::{BufferError, Draft, Options, Portion, Record, Statistics};
 
 /// A drained database whose file is longer is replaced by a fresh one.
 const SHRINK_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Observations that could not be written, to be declared as soon as something can be.
-pub(super) struct Refused {
-    from_ms: i64,
-    to_ms: i64,
-    records: u64,
-    reason: String,
-}
-
-impl Refused {
-    /// They never had sequence numbers, so the gap names none.
-    pub(super) fn declaration(&self) -> Event {
-        let reason = format!("{} observations were not written: {}", self.records, self.reason);
-        unnumbered_gap(Some(self.from_ms), self.to_ms, reason)
-    }
-}
-
-/// Declares the loss of samples whose numbers, if they had any, are not of this epoch.
-fn unnumbered_gap(from_ms: Option<i64>, to_ms: i64, reason: String) -> Event {
-    let gap = Gap { lane: Lane::Samples, first: 0, last: 0, from_ms, to_ms: Some(to_ms), reason };
-    Event { at_ms: to_ms, kind: EventKind::Gap(gap) }
-}
 
 /// The queue. All its methods block on the disk.
 pub struct Buffer {
@@ -303,14 +281,16 @@ impl Buffer {
         if let Some(reason) = loss {
             warn!(epoch = %state.epoch, "{reason}; a new epoch begins");
             let at_ms = self.latest_ms;
-            let body =
-                encode_event(&unnumbered_gap(None, at_ms, reason)).map_err(BufferError::Event)?;
-            let head = RecordHead { at_ms, key: None };
-            let entry = head.entry(Lane::Events, state.lanes.events.next_sequence, &body);
-            state.lanes.events.next_sequence += 1;
-            state.record_bytes += entry.stored_bytes();
-            state.event_bytes += entry.stored_bytes();
-            entries.push(entry);
+            for lane in Lane::ALL {
+                let gap = unnumbered_gap(lane, None, at_ms, reason.clone());
+                let body = encode_event(&gap).map_err(BufferError::Event)?;
+                let head = RecordHead { at_ms, key: None };
+                let entry = head.entry(Lane::Events, state.lanes.events.next_sequence, &body);
+                state.lanes.events.next_sequence += 1;
+                state.record_bytes += entry.stored_bytes();
+                state.event_bytes += entry.stored_bytes();
+                entries.push(entry);
+            }
         }
         entries.push(state.lanes.to_entry());
         let database = Database::create(&self.root, number, entries.into_iter().map(Ok))?;
@@ -318,7 +298,9 @@ impl Buffer {
         self.state = state;
         self.in_doubt = false;
         if is_loss {
-            self.note_loss(Lane::Samples, LossCause::DatabaseLost, None, 1);
+            for lane in Lane::ALL {
+                self.note_loss(lane, LossCause::DatabaseLost, None, 1);
+            }
         }
         Ok(())
     }

@@ -279,7 +279,8 @@ impl History {
             if is_its_own && (gap.first..=gap.last).contains(&record.sequence) {
                 reasons.push(gap.reason.as_str());
             } else if begun > Some(record.life) {
-                let is_lost = gap.first == 0 && gap.reason.starts_with(LOST);
+                let is_lost =
+                    gap.first == 0 && gap.lane == record.lane && gap.reason.starts_with(LOST);
                 if is_lost && gap.reason.ends_with(OLDER_COPY) {
                     reasons.push(OLDER_COPY);
                 } else if is_lost
