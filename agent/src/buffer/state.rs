@@ -314,10 +314,13 @@ impl Run {
         self.end = number + 1;
     }
 
-    /// What is kept, if the run reaches up to the pending records.
-    fn kept(self, settled: u64) -> Kept {
+    /// What is kept, if the run reaches up to the pending records. A key frame that stayed for them may
+    /// stand at its begin, although it was dropped.
+    fn kept(self, lane: LaneState) -> Kept {
+        let settled = lane.settled();
         let reaches = self.end == settled + 1 && self.from > 0;
-        Kept::new(if reaches { self.from } else { settled + 1 }, self.bytes)
+        let from = if reaches { self.from.max(lane.lost_through + 1) } else { settled + 1 };
+        Kept::new(from, self.bytes)
     }
 }
 
@@ -359,8 +362,8 @@ impl Records {
             }
         }
         Ok(KeptLanes {
-            samples: self.kept_samples.kept(lanes.samples.settled()),
-            events: self.kept_events.kept(lanes.events.settled()),
+            samples: self.kept_samples.kept(lanes.samples),
+            events: self.kept_events.kept(lanes.events),
         })
     }
 }

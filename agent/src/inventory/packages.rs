@@ -33,7 +33,7 @@ struct Seen {
 /// What the collector holds, as it said at the beginning of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldPackages {
-    /// The buffer's life that the connection is of.
+    /// The buffer that the connection is of.
     pub epoch: [u8; 16],
     /// The last event that the collector had committed then.
     pub committed: u64,

@@ -56,8 +56,8 @@ pub struct Agent {
     buffer: RefCell<Option<SharedBuffer>>,
     /// What it made durable.
     pub history: RefCell<History>,
-    /// When its last connection was accepted, in milliseconds of the simulation.
-    opened_ms: Cell<Option<i64>>,
+    /// When its last connection was accepted, in milliseconds of the simulation, and of which buffer.
+    opened: Cell<Option<(i64, Epoch)>>,
     /// How far its lanes were acknowledged when that was last looked at.
     acknowledged: Cell<Option<(Epoch, [u64; 2])>>,
 }
@@ -81,7 +81,7 @@ impl Agent {
             pace: Cell::new(Pace::Planned),
             buffer: RefCell::default(),
             history: RefCell::default(),
-            opened_ms: Cell::default(),
+            opened: Cell::default(),
             acknowledged: Cell::default(),
         }
     }
@@ -96,9 +96,9 @@ impl Agent {
         self.buffer.borrow().clone()
     }
 
-    /// When its last connection was accepted, in milliseconds of the simulation.
-    pub fn opened_ms(&self) -> Option<i64> {
-        self.opened_ms.get()
+    /// When its last connection was accepted, in milliseconds of the simulation, and of which buffer.
+    pub fn opened(&self) -> Option<(i64, Epoch)> {
+        self.opened.get()
     }
 
     /// Notes how far its lanes are acknowledged; says whether that is news.
@@ -212,7 +212,8 @@ impl Agent {
     async fn watch(&self, mut opened: watch::Receiver<Option<HeldPackages>>) -> Result<()> {
         loop {
             opened.changed().await?;
-            self.opened_ms.set(Some(elapsed_ms()));
+            let epoch = opened.borrow_and_update().as_ref().map(|held| Epoch(held.epoch));
+            self.opened.set(epoch.map(|epoch| (elapsed_ms(), epoch)));
         }
     }
 

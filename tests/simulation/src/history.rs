@@ -296,8 +296,7 @@ impl History {
             // What was acknowledged is kept as far as there is room, for longer than this takes.
             FORGOTTEN => causes.restored && !has_room,
             // What was acknowledged is at the collector, unless that was restored, too.
-            LOST if was_put_back && causes.restored => true,
-            LOST => self.disk_was_lost && (causes.restored || was_pending),
+            LOST => (self.disk_was_lost || was_put_back) && (causes.restored || was_pending),
             OLDER_COPY => was_put_back && (causes.restored || was_pending),
             _ => false,
         };

@@ -333,13 +333,14 @@ impl World<'_> {
         let Some(services) = self.collector.services() else { return Ok(()) };
         let bound = (self.latency + self.tick) * 8;
         for (index, agent) in self.agents.iter().enumerate() {
-            let (Some(buffer), Some(opened_ms)) = (agent.buffer(), agent.opened_ms()) else {
+            let (Some(buffer), Some((opened_ms, epoch))) = (agent.buffer(), agent.opened()) else {
                 continue;
             };
-            if opened_ms < self.healed_ms {
+            // A buffer that began anew since then has to connect again.
+            if opened_ms < self.healed_ms || epoch != buffer.lock().epoch() {
                 continue;
             }
-            let stream = StreamKey { host: host_id(index), epoch: buffer.lock().epoch() };
+            let stream = StreamKey { host: host_id(index), epoch };
             let committed = services.store.committed(stream);
             let before_ms = self.now_ms() - bound.as_millis() as i64;
             let waits = agent.history.borrow().waits(&committed, opened_ms, before_ms);

@@ -16,10 +16,11 @@ const SEEDS: u64 = 100;
 const TWICE: u64 = 4;
 
 /// Seeds that found something, with what it was.
-const FOUND: [(u64, &str); 3] = [
+const FOUND: [(u64, &str); 4] = [
     (76, "the loss of dropped samples was declared as one of what the collector forgot"),
     (354, "live samples that were acknowledged and then forgotten cost the whole buffer"),
     (1281, "samples that were acknowledged, dropped and forgotten were declared by nobody"),
+    (1571, "a key frame that outlived its own loss was taken for a sample that can be sent"),
 ];
 
 #[test]
