@@ -354,6 +354,34 @@ async fn a_collector_that_knows_more_than_the_buffer_meets_a_new_epoch() {
 }
 
 #[tokio::test]
+async fn an_older_copy_of_a_buffer_sends_nothing_and_begins_anew() {
+    let collector = FakeCollector::start(DAY).await;
+    let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;
+    let former = agent.buffer.lock().epoch();
+    agent.append(0..2).await;
+    collector.misbehave(Fault::KnowsAnotherCopy(1));
+    agent.connect();
+    until("another epoch", || agent.buffer.lock().epoch() != former).await;
+    agent.append(5..8).await;
+    agent.drained().await;
+    let epoch = agent.buffer.lock().epoch().0.to_vec();
+    let memory = collector.memory();
+    assert_eq!(memory.faults, Vec::<String>::new());
+    assert!(
+        !memory.samples.contains_key(&former.0[..]) && !memory.events.contains_key(&former.0[..])
+    );
+    assert_eq!(memory.samples[&epoch].len(), 3);
+    let declared: Vec<Lane> = memory.events[&epoch]
+        .values()
+        .filter_map(|event| match &event.kind {
+            EventKind::Gap(gap) if gap.reason.ends_with("older copy of itself") => Some(gap.lane),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(declared, Lane::ALL);
+}
+
+#[tokio::test]
 async fn a_short_certificate_is_renewed_while_records_are_delivered() {
     let collector = FakeCollector::start(3).await;
     let mut agent = TestAgent::enrolled(&collector, 64 << 20).await;

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     AcceptsLate,
     /// Knows no ranges and no live samples beside the backlog.
     IsFormer,
+    /// Holds the buffer for another copy of the one that it knows, so many times.
+    KnowsAnotherCopy(u32),
     /// Refuses every stream with this reason.
     Refuses(&'static str),
     /// Accepts every stream and ends it with this reason once samples come.
@@ -31,6 +33,10 @@ impl Fault {
 
     pub(super) fn records(&mut self) -> Option<&mut u32> {
         if let Self::LosesRecords(left) = self { Some(left) } else { None }
+    }
+
+    pub(super) fn copies(&mut self) -> Option<&mut u32> {
+        if let Self::KnowsAnotherCopy(left) = self { Some(left) } else { None }
     }
 
     pub(super) fn replies(&mut self) -> Option<&mut u32> {

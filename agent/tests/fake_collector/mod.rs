@@ -61,6 +61,8 @@ struct Shared {
     root: CertifiedIssuer<'static, KeyPair>,
     memory: Mutex<Memory>,
     fault: Mutex<Fault>,
+    /// The life that came last of each epoch's buffer.
+    lives: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// Certificates that it issues live so many seconds.
     life_seconds: i64,
     /// Changes when all connections are to be cut.
@@ -79,6 +81,7 @@ impl FakeCollector {
             root,
             memory: Mutex::default(),
             fault: Mutex::default(),
+            lives: Mutex::default(),
             life_seconds,
             cut: watch::Sender::new(0),
         });
@@ -301,6 +304,7 @@ impl Stream {
         let live_from = Some(open.live_from).filter(|_| !is_former);
         let (described, key, epoch) = (Vec::new(), None, open.epoch.to_vec());
         let stream = Self { shared, epoch, answers, described, key, live_from };
+        stream.note_life(open);
         stream.declare(open);
         let lanes = Lane::ALL.map(|lane| lane_mark(lane, &stream.committed(lane)));
         let accepted = v1::Accepted {
@@ -310,13 +314,28 @@ impl Stream {
             packages: Vec::new(),
             live_from: live_from.unwrap_or_default(),
             window_bytes: if is_former { 0 } else { WINDOW_BYTES },
-            older_copy: false,
+            older_copy: stream.shared.happens(Fault::copies),
         };
         while stream.shared.fault() == Fault::AcceptsLate {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         stream.answer(Answer::Accepted(accepted)).await;
         stream
+    }
+
+    /// A life of a buffer begins behind everything that a former one may have sent.
+    fn note_life(&self, open: &v1::Open) {
+        let mut lives = self.shared.lives.lock().unwrap();
+        let former = lives.insert(self.epoch.clone(), open.life.to_vec());
+        if former.is_none_or(|former| former == open.life) {
+            return;
+        }
+        for state in &open.lanes {
+            let lane = Lane::try_from(state.lane()).unwrap();
+            if self.committed(lane).last() >= state.life_from {
+                self.shared.complain(format!("{lane}: a life from {} on", state.life_from));
+            }
+        }
     }
 
     /// Declares what the host was told to be there and neither has any more.
