@@ -170,13 +170,10 @@ fn stop(seen: SeenChange) -> Stop {
 
 fn totals(found: &[Interval]) -> Totals {
     let of = |state: HostState| {
-        found
-            .iter()
-            .filter(move |one| one.state == state)
-            .map(|one| seconds(one.to_ms - one.from_ms))
+        let chosen = found.iter().filter(|one| one.state == state);
+        seconds(chosen.map(|one| one.to_ms - one.from_ms).sum())
     };
-    let [up, down, unknown] =
-        [HostState::Up, HostState::Down, HostState::Unknown].map(|state| of(state).sum::<f64>());
+    let [up, down, unknown] = [HostState::Up, HostState::Down, HostState::Unknown].map(of);
     let known = up + down;
     Totals {
         up_seconds: up,
@@ -224,4 +221,16 @@ fn reason(why: &Why) -> String {
 #[expect(clippy::cast_precision_loss, reason = "stretches of time are far below 2^53 ms")]
 fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_at_all_is_zero_and_has_no_sign() {
+        let text = serde_json::to_string(&totals(&[])).unwrap();
+        let zero = r#""up_seconds":0.0,"down_seconds":0.0,"unknown_seconds":0.0"#;
+        assert_eq!(text, format!("{{{zero},\"availability\":null}}"));
+    }
 }

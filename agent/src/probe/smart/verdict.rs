@@ -216,7 +216,8 @@ fn exit_findings(disk: &Disk, findings: &mut Vec<Finding>) {
         let name = attribute::WAS_BELOW_THRESHOLD;
         findings.push(Finding::new(name, Health::PreFailing, 1.0, words));
     }
-    let errors: f64 = disk.error_logs.iter().map(|(_, count)| count).sum();
+    // The sum of nothing is -0.
+    let errors = disk.error_logs.iter().map(|(_, count)| count).sum::<f64>() + 0.0;
     if is_set(exit::ERROR_LOG) || errors > 0.0 {
         let words = "its error log has entries";
         findings.push(Finding::new("error_log", Health::OldAge, errors, words));
