@@ -135,6 +135,25 @@ fn what_the_collector_has_is_not_declared_lost() {
 }
 
 #[test]
+fn a_buffer_that_was_opened_again_declares_what_it_drops() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut buffer = Buffer::open(folder.path(), options(30_000), NOW).unwrap();
+    for tick in 0..60 {
+        buffer.append(&[observation(tick)]).unwrap();
+    }
+    drop(buffer);
+    let mut buffer = Buffer::open(folder.path(), options(30_000), NOW).unwrap();
+    for tick in 60.. {
+        buffer.append(&[observation(tick)]).unwrap();
+        if buffer.kept_from(Lane::Samples) > 1 {
+            break;
+        }
+    }
+    let lost: Vec<_> = gaps(&mut buffer).into_iter().map(|gap| (gap.first, gap.last)).collect();
+    assert_eq!(lost, [(1, buffer.kept_from(Lane::Samples) - 1)]);
+}
+
+#[test]
 fn what_is_kept_goes_when_its_series_are_numbered_anew() {
     let folder = tempfile::tempdir().unwrap();
     let mut buffer = open(folder.path());
