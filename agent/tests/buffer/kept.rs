@@ -115,20 +115,35 @@ fn what_is_kept_goes_before_anything_is_lost() {
     assert_eq!(pending, (lost[0].1 + 1..=tick as u64).collect::<Vec<_>>());
 }
 
+/// A limit that little more than [`FILLED`] observations take.
+const SMALL: u64 = 30_000;
+const FILLED: i64 = 60;
+
+fn nearly_full(folder: &Path) -> Buffer {
+    let mut buffer = Buffer::open(folder, options(SMALL), NOW).unwrap();
+    for tick in 0..FILLED {
+        buffer.append(&[observation(tick)]).unwrap();
+    }
+    buffer
+}
+
+/// Observes on until something that was there went to make room.
+fn overfill(buffer: &mut Buffer) {
+    let kept_from = buffer.kept_from(Lane::Samples);
+    for tick in FILLED.. {
+        buffer.append(&[observation(tick)]).unwrap();
+        if buffer.kept_from(Lane::Samples) > kept_from {
+            return;
+        }
+    }
+}
+
 #[test]
 fn what_the_collector_has_is_not_declared_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let mut buffer = Buffer::open(folder.path(), options(30_000), NOW).unwrap();
-    for tick in 0..60 {
-        buffer.append(&[observation(tick)]).unwrap();
-    }
+    let mut buffer = nearly_full(folder.path());
     buffer.acknowledge(Lane::Samples, 11..=20, Instant::now()).unwrap();
-    for tick in 60.. {
-        buffer.append(&[observation(tick)]).unwrap();
-        if buffer.statistics().dropped_samples > 0 {
-            break;
-        }
-    }
+    overfill(&mut buffer);
     let lost: Vec<_> = gaps(&mut buffer).into_iter().map(|gap| (gap.first, gap.last)).collect();
     assert_eq!(lost, [(1, 10), (21, buffer.kept_from(Lane::Samples) - 1)]);
     assert!(frames(&mut buffer).len() > 10);
@@ -137,18 +152,9 @@ fn what_the_collector_has_is_not_declared_lost() {
 #[test]
 fn a_buffer_that_was_opened_again_declares_what_it_drops() {
     let folder = tempfile::tempdir().unwrap();
-    let mut buffer = Buffer::open(folder.path(), options(30_000), NOW).unwrap();
-    for tick in 0..60 {
-        buffer.append(&[observation(tick)]).unwrap();
-    }
-    drop(buffer);
-    let mut buffer = Buffer::open(folder.path(), options(30_000), NOW).unwrap();
-    for tick in 60.. {
-        buffer.append(&[observation(tick)]).unwrap();
-        if buffer.kept_from(Lane::Samples) > 1 {
-            break;
-        }
-    }
+    drop(nearly_full(folder.path()));
+    let mut buffer = Buffer::open(folder.path(), options(SMALL), NOW).unwrap();
+    overfill(&mut buffer);
     let lost: Vec<_> = gaps(&mut buffer).into_iter().map(|gap| (gap.first, gap.last)).collect();
     assert_eq!(lost, [(1, buffer.kept_from(Lane::Samples) - 1)]);
 }

@@ -24,6 +24,8 @@ pub(super) struct Marks {
     pub(super) events: u64,
     /// Where the live samples begin, if they may be sent beside the backlog.
     pub(super) live_from: Option<u64>,
+    /// The life of the host's buffer, if it told one.
+    pub(super) life: Option<Life>,
     /// What is to be declared later.
     pub(super) unsettled: Option<Unsettled>,
     /// Whether this buffer is another copy of the one that these marks are of; then nothing was changed.
@@ -39,6 +41,43 @@ pub(super) struct Unsettled {
     events: u64,
 }
 
+/// What a host says of its buffer as it opens a stream.
+#[derive(Clone, Copy)]
+struct Told {
+    life: Option<Life>,
+    /// Where the life begins in samples and in events.
+    begins: (u64, u64),
+    /// None of the events up to here can be sent again.
+    events_gone: u64,
+    unsettled: Unsettled,
+    live_from: Option<u64>,
+}
+
+impl Told {
+    fn read(open: &v1::Open) -> Result<Self, Status> {
+        let of = |lane: v1::Lane| {
+            let state = open.lanes.iter().find(|state| state.lane() == lane);
+            state.copied().unwrap_or_default()
+        };
+        let (samples, events) = (of(v1::Lane::Samples), of(v1::Lane::Events));
+        let unsettled = Unsettled {
+            samples: gone_through(samples),
+            events: events.next_sequence.saturating_sub(1),
+        };
+        let events_gone = gone_through(events);
+        if unsettled.samples.max(events_gone).max(open.live_from) > MAX_SEQUENCE {
+            return Err(Status::invalid_argument("a sequence number is too large"));
+        }
+        Ok(Self {
+            life: open.told_life().map_err(|error| Status::invalid_argument(error.to_string()))?,
+            begins: (samples.life_from, events.life_from),
+            events_gone,
+            unsettled,
+            live_from: Some(open.live_from).filter(|first| *first > 0),
+        })
+    }
+}
+
 impl Marks {
     /// How far each lane is committed. What the host was told is durable and yet is not here (the
     /// collector's disk was restored or lost) it sends again as far as it kept it; the rest is
@@ -50,58 +89,53 @@ impl Marks {
         open: &v1::Open,
         now_ms: i64,
     ) -> Result<Self, Status> {
-        let told = |lane: v1::Lane| {
-            let state = open.lanes.iter().find(|state| state.lane() == lane);
-            state.copied().unwrap_or_default()
-        };
-        let (samples, events) = (told(v1::Lane::Samples), told(v1::Lane::Events));
-        let unsettled = Unsettled {
-            samples: gone_through(samples),
-            events: events.next_sequence.saturating_sub(1),
-        };
-        let begins = (samples.life_from, events.life_from);
-        let events = gone_through(events);
-        if unsettled.samples.max(events).max(open.live_from) > MAX_SEQUENCE {
-            return Err(Status::invalid_argument("a sequence number is too large"));
-        }
-        let live_from = Some(open.live_from).filter(|first| *first > 0);
-        let life = open.told_life().map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let told = Told::read(open)?;
         let Services { state, store, .. } = services.clone();
         let mut present = member.life().await;
-        let settle = move || {
-            if let Some(life) = life {
-                let known = state.life(stream)?;
-                let marks = Self::at(&state, &store, stream)?;
-                let ends = [(marks.samples.last(), begins.0), (marks.events, begins.1)];
-                if is_older_copy(known, life, ends) {
-                    return Ok(Self { is_older_copy: true, ..marks });
-                }
-                if known != Some(life) {
-                    state.accept_life(stream, life)?;
-                }
-            }
-            for numbers in Ranges::through(state.event_mark(stream)?).missing(1..=events) {
-                state.declare_gap(stream, &forgotten(Lane::Events, numbers), now_ms)?;
-            }
-            // A gap may have been declared just before the store's own mark was durable.
-            for numbers in state.lost_samples(stream)? {
-                skip(&store, stream, numbers);
-            }
-            let is_due = unsettled.is_due(state.event_mark(stream)?);
-            if is_due {
-                unsettled.declare(&state, &store, stream, now_ms)?;
-            }
-            Ok(Self {
-                live_from: live_from.filter(|first| store.begin_at(stream, *first)),
-                unsettled: (!is_due).then_some(unsettled),
-                ..Self::at(&state, &store, stream)?
-            })
-        };
+        let settle = move || Self::settle_told(&state, &store, stream, told, now_ms);
         let marks = services.disk_work.ask(settle).await?;
-        if life.is_some() && !marks.is_older_copy {
-            *present = life;
+        if told.life.is_some() && !marks.is_older_copy {
+            *present = told.life;
         }
         Ok(marks)
+    }
+
+    /// The same, for blocking threads.
+    fn settle_told(
+        state: &State,
+        store: &Store,
+        stream: StreamKey,
+        told: Told,
+        now_ms: i64,
+    ) -> Result<Self, StateError> {
+        let before = Self { life: told.life, ..Self::at(state, store, stream)? };
+        if let Some(life) = told.life {
+            let known = state.life(stream)?;
+            let ends = [(before.samples.last(), told.begins.0), (before.events, told.begins.1)];
+            if is_older_copy(known, life, ends) {
+                return Ok(Self { is_older_copy: true, ..before });
+            }
+            if known != Some(life) {
+                state.accept_life(stream, life)?;
+            }
+        }
+        for numbers in Ranges::through(before.events).missing(1..=told.events_gone) {
+            state.declare_gap(stream, &forgotten(Lane::Events, numbers), now_ms)?;
+        }
+        // A gap may have been declared just before the store's own mark was durable.
+        for numbers in state.lost_samples(stream)? {
+            skip(store, stream, numbers);
+        }
+        let is_due = told.unsettled.is_due(state.event_mark(stream)?);
+        if is_due {
+            told.unsettled.declare(state, store, stream, now_ms)?;
+        }
+        Ok(Self {
+            live_from: told.live_from.filter(|first| store.begin_at(stream, *first)),
+            life: told.life,
+            unsettled: (!is_due).then_some(told.unsettled),
+            ..Self::at(state, store, stream)?
+        })
     }
 
     /// How far each lane is committed, and nothing else.
@@ -110,6 +144,7 @@ impl Marks {
             samples: store.committed(stream),
             events: state.event_mark(stream)?,
             live_from: None,
+            life: None,
             unsettled: None,
             is_older_copy: false,
         })

@@ -189,7 +189,7 @@ impl Session {
             unsettled: marks.unsettled,
             events_wanted: false,
             backlog,
-            life: open.told_life().unwrap_or_default(),
+            life: marks.life,
             session: self,
         };
         opened.answer(v1::collector_message::Message::Accepted(accepted)).await?;

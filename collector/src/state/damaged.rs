@@ -27,6 +27,8 @@ const FEW: u64 = 125;
 
 const HOSTS: u128 = 4;
 
+const LIFE: upkeep_model::Life = upkeep_model::Life([1; 16]);
+
 /// Rows of a table, as text.
 type Rows = BTreeMap<String, BTreeSet<String>>;
 
@@ -166,6 +168,7 @@ fn flipped(folder: &Path) -> PathBuf {
         let stream = StreamKey { host: enrolled_host(&state, id, name), epoch: Epoch([3; 16]) };
         let events: Vec<_> = (1..=3).map(event).chain([packages.clone()]).collect();
         state.commit_events(stream, &events, 0).unwrap();
+        state.accept_life(stream, LIFE).unwrap();
     }
     drop(state);
     let mut bytes = fs::read(&path).unwrap();
@@ -191,6 +194,8 @@ fn a_flipped_letter_costs_its_row_and_no_other() {
     for host in hosts {
         let hash = state.package_states(host.id).unwrap().remove(0).hash;
         assert_eq!(hash, "", "which its agent takes for being asked for everything");
+        let stream = StreamKey { host: host.id, epoch: Epoch([3; 16]) };
+        assert_eq!(state.life(stream).unwrap(), None);
     }
 }
 
@@ -294,6 +299,22 @@ fn damage_is_found_while_the_database_is_in_use() {
     let before: i64 = written(&state);
     state.check(7).unwrap();
     assert_eq!(written(&state), before);
+}
+
+#[test]
+fn where_changes_are_missing_no_life_is_believed() {
+    let (folder, state) = super::temporary();
+    let stream = StreamKey { host: enrolled_host(&state, 1, "web1"), epoch: Epoch([3; 16]) };
+    state.accept_life(stream, LIFE).unwrap();
+    drop(state);
+    let path = folder.path().join(FILE_NAME);
+    let state = State::open_checked(&path, 7).unwrap();
+    assert_eq!(state.life(stream).unwrap(), Some(LIFE));
+    drop(state);
+    tide::note(&path, tide::read(&path).unwrap() + 2).unwrap();
+    let state = State::open_checked(&path, 8).unwrap();
+    assert_eq!(lost(&state), ["the last 2 changes, at least in part"]);
+    assert_eq!(state.life(stream).unwrap(), None);
 }
 
 #[test]
