@@ -31,6 +31,7 @@ use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest;
 use crate::notify::Alert;
 use crate::query::{self, Engine, StoreSource};
+use crate::remote::{self, WriteIn};
 use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
 use crate::state::{self, Ending, Occurrence, State};
@@ -93,8 +94,7 @@ impl Parts {
         let authority = Authority::open(folder, config.certificates.host_lifetime.0)?;
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
         let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
-        let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
-        let options = Options { retention, ..Options::default() };
+        let options = Options { retention: config.storage.retention(), ..Options::default() };
         let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
         // What was set aside just now is not found again, so it is declared before all else.
         let declarer = Declarer::new(state.clone(), Arc::clone(&store));
@@ -360,6 +360,17 @@ fn start_http(
     } else {
         None
     };
+    let limits = remote::Limits {
+        series_per_sender: config.limits.series_per_sender,
+        series_of_all_senders: config.limits.series_of_all_senders,
+    };
+    let write_in = WriteIn::new(
+        Arc::clone(&parts.store),
+        Arc::clone(&parts.fleet),
+        limits,
+        config.storage.retention(),
+        remote::Meters::register(&mut registry),
+    );
     let meters = Meters::register(&mut registry);
     let services = http::Services {
         clock: parts.clock.clone(),
@@ -367,6 +378,7 @@ fn start_http(
         fleet: Arc::clone(&parts.fleet),
         engine: Engine::new(Arc::clone(&parts.store), query::Settings::default())
             .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
+        write_in: Arc::new(write_in),
         rules,
         readiness,
         registry: Arc::new(registry),

@@ -35,7 +35,7 @@ pub struct Config {
     pub rules: Rules,
     /// Where alerts go.
     pub alerts: Alerts,
-    /// What one host may ask of the collector.
+    /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
     pub certificates: Certificates,
@@ -105,6 +105,13 @@ impl Default for Storage {
     }
 }
 
+impl Storage {
+    /// How long samples are kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.retention_days))
+    }
+}
+
 /// Rules.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -155,17 +162,25 @@ impl Alerts {
     }
 }
 
-/// What one host may ask of the collector.
+/// What one host or sender may ask of the collector.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// How many series a host may have.
     pub series_per_host: u32,
+    /// How many series one who sends by remote write may have within an hour.
+    pub series_per_sender: u32,
+    /// How many all of them may have together.
+    pub series_of_all_senders: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { series_per_host: 2_000 }
+        Self {
+            series_per_host: 2_000,
+            series_per_sender: 500_000,
+            series_of_all_senders: 1_000_000,
+        }
     }
 }
 
@@ -223,6 +238,8 @@ impl Config {
             ("storage.retention_days", self.storage.retention_days == 0),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
+            ("limits.series_per_sender", self.limits.series_per_sender == 0),
+            ("limits.series_of_all_senders", self.limits.series_of_all_senders == 0),
         ] {
             if zero {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::folder::Folder;
 use crate::head::Head;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::JournalFolder;
+use crate::points::NumberedPoint;
 use crate::stream::Stream;
 use crate::{Options, StoreError};
 
@@ -33,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) damaged_segments: BTreeSet<u64>,
     /// The longest span of any chunk that is or will be in the database, in milliseconds.
     pub(crate) longest_span_ms: i64,
+    /// So many samples were left out since their instant had another value.
+    pub(crate) conflicts: AtomicU64,
     pub(crate) state: Mutex<State>,
     pub(crate) intake: Mutex<Intake>,
     pub(crate) index: RwLock<Index>,
@@ -104,6 +108,17 @@ impl Core {
             if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
         };
         series.iter().map(of).collect()
+    }
+
+    /// The same of points; those of an empty set are left out.
+    pub(crate) fn number_points(
+        &self,
+        home: HostId,
+        points: Vec<(Labels, i64, f64)>,
+    ) -> Vec<NumberedPoint> {
+        let mut index = self.index_mut();
+        let points = points.into_iter().filter(|(labels, ..)| !labels.is_empty());
+        points.map(|(labels, at_ms, value)| (index.intern(home, &labels), at_ms, value)).collect()
     }
 
     pub(crate) fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {

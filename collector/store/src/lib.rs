@@ -11,6 +11,7 @@
 //! and texts).
 
 mod binary;
+mod carried_series;
 mod chunk;
 mod committer;
 mod core;
@@ -23,6 +24,7 @@ mod head;
 mod index;
 mod journal;
 mod options;
+mod points;
 mod query;
 mod recover;
 mod replay;
@@ -34,5 +36,6 @@ mod verify;
 
 pub use damage::{Affected, Damage};
 pub use error::StoreError;
+pub use index::SeriesNumber;
 pub use options::Options;
 pub use store::{Append, Done, Store};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use crate::core::{Core, milliseconds};
 use crate::coverage::Extent;
 use crate::damage::{Damage, DamageLog};
 use crate::folder::Folder;
+use crate::index::SeriesNumber;
 use crate::journal::Journal;
 use crate::query::Stretch;
 use crate::recover::{Contents, Recovered, recover};
@@ -45,6 +47,13 @@ pub enum Append {
         home: HostId,
         /// Full label sets, milliseconds since 1970, values.
         points: Vec<(Labels, i64, f64)>,
+    },
+    /// Samples of series whose numbers [`Store::number`] gave. All of them are taken or none.
+    Numbered {
+        /// Whose series they are.
+        home: HostId,
+        /// Numbers, milliseconds since 1970, values.
+        points: Vec<(SeriesNumber, i64, f64)>,
     },
 }
 
@@ -92,6 +101,7 @@ impl Store {
             damage,
             damaged_segments,
             longest_span_ms,
+            conflicts: AtomicU64::new(0),
             state: Mutex::new(state),
             intake: Mutex::new(intake),
             index: RwLock::new(index),
@@ -121,6 +131,19 @@ impl Store {
         series: &[Labels],
     ) -> Result<(), StoreError> {
         self.core.describe(stream, first_number, series)
+    }
+
+    /// The number of a series at a home, for [`Append::Numbered`]; one that is new is made.
+    pub fn number(&self, home: HostId, labels: &Labels) -> SeriesNumber {
+        SeriesNumber(self.core.index_mut().intern(home, labels))
+    }
+
+    /// How many samples were left out since the store was opened because their instant had another
+    /// value already. What is seen: values within one span of one stream, and of the points of one
+    /// home. What is not: a stream against another or against points, and what was sealed before;
+    /// there the first sealed value is read, and nothing counted.
+    pub fn conflicts(&self) -> u64 {
+        self.core.conflicts.load(Ordering::Relaxed)
     }
 
     /// Gives a key frame of an already committed record, which records to come lean on.

@@ -24,7 +24,7 @@ use pco::wrapped::{FileCompressor, FileDecompressor};
 use crate::binary::{Malformed, Reader, put_bytes, put_unsigned};
 use crate::index::SeriesRef;
 
-pub(crate) use table::{Table, tables_of_points, tables_of_rows};
+pub(crate) use table::{Table, Transposed, tables_of_points, tables_of_rows};
 
 /// Four of the database's pages less what it keeps beside a value.
 const CHUNK_BYTES: usize = 4 * 4096 - 128;
