@@ -94,8 +94,13 @@ impl Parts {
         let authority = Authority::open(folder, config.certificates.host_lifetime.0)?;
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
         let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
-        let options = Options { retention: config.storage.retention(), ..Options::default() };
+        let followed_from = remote::followed_from(&state, &config.remote_write)?;
+        let retention = config.storage.retention();
+        let options = Options { retention, followed_from, ..Options::default() };
         let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
+        if followed_from.is_none() {
+            store.keep_from(None)?;
+        }
         // What was set aside just now is not found again, so it is declared before all else.
         let declarer = Declarer::new(state.clone(), Arc::clone(&store));
         declarer.declare(now_ms)?;
@@ -135,6 +140,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
+    start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, failure)?;
     start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness), registry)?;
     readiness.release("start");
@@ -344,6 +350,23 @@ fn start_ingest(
         Ok(ingest::serve(listener, tls, services, stop).await?)
     });
     Ok(())
+}
+
+/// Sends samples to others. It stops after whatever brings them, so that the last ones may go, too.
+fn start_remote_write(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    meters: remote::OutMeters,
+) {
+    if config.remote_write.is_empty() {
+        return;
+    }
+    let Parts { state, store, .. } = parts.clone();
+    let targets = config.remote_write.clone();
+    stages.start("remote write", |stop| async move {
+        Ok(remote::run(targets, store, state, meters, stop).await?)
+    });
 }
 
 fn start_http(

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
+use crate::remote::TargetSettings;
+
 /// The routing file that is used where the settings name none.
 pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// The certificates of hosts.
     pub certificates: Certificates,
+    /// Where samples are sent to.
+    pub remote_write: Vec<TargetSettings>,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             alerts: Alerts::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
+            remote_write: Vec::new(),
         }
     }
 }
@@ -249,6 +254,16 @@ impl Config {
             let message = format!("it must be at least {}", Span(SHORTEST_LIFETIME));
             faults.push(Fault::of_key(main, "certificates.host_lifetime", &message));
         }
+        for (index, target) in self.remote_write.iter().enumerate() {
+            if let Err(fault) = target.check() {
+                faults.push(Fault::of_key(main, "remote_write", &fault));
+            }
+            let others = self.remote_write.get(..index).unwrap_or_default();
+            if others.iter().any(|other| other.name == target.name) {
+                let message = format!("the name {:?} is given twice", target.name);
+                faults.push(Fault::of_key(main, "remote_write", &message));
+            }
+        }
         faults
     }
 }
@@ -302,6 +317,11 @@ mod tests {
         );
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
         check("[certificates]\nhost_lifetime = \"59s\"\n", &["host_lifetime", "at least 1m"]);
+        check(
+            "[[remote_write]]\nname = \"a\"\nurl = \"http://192.168.1.5/\"\n\
+             [[remote_write]]\nname = \"a\"\nurl = \"https://x/\"\n",
+            &["remote_write \"a\": url must begin with https://", "\"a\" is given twice"],
+        );
         check("[rules]\ninterval = \"soon\"\n", &["interval", "collector.toml"]);
     }
 }

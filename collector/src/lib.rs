@@ -17,4 +17,5 @@ pub mod query;
 pub mod remote;
 pub mod rule;
 pub mod state;
+pub mod trust;
 pub mod yaml;

@@ -12,7 +12,6 @@ use foldhash::{fast, quality};
 use sha2::{Digest, Sha256};
 use upkeep_model::{HostId, INSTANCE, Labels};
 use upkeep_store::{SeriesNumber, Store};
-use uuid::Uuid;
 
 use super::admit::{self, LabelFault};
 use super::message::RawSeries;

@@ -81,6 +81,8 @@ pub(crate) struct Committer {
 #[derive(Debug, Default)]
 struct Carried {
     segment: u64,
+    /// Whether it is followed, so that it must tell what the database knows as well.
+    is_followed: bool,
     streams: HashMap<StreamKey, CarriedStream>,
     series: CarriedSeries,
 }
@@ -196,7 +198,8 @@ impl Committer {
         }
         let (segment, group) = self.journal.begin()?;
         if self.carried.segment != segment {
-            self.carried = Carried { segment, ..Carried::default() };
+            let is_followed = self.core.followed.is_followed();
+            self.carried = Carried { segment, is_followed, ..Carried::default() };
         }
         let core = Arc::clone(&self.core);
         let mut intake = core.intake();
@@ -311,6 +314,9 @@ impl Committer {
         match self.journal.write(&bytes) {
             Ok(()) => {
                 self.publish(segment, &bytes, rows, points);
+                if let Some(end) = self.journal.end() {
+                    self.core.followed.note_end(end);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -431,9 +437,10 @@ impl Carried {
     }
 
     fn of(&mut self, stream: StreamKey, state: &Stream) -> &mut CarriedStream {
+        let is_followed = self.is_followed;
         let fresh = || CarriedStream {
             generation: state.generation,
-            numbers: state.saved.numbers.get(&state.generation).copied().unwrap_or_default(),
+            numbers: if is_followed { 0 } else { saved_numbers(state) },
             keys: BTreeSet::new(),
             skipped: state.saved.committed.clone(),
         };
@@ -444,4 +451,8 @@ impl Carried {
         }
         carried
     }
+}
+
+fn saved_numbers(state: &Stream) -> u32 {
+    state.saved.numbers.get(&state.generation).copied().unwrap_or_default()
 }

@@ -16,6 +16,7 @@ use crate::committer::Command;
 use crate::damage::DamageLog;
 use crate::database::{Database, State};
 use crate::folder::Folder;
+use crate::follow::Followed;
 use crate::head::Head;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::JournalFolder;
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) damaged_segments: BTreeSet<u64>,
     /// The longest span of any chunk that is or will be in the database, in milliseconds.
     pub(crate) longest_span_ms: i64,
+    pub(crate) followed: Followed,
     /// So many samples were left out since their instant had another value.
     pub(crate) conflicts: AtomicU64,
     pub(crate) state: Mutex<State>,

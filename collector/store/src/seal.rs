@@ -273,7 +273,9 @@ impl Core {
         for number in
             self.journal.numbers()?.into_iter().filter(|number| *number < needed.min(below))
         {
-            if self.damaged_segments.contains(&number) {
+            if self.followed.needs(number) && !self.damaged_segments.contains(&number) {
+                self.journal.keep(number, &self.folder.followed())?;
+            } else if self.damaged_segments.contains(&number) {
                 self.journal.set_aside(number, &self.folder.quarantine())?;
             } else {
                 self.journal.remove(number)?;

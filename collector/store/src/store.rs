@@ -16,6 +16,7 @@ use crate::core::{Core, milliseconds};
 use crate::coverage::Extent;
 use crate::damage::{Damage, DamageLog};
 use crate::folder::Folder;
+use crate::follow::{Followed, Follower, Place};
 use crate::index::SeriesNumber;
 use crate::journal::Journal;
 use crate::query::Stretch;
@@ -88,7 +89,8 @@ impl Store {
         recovered: Recovered,
         writer: Journal,
     ) -> Result<Self, StoreError> {
-        let Recovered { database, journal, contents, damaged_segments, .. } = recovered;
+        let Recovered { database, journal, contents, damaged_segments, next_segment } = recovered;
+        let followed_from = options.followed_from;
         let Contents { state, index, intake, head } = contents;
         let (commands, inbox) = mpsc::sync_channel(COMMANDS_WAITING);
         let (wakes, alarm) = mpsc::sync_channel(1);
@@ -101,6 +103,7 @@ impl Store {
             damage,
             damaged_segments,
             longest_span_ms,
+            followed: Followed::new(next_segment, followed_from),
             conflicts: AtomicU64::new(0),
             state: Mutex::new(state),
             intake: Mutex::new(intake),
@@ -283,6 +286,20 @@ impl Store {
         let names: BTreeSet<&str> =
             sets.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
         Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Reads what is committed in the order in which it was, from a place on; from now on without one.
+    /// The store must have been opened as one that is followed, or descriptions are missing.
+    pub fn follow(&self, from: Option<Place>) -> Follower {
+        Follower::new(Arc::clone(&self.core), from)
+    }
+
+    /// Keeps the journal's segments from this one on for whoever follows; without one, none.
+    ///
+    /// # Errors
+    /// When those that nobody needs any more cannot be removed.
+    pub fn keep_from(&self, segment: Option<u64>) -> Result<(), StoreError> {
+        self.core.keep_from(segment)
     }
 
     /// Drops what is older than the retention.

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use upkeep_store::Store;
 
-use super::world::{World, answer};
+use super::world::{World, answer, write_in};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{

@@ -51,4 +51,5 @@ mod segment;
 mod tide;
 
 pub(crate) use entry::{Entry, Group};
-pub(crate) use segment::{Journal, JournalFolder, WriteError};
+pub(crate) use scan::walk;
+pub(crate) use segment::{HEADER_BYTES, Journal, JournalFolder, WriteError, seed_in};
