@@ -5,6 +5,7 @@
 
 mod retention;
 mod stage;
+mod store_meters;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use crate::state::{self, Ending, Occurrence, State};
 
 use retention::Retention;
 use stage::Stages;
+use store_meters::StoreMeters;
 
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -134,6 +136,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let (failure, mut failures) = mpsc::channel(1);
     let board = Arc::new(Board::default());
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(StoreMeters(Arc::clone(&parts.store))));
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));

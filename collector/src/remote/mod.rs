@@ -14,6 +14,8 @@ mod message;
 mod meters;
 mod out_meters;
 mod sender;
+#[cfg(test)]
+mod spoilt;
 mod target;
 mod write_in;
 mod write_out;

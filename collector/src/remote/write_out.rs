@@ -209,7 +209,8 @@ impl Sender {
         }
         self.notes.place = next;
         if self.notes.at.elapsed() >= NOTE_EVERY {
-            self.meters.behind(&self.target.name, self.behind().await?);
+            let behind = self.behind().await?;
+            self.meters.behind(&self.target.name, behind);
             self.notes.note().await?;
         }
         Ok(())

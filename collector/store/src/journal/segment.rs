@@ -121,7 +121,7 @@ impl JournalFolder {
     fn move_to(&self, number: u64, to: &Path, action: &'static str) -> Result<(), StoreError> {
         let path = self.path_of(number);
         let length = self.length(number);
-        fs::create_dir_all(to)
+        sync_made(to)
             .and_then(|()| fs::rename(&path, to.join(file_name(number))))
             .and_then(|()| sync_folder(to))
             .map_err(|source| StoreError::io(action, &path, source))?;
@@ -299,6 +299,15 @@ impl Journal {
         let seed = seed(number, salt);
         Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })
     }
+}
+
+/// Makes a folder, unless it is there, so that it stays.
+fn sync_made(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    folder.parent().map_or(Ok(()), sync_folder)
 }
 
 fn numbers_in(folder: &Path) -> Result<Vec<u64>, StoreError> {
