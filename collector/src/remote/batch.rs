@@ -1,6 +1,6 @@
 //! From samples in the order of their commits to packed messages of bounded size.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use upkeep_model::Labels;
 
@@ -13,16 +13,56 @@ const MAX_SAMPLES: usize = 10_000;
 /// A message that has grown past this, in bytes, is followed by another.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// A packed message and how many samples it has.
-#[derive(Debug, PartialEq)]
+/// A sample takes at most so many bytes.
+const SAMPLE_BYTES: usize = 22;
+
+/// A series and some of its samples.
+type Series = (Labels, Vec<Sample>);
+
+/// A packed message.
+#[derive(Debug)]
 pub(super) struct Packed {
     pub(super) body: Vec<u8>,
+    /// How many samples it has.
     pub(super) samples: usize,
+    series: Vec<Series>,
+}
+
+impl Packed {
+    fn of(series: Vec<Series>) -> Option<Self> {
+        let mut message = Vec::new();
+        series.iter().for_each(|(labels, samples)| put_series(&mut message, labels, samples));
+        let samples = series.iter().map(|(_, samples)| samples.len()).sum();
+        // It fails only where a message is longer than four gigabytes.
+        let body = snap::raw::Encoder::new().compress_vec(&message).ok()?;
+        (samples > 0).then_some(Self { body, samples, series })
+    }
+
+    /// The earlier and the later half of the message's time, the later one first; nothing where all
+    /// samples are of one instant. A receiver that takes nothing out of order refuses a message for its
+    /// old samples, and the new ones with them.
+    pub(super) fn halves(&self) -> Vec<Self> {
+        let times = self.series.iter().flat_map(|(_, samples)| samples).map(|(at_ms, _)| *at_ms);
+        let times: Vec<i64> = times.collect::<BTreeSet<_>>().into_iter().collect();
+        let Some(&middle) = times.get(times.len() / 2).filter(|_| times.len() > 1) else {
+            return Vec::new();
+        };
+        let half = |is_in: &dyn Fn(i64) -> bool| {
+            let series = self.series.iter().filter_map(|(labels, samples)| {
+                let inside = samples.iter().filter(|(at_ms, _)| is_in(*at_ms));
+                let inside: Vec<Sample> = inside.copied().collect();
+                (!inside.is_empty()).then(|| (labels.clone(), inside))
+            });
+            Self::of(series.collect())
+        };
+        let halves = [half(&|at_ms| at_ms >= middle), half(&|at_ms| at_ms < middle)];
+        halves.into_iter().flatten().collect()
+    }
 }
 
 /// The messages for a target; the samples of a series stay in their order.
 pub(super) fn pack(target: &Target, samples: Vec<(Labels, i64, f64)>) -> Vec<Packed> {
-    let mut series: Vec<(Labels, Vec<Sample>)> = Vec::new();
+    let mut series: Vec<Series> = Vec::new();
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut messages = Vec::new();
     let mut count = 0;
@@ -48,31 +88,23 @@ pub(super) fn pack(target: &Target, samples: Vec<(Labels, i64, f64)>) -> Vec<Pac
     messages
 }
 
-fn flush(target: &Target, series: Vec<(Labels, Vec<Sample>)>, messages: &mut Vec<Packed>) {
-    let (mut message, mut count) = (Vec::new(), 0);
+fn flush(target: &Target, series: Vec<Series>, messages: &mut Vec<Packed>) {
+    let (mut part, mut bytes) = (Vec::new(), 0);
     for (mut labels, samples) in series {
         for (name, value) in &target.external_labels {
             if labels.get(name).is_none() {
                 labels.set(name, value);
             }
         }
-        put_series(&mut message, &labels, &samples);
-        count += samples.len();
-        if message.len() > MAX_BYTES {
-            finish(&mut message, &mut count, messages);
+        let texts: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        bytes += texts + SAMPLE_BYTES * samples.len();
+        part.push((labels, samples));
+        if bytes > MAX_BYTES {
+            messages.extend(Packed::of(std::mem::take(&mut part)));
+            bytes = 0;
         }
     }
-    finish(&mut message, &mut count, messages);
-}
-
-fn finish(message: &mut Vec<u8>, count: &mut usize, messages: &mut Vec<Packed>) {
-    let (message, samples) = (std::mem::take(message), std::mem::take(count));
-    // It fails only where a message is longer than four gigabytes.
-    if samples > 0
-        && let Ok(body) = snap::raw::Encoder::new().compress_vec(&message)
-    {
-        messages.push(Packed { body, samples });
-    }
+    messages.extend(Packed::of(part));
 }
 
 #[cfg(test)]
@@ -123,7 +155,26 @@ mod tests {
             ("up{site=\"b\"}".to_owned(), vec![(1, 3.0)]),
         ];
         assert_eq!(found, expect);
-        assert_eq!(pack(&target(&["none"]), vec![(Labels::default(), 1, 1.0)]), []);
+        assert!(pack(&target(&["none"]), vec![(Labels::default(), 1, 1.0)]).is_empty());
+    }
+
+    #[test]
+    fn a_message_is_halved_in_time_until_it_is_one_instant() {
+        let up = Labels::new([("__name__", "up")]);
+        let down = Labels::new([("__name__", "down")]);
+        let samples = [(5, &up), (1, &up), (1, &down), (9, &down), (7, &up)];
+        let samples = samples.map(|(at_ms, labels)| (labels.clone(), at_ms, at_ms as f64));
+        let mut waiting = pack(&target(&[]), samples.to_vec());
+        let mut instants = Vec::new();
+        while let Some(message) = waiting.pop() {
+            let halves = message.halves();
+            if halves.is_empty() {
+                let of_one = read(std::slice::from_ref(&message));
+                instants.push(of_one.iter().map(|(_, samples)| samples[0].0).collect::<Vec<_>>());
+            }
+            waiting.extend(halves);
+        }
+        assert_eq!(instants, [vec![1, 1], vec![5], vec![7], vec![9]]);
     }
 
     #[test]

@@ -158,6 +158,16 @@ impl Notes {
     }
 }
 
+/// How the sending of a message ended.
+enum End {
+    /// There is nothing more to do about it.
+    Over,
+    /// It was refused: why.
+    Refused(String),
+    /// It was told to stop before.
+    Stopped,
+}
+
 /// Sends to one target.
 struct Sender {
     target: Target,
@@ -202,9 +212,22 @@ impl Sender {
             tracing::warn!(target = self.target.name, lost, "remote write: damage in the journal");
             self.meters.count(&self.target.name, Sent::Lost, 1);
         }
-        for message in pack(&self.target, samples) {
-            if !self.send(message).await? {
-                return Ok(());
+        // The next one stands at the end.
+        let mut messages = pack(&self.target, samples);
+        messages.reverse();
+        while let Some(message) = messages.pop() {
+            match self.send(&message).await? {
+                End::Over => {}
+                End::Refused(why) => {
+                    let halves = message.halves();
+                    if halves.is_empty() {
+                        let (target, samples) = (&self.target.name, message.samples);
+                        tracing::warn!(target, samples, "remote write refused: {why}");
+                        self.meters.count(target, Sent::Refused, samples);
+                    }
+                    messages.extend(halves);
+                }
+                End::Stopped => return Ok(()),
             }
         }
         self.notes.place = next;
@@ -238,26 +261,23 @@ impl Sender {
         behind
     }
 
-    /// Sends a message until it is taken, refused, or too far behind. Says whether one of these came
-    /// before it was told to stop.
-    async fn send(&mut self, message: Packed) -> Result<bool, WriteOutError> {
+    /// Sends a message until it is taken, refused, or too far behind.
+    async fn send(&mut self, message: &Packed) -> Result<End, WriteOutError> {
         let stop = self.stop.clone();
-        let Packed { body, samples } = message;
+        let samples = message.samples;
         let mut bound = FIRST_PAUSE;
         loop {
-            let sending = self.target.send(body.clone());
-            let Some(answer) = stop.run_until_cancelled(sending).await else { return Ok(false) };
+            let sending = self.target.send(message.body.clone());
+            let Some(answer) = stop.run_until_cancelled(sending).await else {
+                return Ok(End::Stopped);
+            };
             let (name, meters) = (&self.target.name, &self.meters);
             let (why, after) = match answer {
                 Answer::Taken => {
                     meters.count(name, Sent::Taken, samples);
-                    return Ok(true);
+                    return Ok(End::Over);
                 }
-                Answer::Refused(why) => {
-                    tracing::warn!(target = name, samples, "remote write refused: {why}");
-                    meters.count(name, Sent::Refused, samples);
-                    return Ok(true);
-                }
+                Answer::Refused(why) => return Ok(End::Refused(why)),
                 Answer::Later(why, after) => (why, after),
             };
             meters.count_failure(name);
@@ -266,7 +286,7 @@ impl Sender {
             if behind > MAX_BEHIND_BYTES {
                 tracing::warn!(target = self.target.name, samples, "remote write: too far behind");
                 self.meters.count(&self.target.name, Sent::PassedOver, samples);
-                return Ok(true);
+                return Ok(End::Over);
             }
             let pause = pause(bound, after, rand::random());
             if bound == FIRST_PAUSE {
