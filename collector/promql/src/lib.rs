@@ -23,4 +23,4 @@ pub use eval::{EvalError, Limits};
 pub use number::format_value;
 pub use parse::{ParseError, parse, parse_selector};
 pub use query::Query;
-pub use source::{Selection, Source, SourceError};
+pub use source::{Hint, Selection, Source, SourceError};

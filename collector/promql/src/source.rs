@@ -1,5 +1,7 @@
 //! Where samples come from.
 
+use std::time::Instant;
+
 use thiserror::Error;
 use upkeep_model::{Matcher, SeriesSamples};
 
@@ -10,7 +12,8 @@ pub trait Source {
     /// among the samples.
     ///
     /// # Errors
-    /// When the samples cannot be read.
+    /// When the samples cannot be read, or a limit of the selection is passed; a source finds that
+    /// as early as it can, so that no query takes more memory or time than it may.
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError>;
 }
 
@@ -23,9 +26,37 @@ pub struct Selection {
     pub after_ms: i64,
     /// The end of the stretch in milliseconds since 1970, itself part of it.
     pub through_ms: i64,
+    /// Most samples that all series together may have.
+    pub max_samples: usize,
+    /// When the query must be done.
+    pub deadline: Option<Instant>,
+    /// What becomes of the samples, for a source that has summaries of them.
+    pub hint: Hint,
 }
 
-/// Why a [`Source`] could not give samples, for people.
+/// How the samples of a [`Selection`] are used. A source may ignore it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// The function that gets the window of every step, such as `rate` or `max_over_time`; `None`
+    /// where a step takes the last sample, or where the samples themselves are the answer.
+    pub function: Option<&'static str>,
+    /// The width of a step's window in milliseconds: the first window is the first so many
+    /// milliseconds of the stretch.
+    pub range_ms: i64,
+    /// The distance of windows in milliseconds; 0 where there is but one.
+    pub step_ms: i64,
+}
+
+/// Why a [`Source`] could not give samples.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct SourceError(pub String);
+pub enum SourceError {
+    /// They cannot be read; the text says why.
+    #[error("{0}")]
+    Failed(String),
+    /// There are more than [`Selection::max_samples`].
+    #[error("the selector has too many samples")]
+    TooManySamples,
+    /// [`Selection::deadline`] passed.
+    #[error("reading samples took too long")]
+    Timeout,
+}

@@ -20,9 +20,9 @@ impl Memory {
     /// A sample every 10 s from time 0 on; `None` is a gap.
     fn with(mut self, name: &str, labels: &[(&str, &str)], values: &[Option<f64>]) -> Self {
         let samples = (0..).step_by(10_000).zip(values).filter_map(|(at, v)| Some((at, (*v)?)));
-        let (timestamps, values) = samples.unzip();
+        let (timestamps, values): (Vec<i64>, _) = samples.unzip();
         let labels = Labels::new(labels.iter().copied()).with(METRIC_NAME, name);
-        self.series.push(SeriesSamples { labels, timestamps, values });
+        self.series.push(SeriesSamples { labels, timestamps: timestamps.into(), values });
         self
     }
 }
@@ -36,8 +36,8 @@ impl Source for Memory {
         let stretch = |series: &SeriesSamples| {
             let within = |at: &i64| (selection.after_ms + 1..=selection.through_ms).contains(at);
             let samples = series.timestamps.iter().copied().zip(series.values.iter().copied());
-            let (timestamps, values) = samples.filter(|(at, _)| within(at)).unzip();
-            SeriesSamples { labels: series.labels.clone(), timestamps, values }
+            let (timestamps, values): (Vec<i64>, _) = samples.filter(|(at, _)| within(at)).unzip();
+            SeriesSamples { labels: series.labels.clone(), timestamps: timestamps.into(), values }
         };
         Ok(matching.map(stretch).filter(|series| !series.values.is_empty()).collect())
     }
@@ -47,7 +47,7 @@ struct Broken;
 
 impl Source for Broken {
     fn select(&self, _: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
-        Err(SourceError("disk on fire".to_owned()))
+        Err(SourceError::Failed("disk on fire".to_owned()))
     }
 }
 

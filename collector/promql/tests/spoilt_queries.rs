@@ -85,7 +85,7 @@ impl Source for Anything {
                 .filter(|at| (selection.after_ms..selection.through_ms).contains(&(at - 1)))
                 .collect();
             let values = vec![value; timestamps.len()];
-            SeriesSamples { labels, timestamps, values }
+            SeriesSamples { labels, timestamps: timestamps.into(), values }
         };
         let all = [series("up", "1", 1.0), series("up", "+Inf", f64::NAN)];
         Ok(all.into_iter().filter(|series| !series.values.is_empty()).collect())

@@ -108,7 +108,7 @@ async fn records_are_stored_under_the_host_of_the_certificate_and_then_acknowled
     let stored = door.samples("node_load1");
     let labels = stored[0].labels.to_string();
     assert_eq!(labels, r#"node_load1{cpu="0", instance="web1", job="node", site="berlin"}"#);
-    assert_eq!(stored[0].timestamps, [NOW + 1_000, NOW + 2_000, NOW + 3_000]);
+    assert_eq!(*stored[0].timestamps, [NOW + 1_000, NOW + 2_000, NOW + 3_000]);
     assert_eq!(stored[0].values, [1.0, 2.0, 3.0]);
     let up = &door.samples("up")[0];
     assert_eq!((&up.timestamps, &up.values), (&stored[0].timestamps, &vec![1.0; 3]));
@@ -366,8 +366,8 @@ async fn frames_of_a_clock_that_is_ahead_are_stored_by_the_collectors() {
     let records = vec![frame_at(1, NOW + HOUR - 10_000), frame_at(2, NOW + HOUR)];
     wire.send(batch(v1::Lane::Samples, records)).await;
     assert_eq!(wire.acknowledged().await, (v1::Lane::Samples, 2));
-    assert_eq!(door.samples("node_load1")[0].timestamps, [NOW - 10_000, NOW]);
-    assert_eq!(door.samples("up")[0].timestamps, [NOW - 10_000, NOW]);
+    assert_eq!(*door.samples("node_load1")[0].timestamps, [NOW - 10_000, NOW]);
+    assert_eq!(*door.samples("up")[0].timestamps, [NOW - 10_000, NOW]);
     let host = door.services.state.host(own.host).unwrap().unwrap();
     assert_eq!(host.clock_offset_ms, Some(HOUR));
     door.close().await;

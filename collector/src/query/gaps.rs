@@ -75,21 +75,23 @@ fn ends_of(timestamps: &[i64], gaps: &[&KnownGap], after_ms: i64) -> Vec<i64> {
 
 /// Adds a staleness marker at each of the times, which are ascending and at which there is no sample.
 fn insert(series: &mut SeriesSamples, ends: &[i64]) {
-    let old_times = std::mem::take(&mut series.timestamps);
-    let old_values = std::mem::take(&mut series.values);
+    let length = series.values.len() + ends.len();
+    let (mut times, mut values) = (Vec::with_capacity(length), Vec::with_capacity(length));
     let mut ends = ends.iter().copied().peekable();
-    for (at_ms, value) in old_times.into_iter().zip(old_values) {
+    for (&at_ms, &value) in series.timestamps.iter().zip(&series.values) {
         while let Some(end_ms) = ends.next_if(|end_ms| *end_ms < at_ms) {
-            series.timestamps.push(end_ms);
-            series.values.push(stale_marker());
+            times.push(end_ms);
+            values.push(stale_marker());
         }
-        series.timestamps.push(at_ms);
-        series.values.push(value);
+        times.push(at_ms);
+        values.push(value);
     }
     for end_ms in ends {
-        series.timestamps.push(end_ms);
-        series.values.push(stale_marker());
+        times.push(end_ms);
+        values.push(stale_marker());
     }
+    series.timestamps = times.into();
+    series.values = values;
 }
 
 /// What an answer says of the gaps that it met, the newest first and not too many.
@@ -133,8 +135,7 @@ mod tests {
         let check = |timestamps: &[i64], gaps: &[KnownGap], stale: &[i64]| {
             let labels = Labels::new([(METRIC_NAME, "x"), (INSTANCE, "a")]);
             let values = vec![1.0; timestamps.len()];
-            let timestamps = timestamps.to_vec();
-            let mut series = [SeriesSamples { labels, timestamps: timestamps.clone(), values }];
+            let mut series = [SeriesSamples { labels, timestamps: timestamps.into(), values }];
             mark(&mut series, gaps, 0);
             let [series] = series;
             let found = series.timestamps.iter().zip(&series.values);

@@ -302,7 +302,7 @@ impl From<EvalError> for QueryError {
     fn from(error: EvalError) -> Self {
         match error {
             EvalError::Timeout => Self::Timeout("expression evaluation"),
-            EvalError::Source(cause) => Self::Store(cause.to_string()),
+            EvalError::Source(cause) => Self::Store(cause),
             EvalError::RangeOfType { .. } => Self::NoRange(error.to_string()),
             EvalError::Resolution { .. } => Self::Resolution(error.to_string()),
             _ => Self::Evaluation(error.to_string()),

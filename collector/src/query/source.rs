@@ -25,7 +25,7 @@ impl Source for StoreSource {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
         self.store
             .select(&selection.matchers, selection.after_ms, selection.through_ms)
-            .map_err(|error| SourceError(error.to_string()))
+            .map_err(|error| SourceError::Failed(error.to_string()))
     }
 }
 
@@ -51,7 +51,7 @@ impl Source for GapAware<'_> {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
         let mut series = self.source.select(selection)?;
         let (after_ms, through_ms) = (selection.after_ms, selection.through_ms);
-        let known = self.gaps.gaps(after_ms, through_ms).map_err(SourceError)?;
+        let known = self.gaps.gaps(after_ms, through_ms).map_err(SourceError::Failed)?;
         if !known.is_empty() {
             let met = gaps::mark(&mut series, &known, after_ms);
             self.met.lock().unwrap_or_else(PoisonError::into_inner).extend(met);

@@ -52,8 +52,12 @@ impl Source for Memory {
             .filter(|(labels, _)| selection.matchers.iter().all(|matcher| matcher.matches(labels)));
         let window = selection.after_ms + 1..=selection.through_ms;
         let found = accepted.map(|(labels, samples)| {
-            let (timestamps, values) = samples.range(window.clone()).map(|(t, v)| (*t, *v)).unzip();
-            SeriesSamples { labels: labels.clone(), timestamps, values }
+            let samples = samples.range(window.clone());
+            SeriesSamples {
+                labels: labels.clone(),
+                timestamps: samples.clone().map(|(at_ms, _)| *at_ms).collect(),
+                values: samples.map(|(_, value)| *value).collect(),
+            }
         });
         Ok(found.filter(|series| !series.timestamps.is_empty()).collect())
     }

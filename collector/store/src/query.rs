@@ -89,7 +89,7 @@ impl Core {
         }
         let samples = wanted.labels.into_iter().zip(runs).map(|(labels, run)| {
             let Run { timestamps, values } = run.merged();
-            SeriesSamples { labels, timestamps, values }
+            SeriesSamples { labels, timestamps: timestamps.into(), values }
         });
         Ok(samples.filter(|series| !series.timestamps.is_empty()).collect())
     }

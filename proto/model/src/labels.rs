@@ -1,6 +1,7 @@
 //! Label sets in Prometheus' sense.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -17,9 +18,9 @@ pub struct Label {
 }
 
 /// A set of labels: sorted by name, each name once, no empty values (an empty value means that the
-/// label is absent, as in Prometheus).
+/// label is absent, as in Prometheus). Clones share the labels until one of them is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels(Vec<Label>);
+pub struct Labels(Arc<Vec<Label>>);
 
 impl Labels {
     /// Makes a set from pairs in any order; of a name given twice the last value holds.
@@ -47,22 +48,22 @@ impl Labels {
         let (name, value) = (name.into(), value.into());
         match self.position(&name) {
             Ok(at) if value.is_empty() => {
-                self.0.remove(at);
+                Arc::make_mut(&mut self.0).remove(at);
             }
             Ok(at) => {
-                if let Some(label) = self.0.get_mut(at) {
+                if let Some(label) = Arc::make_mut(&mut self.0).get_mut(at) {
                     label.value = value;
                 }
             }
             Err(_) if value.is_empty() => {}
-            Err(at) => self.0.insert(at, Label { name, value }),
+            Err(at) => Arc::make_mut(&mut self.0).insert(at, Label { name, value }),
         }
     }
 
     /// Removes a label if it is there.
     pub fn remove(&mut self, name: &str) {
-        if let Ok(at) = self.position(name) {
-            self.0.remove(at);
+        if self.position(name).is_ok() {
+            self.retain(|other| other != name);
         }
     }
 
@@ -75,7 +76,14 @@ impl Labels {
 
     /// Keeps the labels whose name passes.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.0.retain(|label| keep(&label.name));
+        match Arc::get_mut(&mut self.0) {
+            Some(labels) => labels.retain(|label| keep(&label.name)),
+            // Only what stays is copied.
+            None => {
+                let kept = self.0.iter().filter(|label| keep(&label.name)).cloned();
+                self.0 = Arc::new(kept.collect());
+            }
+        }
     }
 
     /// The labels in order of their names.
@@ -139,6 +147,16 @@ mod tests {
         let set = Labels::new([("b", "2"), ("a", "1"), ("b", "3"), ("c", "")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "3")]);
         assert_eq!(set.clone().with("a", "").len(), 1);
+    }
+
+    #[test]
+    fn a_change_is_the_own_of_one_clone() {
+        let set = Labels::new([("a", "1"), ("b", "2"), ("c", "3")]);
+        let mut other = set.clone();
+        other.remove("b");
+        other.set("a", "9");
+        let kept = |set: &Labels| set.iter().map(|(_, v)| v.to_owned()).collect::<String>();
+        assert_eq!((kept(&set), kept(&other)), ("123".to_owned(), "93".to_owned()));
     }
 
     #[test]

@@ -171,8 +171,8 @@ impl Observation {
 pub struct SeriesSamples {
     /// The full label set, metric name included.
     pub labels: Labels,
-    /// Milliseconds since 1970.
-    pub timestamps: Vec<i64>,
+    /// Milliseconds since 1970; series that are measured together share them.
+    pub timestamps: Arc<[i64]>,
     /// One value a timestamp; staleness markers are among them.
     pub values: Vec<f64>,
 }

@@ -323,7 +323,7 @@ impl Found {
         ];
         let mut samples = BTreeMap::new();
         for series in services.store.select(&matchers, i64::MIN, i64::MAX)? {
-            samples.extend(series.timestamps.into_iter().zip(series.values));
+            samples.extend(series.timestamps.iter().copied().zip(series.values));
         }
         let filter = ChangeFilter { host: Some(host), ..ChangeFilter::default() };
         let changes = services.state.changes(&filter, u32::MAX)?;

@@ -28,6 +28,14 @@ impl Budget {
         self.work(samples)
     }
 
+    pub(crate) fn samples_left(&self) -> usize {
+        self.samples_left
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Notes that so many samples are about to be looked at, and gives up after the deadline.
     pub(crate) fn work(&mut self, samples: usize) -> Result<(), EvalError> {
         if let Some(left) = self.until_look.checked_sub(samples) {

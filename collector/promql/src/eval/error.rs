@@ -72,9 +72,9 @@ pub enum EvalError {
     /// The deadline passed.
     #[error("query timed out in expression evaluation")]
     Timeout,
-    /// The source failed.
+    /// The source failed; the text says why.
     #[error("expanding series: {0}")]
-    Source(#[from] SourceError),
+    Source(String),
     /// Two series of a result are the same.
     #[error("vector cannot contain metrics with the same labelset")]
     SameLabels,
@@ -119,6 +119,16 @@ pub enum EvalError {
     /// A regular expression that cannot be compiled.
     #[error("invalid regular expression in label_replace(): {0}")]
     Regex(String),
+}
+
+impl From<SourceError> for EvalError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Failed(why) => Self::Source(why),
+            SourceError::TooManySamples => Self::TooManySamples,
+            SourceError::Timeout => Self::Timeout,
+        }
+    }
 }
 
 fn with_thousands(number: usize) -> String {

@@ -30,6 +30,10 @@ impl Grid {
         self.steps
     }
 
+    pub(crate) fn step_ms(self) -> i64 {
+        self.step_ms
+    }
+
     pub(crate) fn start_ms(self) -> i64 {
         self.start_ms
     }

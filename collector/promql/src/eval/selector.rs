@@ -9,7 +9,7 @@ use crate::answer::Row;
 use crate::expression::{
     Anchor, Expression, RangeSelector, Selector, Subquery, TimeShift, ValueType,
 };
-use crate::source::Selection;
+use crate::source::{Hint, Selection};
 
 /// The step of a subquery that names none, in milliseconds.
 const DEFAULT_SUBQUERY_STEP_MS: i64 = 60_000;
@@ -24,6 +24,11 @@ pub(crate) struct Placement {
 impl Placement {
     pub(crate) fn at(self, moment_ms: i64) -> i64 {
         self.fixed_ms.unwrap_or(moment_ms).saturating_sub(self.offset_ms)
+    }
+
+    fn hint(self, function: Option<&'static str>, range_ms: i64, grid: Grid) -> Hint {
+        let is_one = self.fixed_ms.is_some() || grid.steps() <= 1;
+        Hint { function, range_ms, step_ms: if is_one { 0 } else { grid.step_ms() } }
     }
 
     /// The first and the last moment looked at.
@@ -47,12 +52,15 @@ impl Evaluator<'_> {
         &mut self,
         selector: &Selector,
         (first_ms, last_ms): (i64, i64),
-        reach_ms: i64,
+        hint: Hint,
     ) -> Result<Vec<SeriesSamples>, EvalError> {
         let series = self.source.select(&Selection {
             matchers: selector.matchers.clone(),
-            after_ms: first_ms.saturating_sub(reach_ms),
+            after_ms: first_ms.saturating_sub(hint.range_ms),
             through_ms: last_ms,
+            max_samples: self.budget.samples_left(),
+            deadline: self.budget.deadline(),
+            hint,
         })?;
         for one in &series {
             self.budget.charge(one.values.len())?;
@@ -85,7 +93,8 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, EvalError> {
         let placement = self.place(&selector.time);
         let lookback_ms = self.lookback_ms;
-        let series = self.read(selector, placement.span(grid), lookback_ms)?;
+        let hint = placement.hint(None, lookback_ms, grid);
+        let series = self.read(selector, placement.span(grid), hint)?;
         let mut columns = Vec::with_capacity(series.len());
         for one in series {
             self.budget.charge(grid.steps())?;
@@ -109,14 +118,15 @@ impl Evaluator<'_> {
         Ok(columns)
     }
 
-    /// The windows of a range selector or subquery.
+    /// The windows of a range selector or subquery, as the function gets them.
     pub(crate) fn windows(
         &mut self,
         expression: &Expression,
+        function: Option<&'static str>,
         grid: Grid,
     ) -> Result<Windows, EvalError> {
         match expression {
-            Expression::Range(range) => self.range_windows(range, grid),
+            Expression::Range(range) => self.range_windows(range, function, grid),
             Expression::Subquery(subquery) => self.subquery_windows(subquery, grid),
             other => Err(EvalError::WrongType {
                 wanted: ValueType::Matrix.to_string(),
@@ -125,9 +135,15 @@ impl Evaluator<'_> {
         }
     }
 
-    fn range_windows(&mut self, range: &RangeSelector, grid: Grid) -> Result<Windows, EvalError> {
+    fn range_windows(
+        &mut self,
+        range: &RangeSelector,
+        function: Option<&'static str>,
+        grid: Grid,
+    ) -> Result<Windows, EvalError> {
         let placement = self.place(&range.selector.time);
-        let series = self.read(&range.selector, placement.span(grid), range.range_ms)?;
+        let hint = placement.hint(function, range.range_ms, grid);
+        let series = self.read(&range.selector, placement.span(grid), hint)?;
         let series = series.into_iter().map(|one| (without_markers(one), false)).collect();
         Ok(Windows { series, range_ms: range.range_ms, placement })
     }
@@ -161,7 +177,7 @@ impl Evaluator<'_> {
         expression: &Expression,
         grid: Grid,
     ) -> Result<Vec<Row>, EvalError> {
-        let windows = self.windows(expression, grid)?;
+        let windows = self.windows(expression, None, grid)?;
         // Only the names and their uniqueness matter here, so the columns stand for the rows.
         let mut rows = Vec::new();
         let mut names = Vec::new();
@@ -192,20 +208,17 @@ pub(crate) fn seconds(ms: i64) -> f64 {
 
 fn without_markers(mut series: SeriesSamples) -> SeriesSamples {
     if series.values.iter().any(|&value| is_stale(value)) {
-        let (timestamps, values) = series
-            .timestamps
-            .iter()
-            .zip(&series.values)
-            .filter(|(_, value)| !is_stale(**value))
-            .unzip();
-        series.timestamps = timestamps;
+        let samples = series.timestamps.iter().zip(&series.values);
+        let (timestamps, values): (Vec<i64>, _) =
+            samples.filter(|(_, value)| !is_stale(**value)).unzip();
+        series.timestamps = timestamps.into();
         series.values = values;
     }
     series
 }
 
 fn to_samples(column: Column, grid: Grid) -> SeriesSamples {
-    let (timestamps, values) =
+    let (timestamps, values): (Vec<i64>, _) =
         grid.moments().zip(column.values).filter(|(_, value)| is_present(*value)).unzip();
-    SeriesSamples { labels: column.labels, timestamps, values }
+    SeriesSamples { labels: column.labels, timestamps: timestamps.into(), values }
 }

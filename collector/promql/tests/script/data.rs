@@ -83,8 +83,8 @@ impl Source for Data {
         };
         Ok(selected
             .map(|(labels, samples)| {
-                let (timestamps, values) = stretch(samples);
-                SeriesSamples { labels: labels.clone(), timestamps, values }
+                let (timestamps, values): (Vec<i64>, _) = stretch(samples);
+                SeriesSamples { labels: labels.clone(), timestamps: timestamps.into(), values }
             })
             .filter(|series| !series.timestamps.is_empty())
             .collect())

@@ -45,7 +45,7 @@ async fn live_samples_are_taken_beside_the_backlog_and_only_they_say_that_the_ho
     assert!(matches!(before.verdict(NOW + 60_000), Verdict::Silent { .. }));
     assert_eq!(values(&door, "node_load1"), (1..=12).map(f64::from).collect::<Vec<_>>());
     let heard: Vec<i64> = [1, 2, 6, 7, 10, 11, 12].map(|second| NOW + second * 1_000).to_vec();
-    assert_eq!(door.samples("up")[0].timestamps, heard);
+    assert_eq!(*door.samples("up")[0].timestamps, heard);
     let (_, accepted) = Wire::open(&door, &own).await;
     assert_eq!(ranges(&accepted), [1..=12]);
     door.close().await;
@@ -137,6 +137,6 @@ async fn frames_of_a_clock_that_is_far_behind_are_stored_by_the_collectors() {
     assert_eq!(wire.acknowledged().await, (v1::Lane::Samples, 2));
     assert_eq!(wire.acknowledged().await, (v1::Lane::Samples, 4));
     let stored = &door.samples("node_load1")[0];
-    assert_eq!(stored.timestamps, [NOW - DAY, NOW - 10_000, NOW + 1_000, NOW + 2_000]);
+    assert_eq!(*stored.timestamps, [NOW - DAY, NOW - 10_000, NOW + 1_000, NOW + 2_000]);
     door.close().await;
 }

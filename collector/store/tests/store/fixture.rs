@@ -92,7 +92,7 @@ pub(crate) fn samples(series: Vec<SeriesSamples>) -> Samples {
         assert!(one.timestamps.is_sorted_by(|a, b| a < b), "{}: {:?}", one.labels, one.timestamps);
         assert_eq!(one.timestamps.len(), one.values.len());
         let bits = one.values.iter().map(|value| value.to_bits());
-        let before = all.insert(one.labels, one.timestamps.into_iter().zip(bits).collect());
+        let before = all.insert(one.labels, one.timestamps.iter().copied().zip(bits).collect());
         assert!(before.is_none(), "a label set was given twice");
     }
     all

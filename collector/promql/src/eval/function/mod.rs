@@ -235,7 +235,7 @@ fn over_windows(
 ) -> Result<Vec<Column>, EvalError> {
     let parameters = scalar_arguments(evaluator, call, grid)?;
     let Some(range) = range_argument(call) else { return Ok(Vec::new()) };
-    let windows = evaluator.windows(range, grid)?;
+    let windows = evaluator.windows(range, Some(call.function.name), grid)?;
     evaluator.roll(windows, grid, &parameters, apply)
 }
 
