@@ -11,8 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, alerts, audit, availability, bounds, build_info, damage, events, gaps, health, hosts,
-    inventory, labels, own_metrics, patches, processes, query, rules, series,
+    Services, alerts, audit, availability, bounds, build_info, damage, events, expressions, gaps,
+    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, rules, series,
+    targets,
 };
 use crate::auth::{self, Scope};
 
@@ -91,6 +92,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/labels", Needs(Read), labels::names),
         Route::new(Post, "/api/v1/labels", Needs(Read), labels::names),
         Route::new(Get, "/api/v1/label/{name}/values", Needs(Read), labels::values),
+        Route::new(Get, "/api/v1/metadata", Needs(Read), metadata::list),
+        Route::new(Get, "/api/v1/format_query", Needs(Read), expressions::format),
+        Route::new(Post, "/api/v1/format_query", Needs(Read), expressions::format),
+        Route::new(Get, "/api/v1/parse_query", Needs(Read), expressions::parse),
+        Route::new(Post, "/api/v1/parse_query", Needs(Read), expressions::parse),
+        Route::new(Get, "/api/v1/targets", Needs(Read), targets::list),
         Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
         Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
         Route::new(Get, "/api/v1/alerts", Needs(Read), alerts::list),
@@ -125,6 +132,7 @@ pub(super) fn router(services: Services) -> Router {
         .layer(middleware::from_fn(bounds::refuse_large_body))
         .layer(bounds::body_limit())
         .layer(bounds::catch_panic())
+        .layer(bounds::compression())
         .layer(middleware::from_fn_with_state(services.clone(), count))
         .with_state(services)
 }
