@@ -61,7 +61,10 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq)]
 enum Points {
     /// The evaluator's column as it is, with gaps where there is no value.
-    Steps { grid: Grid, values: Vec<f64> },
+    Steps {
+        grid: Grid,
+        values: Vec<f64>,
+    },
     Listed(Vec<(i64, f64)>),
 }
 

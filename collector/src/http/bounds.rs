@@ -59,7 +59,7 @@ fn too_large() -> ApiError {
 }
 
 /// Answers of fewer bytes are not worth compressing: they fit into a packet as they are.
-const COMPRESSED_FROM_BYTES: u16 = 1024;
+const COMPRESSED_FROM_BYTES: u64 = 1024;
 
 /// Compresses answers for who accepts gzip, as they are sent and with little work. What has no length
 /// is long.

@@ -53,7 +53,9 @@ use crate::state::{State, StateError};
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
 pub use known_gaps::StateGaps;
-pub use listen::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, WRITE_TIMEOUT, check_plain, serve};
+pub use listen::{
+    HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, WRITE_TIMEOUT, check_plain, serve,
+};
 pub use meters::Meters;
 pub use pieces::SEND_TIMEOUT;
 pub use route::{Access, Route, Verb, routes};

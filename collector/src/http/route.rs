@@ -12,8 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::error::{ApiError, ErrorType};
 use super::{
     Services, alerts, audit, availability, bounds, build_info, damage, events, expressions, gaps,
-    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, rules, series,
-    targets,
+    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, rules,
+    series, targets,
 };
 use crate::auth::{self, Scope};
 

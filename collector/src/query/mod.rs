@@ -217,10 +217,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the time runs out or the store fails.
-    pub async fn series(
-        &self,
-        look_up: LookUp,
-    ) -> Result<(Vec<Labels>, Place), QueryError> {
+    pub async fn series(&self, look_up: LookUp) -> Result<(Vec<Labels>, Place), QueryError> {
         self.union(look_up, |store, matchers, window| {
             store.label_sets(matchers, window.after_ms, window.through_ms)
         })
@@ -232,10 +229,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the time runs out or the store fails.
-    pub async fn label_names(
-        &self,
-        look_up: LookUp,
-    ) -> Result<(Vec<String>, Place), QueryError> {
+    pub async fn label_names(&self, look_up: LookUp) -> Result<(Vec<String>, Place), QueryError> {
         self.union(look_up.or_everything(), |store, matchers, window| {
             store.label_names(matchers, window.after_ms, window.through_ms)
         })

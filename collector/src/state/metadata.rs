@@ -162,9 +162,9 @@ impl State {
             }
             add(&mut fresh, name, metadata);
         }
-        let pairs = fresh.into_iter().flat_map(|(name, all)| {
-            all.into_iter().map(move |metadata| (name.clone(), metadata))
-        });
+        let pairs = fresh
+            .into_iter()
+            .flat_map(|(name, all)| all.into_iter().map(move |metadata| (name.clone(), metadata)));
         pairs.collect()
     }
 
@@ -178,7 +178,11 @@ impl State {
         let Some(known) = known.as_ref() else { return Ok(MetadataByName::new()) };
         Ok(match name {
             None => known.clone(),
-            Some(name) => known.get_key_value(name).map(|(name, all)| (name.clone(), all.clone())).into_iter().collect(),
+            Some(name) => known
+                .get_key_value(name)
+                .map(|(name, all)| (name.clone(), all.clone()))
+                .into_iter()
+                .collect(),
         })
     }
 
@@ -188,7 +192,8 @@ impl State {
             return Ok(());
         }
         let read = self.read("reading what metrics are", |transaction| {
-            let mut statement = transaction.prepare("SELECT name, kind, help, unit FROM metrics")?;
+            let mut statement =
+                transaction.prepare("SELECT name, kind, help, unit FROM metrics")?;
             let mut read = MetadataByName::new();
             for pair in statement.query_map([], described)? {
                 let (name, metadata) = pair?;
@@ -278,11 +283,14 @@ mod tests {
         let (_folder, state) = temporary();
         let long = "é".repeat(MAX_HELP_BYTES);
         let worded = (0..20).map(|number| one("odd", MetricType::Gauge, &format!("{number:02}")));
-        state.keep_metadata(worded.chain([one("long", MetricType::Info, &long)]).collect()).unwrap();
+        state
+            .keep_metadata(worded.chain([one("long", MetricType::Info, &long)]).collect())
+            .unwrap();
         let known = state.metadata(None).unwrap();
         assert_eq!(known["odd"].len(), MAX_DESCRIPTIONS);
         assert_eq!(known["long"].first().unwrap().help.len(), MAX_HELP_BYTES);
-        let many = (0..MAX_METRICS + 5).map(|number| one(&number.to_string(), MetricType::Gauge, ""));
+        let many =
+            (0..MAX_METRICS + 5).map(|number| one(&number.to_string(), MetricType::Gauge, ""));
         state.keep_metadata(many.collect()).unwrap();
         assert_eq!(state.metadata(None).unwrap().len(), MAX_METRICS);
         state.keep_metadata(vec![one("one more", MetricType::Gauge, "")]).unwrap();

@@ -8,7 +8,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::failing::Failing;
 use super::{
     StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
-    lives, metadata, occurrences, packages, presence, processes, row_sum, rule_alerts, runs, tokens, updates,
+    lives, metadata, occurrences, packages, presence, processes, row_sum, rule_alerts, runs,
+    tokens, updates,
 };
 
 /// One step of the schema.

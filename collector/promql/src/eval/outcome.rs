@@ -57,7 +57,8 @@ pub(crate) fn range(
         Evaluated::Vector(columns) => drop_names(columns)?,
         Evaluated::Text(_) => return Err(EvalError::RangeOfType { got: got.to_string() }),
     };
-    let mut rows: Vec<Row> = columns.into_iter().map(|column| Row::of_column(column, grid)).collect();
+    let mut rows: Vec<Row> =
+        columns.into_iter().map(|column| Row::of_column(column, grid)).collect();
     rows.sort_by(|one, other| one.labels.cmp(&other.labels));
     Ok(answer(Value::Matrix(rows), evaluator))
 }

@@ -306,7 +306,10 @@ mod tests {
                 "matching": matching, "bool": false})
         };
         check("a + b", binary("+", b(), card("one-to-one", false, json!([]), json!([]))));
-        check("a unless b", binary("unless", b(), card("many-to-many", false, json!([]), json!([]))));
+        check(
+            "a unless b",
+            binary("unless", b(), card("many-to-many", false, json!([]), json!([]))),
+        );
         let left = card("many-to-one", true, json!(["x"]), json!(["y"]));
         check("a * on (x) group_left (y) b", binary("*", b(), left));
         check("a * 2", binary("*", json!({"type": "numberLiteral", "val": "2"}), json!(null)));
