@@ -1,6 +1,6 @@
 //! Sealing: moves what is complete from journal and head into the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,11 +16,11 @@ use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
-    State, StreamRecord, dictionary_record, series_record,
+    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, STATE, STATE_KEY, STREAMS, SeriesRow,
+    State, StreamRecord, block_of, dictionary_record, numbers_of, write_blocks,
 };
 use crate::head::{Head, Point, Row};
-use crate::index::{SealedDays, SeriesRef};
+use crate::index::{Index, SealedDays, Series, SeriesRef};
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -209,19 +209,19 @@ impl Core {
         transaction: &WriteTransaction,
         days: &Days,
     ) -> Result<Vec<(SeriesRef, SealedDays)>, Failure> {
-        let (written, records): (Vec<_>, Vec<_>) = {
+        let (blocks, written) = {
             let index = self.index();
-            let changed = index.iter().filter_map(|(number, series)| {
-                let days = merged(series.days, days.get(&number).copied());
-                let record = || series_record(number, series.home, days, &index.labels(series));
-                (series.saved != Some(days)).then(|| ((number, days), record()))
+            let days_of = |number, series: &Series| merged(series.days, days.get(&number).copied());
+            let changed = index.iter().filter(|&(number, series)| {
+                series.saved != Some(days_of(number, series))
             });
-            changed.unzip()
+            let changed: BTreeSet<u32> = changed.map(|(number, _)| block_of(number)).collect();
+            let blocks = blocks_of(&index, changed, days_of);
+            let rows = blocks.iter().flat_map(|(_, series)| series);
+            let written = rows.map(|row| (row.number, row.days)).collect();
+            (blocks, written)
         };
-        let mut table = transaction.open_table(SERIES)?;
-        for ((number, _), record) in written.iter().zip(&records) {
-            table.insert(number, record.as_slice())?;
-        }
+        write_blocks(transaction, blocks)?;
         Ok(written)
     }
 
@@ -258,6 +258,24 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Blocks as they are to be written.
+pub(crate) fn blocks_of(
+    index: &Index,
+    blocks: BTreeSet<u32>,
+    days_of: impl Fn(SeriesRef, &Series) -> SealedDays,
+) -> Vec<(u32, Vec<SeriesRow>)> {
+    let block = |block: u32| {
+        let series = index.among(numbers_of(block)).map(|(number, series)| SeriesRow {
+            number,
+            home: series.home,
+            days: days_of(number, series),
+            labels: index.labels(series),
+        });
+        (block, series.collect())
+    };
+    blocks.into_iter().map(block).collect()
 }
 
 fn merged(one: SealedDays, other: SealedDays) -> SealedDays {

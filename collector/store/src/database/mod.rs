@@ -1,13 +1,14 @@
 //! The database: everything sealed.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! One redb file, `samples.redb`. Every value ends with the CRC-32 of key and value (module
 //! `binary`); numbers in keys are big endian, so that keys sort by them.
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `state` | `state` | version 1, next series number, next chunk number, count of chunks, longest span (ms), coverage |
-//! | `series` | series number | home (16 bytes), whether and on which days sealed, label set |
+//! | `state` | `state` | version 2, next series number, next chunk number, count of chunks, longest span (ms), coverage |
+//! | `series_blocks` | number of the block (u32) | series, packed by zstd (module `series`): the homes (16 bytes each); then by field, of each series: its number, from the one before; its home's place; whether and on which days sealed; label set |
+//! | `series` | | always empty; version 1 had the series there (module `migrate`) |
 //! | `streams` | host, epoch | mark, generation, latest timestamp, key frames: sequence and bytes; ranges committed behind the mark: first and last, to the end |
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
@@ -27,7 +28,9 @@
 //! error. A database that cannot be opened or loaded is moved to `quarantine/` and begun anew; what
 //! the journal still has is then sealed again.
 
+mod migrate;
 mod records;
+mod series;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,12 +45,12 @@ use crate::StoreError;
 use crate::folder::Folder;
 
 pub(crate) use records::{
-    ChunkKey, DictionaryKey, State, StreamRecord, dictionary_from, dictionary_record, series_from,
-    series_record,
+    ChunkKey, DictionaryKey, State, StreamRecord, VERSION, dictionary_from, dictionary_record,
 };
+pub(crate) use series::{SeriesRow, block_from, block_of, numbers_of, write_blocks};
 
 pub(crate) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
-pub(crate) const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
+pub(crate) const BLOCKS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series_blocks");
 pub(crate) const STREAMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("streams");
 pub(crate) const DICTIONARIES: TableDefinition<'_, &[u8; 40], &[u8]> =
     TableDefinition::new("dictionaries");
@@ -138,6 +141,15 @@ impl Database {
     ) -> Result<T, StoreError> {
         let open = self.ready(action)?;
         guarded(|| transact(database(&open)?, work)).map_err(|failure| self.told(failure, action))
+    }
+
+    /// The same while the store is being opened, when an error is not yet one of the store.
+    fn change<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        guarded(|| transact(database(&open)?, work))
     }
 
     /// Reads with a transaction of its own.
@@ -231,7 +243,8 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
             let database = builder.create(&unfinished)?;
             transact(&database, |transaction| {
                 transaction.open_table(STATE)?;
-                transaction.open_table(SERIES)?;
+                transaction.open_table(BLOCKS)?;
+                transaction.open_table(migrate::SERIES)?;
                 transaction.open_table(STREAMS)?;
                 transaction.open_table(DICTIONARIES)?;
                 transaction.open_table(CHUNKS)?;

@@ -1,15 +1,15 @@
 //! The database's keys and values as bytes.
 
-use upkeep_model::{HostId, Labels, Ranges, StreamKey};
+use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::binary::{
-    Malformed, Reader, checked, put_bytes, put_labels, put_signed, put_unsigned, stream_bytes,
-    with_checksum,
+    Malformed, Reader, checked, put_bytes, put_signed, put_unsigned, stream_bytes, with_checksum,
 };
 use crate::coverage::Coverage;
-use crate::index::{SealedDays, SeriesRef};
+use crate::index::SeriesRef;
 
-const VERSION: u64 = 1;
+/// The version of the database that is written; the one before is read to be migrated.
+pub(crate) const VERSION: u64 = 2;
 
 /// Where a chunk lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +96,18 @@ impl State {
         with_checksum(key.as_bytes(), out)
     }
 
+    /// Which version wrote it.
+    pub(crate) fn version_of(key: &str, bytes: &[u8]) -> Result<u64, Malformed> {
+        Reader(checked(key.as_bytes(), bytes)?).unsigned()
+    }
+
+    /// Reads the state of this version or the one before: their fields are the same.
     pub(crate) fn from_bytes(key: &str, bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader(checked(key.as_bytes(), bytes)?);
-        if reader.unsigned()? != VERSION {
+        if Self::version_of(key, bytes)? > VERSION {
             return Err(Malformed::Unknown("the version of the database"));
         }
+        let mut reader = Reader(checked(key.as_bytes(), bytes)?);
+        reader.unsigned()?;
         Ok(Self {
             next_series: reader.unsigned32()?,
             next_chunk: reader.unsigned()?,
@@ -163,34 +170,6 @@ impl StreamRecord {
     }
 }
 
-/// A series' row.
-pub(crate) fn series_record(
-    number: SeriesRef,
-    home: HostId,
-    days: SealedDays,
-    labels: &Labels,
-) -> Vec<u8> {
-    let mut out = home.0.as_bytes().to_vec();
-    let (first, last) = days.unwrap_or_default();
-    out.push(u8::from(days.is_some()));
-    put_signed(&mut out, i64::from(first));
-    put_signed(&mut out, i64::from(last));
-    put_labels(&mut out, labels);
-    with_checksum(&number.to_be_bytes(), out)
-}
-
-/// Home, days and labels of a series' row.
-pub(crate) fn series_from(
-    number: SeriesRef,
-    bytes: &[u8],
-) -> Result<(HostId, SealedDays, Labels), Malformed> {
-    let mut reader = Reader(checked(&number.to_be_bytes(), bytes)?);
-    let (home, is_sealed) = (reader.host()?, reader.byte()? != 0);
-    let mut day = || i32::try_from(reader.signed()?).map_err(|_| Malformed::Overlong);
-    let days = (day()?, day()?);
-    Ok((home, is_sealed.then_some(days), reader.labels()?))
-}
-
 /// A part of a dictionary.
 pub(crate) fn dictionary_record(key: &[u8; 40], series: &[SeriesRef]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -242,11 +221,6 @@ mod tests {
             let record = StreamRecord { committed, generation, last_ms, keys };
             assert_eq!(StreamRecord::from_bytes(&key, &record.to_bytes(&key)), Ok(record));
         }
-
-        let labels = Labels::new([("__name__", "up")]);
-        let bytes = series_record(5, HOST, Some((-1, 20_000)), &labels);
-        assert_eq!(series_from(5, &bytes), Ok((HOST, Some((-1, 20_000)), labels)));
-        assert_eq!(series_from(6, &bytes), Err(Malformed::Checksum));
 
         let coverage = Coverage { all_before: 1, due_before: 2, at_ms: 3, span_ms: 4 };
         let state =
