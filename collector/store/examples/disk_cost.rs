@@ -50,6 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     store.seal(now_ms)?;
     tell("sealed", begun, folder.path(), samples)?;
 
+    let begun = Instant::now();
+    store.compact(now_ms + HOUR_MS)?;
+    tell("compacted", begun, folder.path(), samples)?;
+
     drop(store);
     tables(&folder.path().join("samples.redb"), samples)?;
     let begun = Instant::now();
@@ -75,7 +79,7 @@ impl Host {
             stream: StreamKey { host, epoch: Epoch([7; 16]) },
             encoder: Encoder::default(),
             sequence: 0,
-            random: u64::from(number) * 0x9e37_79b9_7f4a_7c15 + 1,
+            random: u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             values: (0..300).map(|series| f64::from(series % 7) * 1024.0).collect(),
         }
     }

@@ -11,7 +11,7 @@ use crate::coverage::Coverage;
 use crate::damage::{Affected, DamageLog};
 use crate::database::{
     BLOCKS, CHUNKS, ChunkKey, DICTIONARIES, Database, DictionaryKey, Failure, STATE, STATE_KEY,
-    STREAMS, State, StreamRecord, VERSION, block_from, dictionary_from, numbers_of,
+    STREAMS, State, StreamRecord, VERSION, block_from, dictionary_from, numbers_of, stored_bytes,
 };
 use crate::folder::Folder;
 use crate::head::Head;
@@ -216,10 +216,11 @@ fn load_state(
 }
 
 fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Failure> {
-    let (mut next_chunk, mut chunks) = (0, 0);
+    let (mut next_chunk, mut chunks, mut chunk_bytes) = (0, 0, 0);
     for row in transaction.open_table(CHUNKS)?.iter()? {
-        let (key, _) = row?;
+        let (key, value) = row?;
         chunks += 1;
+        chunk_bytes += stored_bytes(value.value());
         if let Ok(key) = ChunkKey::from_bytes(key.value()) {
             next_chunk = key.number.saturating_add(1).max(next_chunk);
         }
@@ -230,5 +231,6 @@ fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Fa
         chunks,
         longest_span_ms: SPAN_ASSUMED_MS,
         coverage: Coverage::default(),
+        chunk_bytes,
     })
 }

@@ -8,7 +8,9 @@ use crate::StoreError;
 use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
 use crate::damage::Affected;
-use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, STATE, STATE_KEY, STREAMS, block_of, write_blocks};
+use crate::database::{
+    CHUNKS, ChunkKey, DICTIONARIES, STATE, STATE_KEY, STREAMS, block_of, stored_bytes, write_blocks,
+};
 use crate::index::{Series, SeriesRef};
 use crate::seal::{blocks_of, day_of, remove_generation, stream_record};
 use crate::stream::Saved;
@@ -35,8 +37,9 @@ impl Core {
             for &host in &expired.homes {
                 let first = ChunkKey { host, span: i64::MIN, number: 0 }.to_bytes();
                 let last = ChunkKey { host, span: expired.last_span, number: u64::MAX }.to_bytes();
-                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| {
+                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, value| {
                     kept.chunks = kept.chunks.saturating_sub(1);
+                    kept.chunk_bytes = kept.chunk_bytes.saturating_sub(stored_bytes(value));
                     false
                 })?;
             }

@@ -11,13 +11,15 @@ use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::binary::{stream_bytes, with_checksum};
-use crate::chunk::{Table, encode, tables_of_points, tables_of_rows};
+use crate::chunk::{Effort, Table, encode, tables_of_points, tables_of_rows};
+use crate::compact::mark;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, STATE, STATE_KEY, STREAMS, SeriesRow,
-    State, StreamRecord, block_of, dictionary_record, numbers_of, write_blocks,
+    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY,
+    STREAMS, SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, stored_bytes,
+    write_blocks,
 };
 use crate::head::{Head, Point, Row};
 use crate::index::{Index, SealedDays, Series, SeriesRef};
@@ -80,7 +82,7 @@ fn wait(wakes: &Receiver<Wake>, time: Duration) -> Option<Wake> {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -143,14 +145,19 @@ impl Core {
         days: &mut Days,
     ) -> Result<(), Failure> {
         let mut chunks = transaction.open_table(CHUNKS)?;
+        let mut marks = transaction.open_table(MARKS)?;
         for (span, tables) in self.tables(host, state.coverage) {
             tables.iter().for_each(|table| note_days(table, days));
-            for chunk in encode(&tables).map_err(|error| Failure::Damaged(error.to_string()))? {
+            let packed = encode(&tables, Effort::Quick);
+            for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
                 let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
-                chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
+                let value = with_checksum(&key, chunk);
+                chunks.insert(&key, value.as_slice())?;
                 state.next_chunk += 1;
                 state.chunks += 1;
+                state.chunk_bytes += stored_bytes(&value);
             }
+            mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
         }
         Ok(())
     }
@@ -212,9 +219,9 @@ impl Core {
         let (blocks, written) = {
             let index = self.index();
             let days_of = |number, series: &Series| merged(series.days, days.get(&number).copied());
-            let changed = index.iter().filter(|&(number, series)| {
-                series.saved != Some(days_of(number, series))
-            });
+            let changed = index
+                .iter()
+                .filter(|&(number, series)| series.saved != Some(days_of(number, series)));
             let changed: BTreeSet<u32> = changed.map(|(number, _)| block_of(number)).collect();
             let blocks = blocks_of(&index, changed, days_of);
             let rows = blocks.iter().flat_map(|(_, series)| series);

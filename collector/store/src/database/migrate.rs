@@ -3,7 +3,8 @@
 //! Version 1 had a row for each series in the table `series`: home (16 bytes), whether and on which
 //! days sealed, label set. Version 2 keeps that table empty, so that a program of version 1 finds
 //! all tables that it looks for, and says that the version is newer instead of setting the file
-//! aside. Chunks of version 1 stay as they are until compaction takes them.
+//! aside. The key frames in `streams` were not packed. Chunks of version 1 stay as they are until compaction takes them: all of them are marked,
+//! and what they take, which version 1 did not note, is counted.
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
@@ -12,7 +13,10 @@ use crate::damage::{Affected, DamageLog};
 use crate::index::SeriesRef;
 
 use super::series::{SeriesRow, block_of, read_days, write_blocks};
-use super::{BLOCKS, Database, Failure, STATE, STATE_KEY, State};
+use super::{
+    BLOCKS, CHUNKS, ChunkKey, Database, Failure, MARKS, MarkKey, STATE, STATE_KEY, STREAMS, State,
+    StreamRecord, mark_record, stored_bytes,
+};
 
 /// Series by their numbers, in version 1.
 pub(super) const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
@@ -69,13 +73,50 @@ fn migrate(transaction: &WriteTransaction, damage: &DamageLog) -> Result<u64, Fa
     flush(&mut block)?;
     transaction.delete_table(SERIES)?;
     transaction.open_table(SERIES)?;
+    pack_streams(transaction)?;
+    let chunk_bytes = mark_chunks(transaction)?;
     let mut table = transaction.open_table(STATE)?;
     let state = table.get(STATE_KEY)?.map(|record| State::from_bytes(STATE_KEY, record.value()));
     // What is damaged is told and guessed by whoever loads it.
     if let Some(Ok(state)) = state {
+        let state = State { chunk_bytes, ..state };
         table.insert(STATE_KEY, state.to_bytes(STATE_KEY).as_slice())?;
     }
     Ok(moved)
+}
+
+/// Version 1 had key frames as they are. A damaged row stays; whoever loads it tells of it.
+fn pack_streams(transaction: &WriteTransaction) -> Result<(), Failure> {
+    let mut table = transaction.open_table(STREAMS)?;
+    let mut packed = Vec::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        if let Ok(record) = StreamRecord::from_version_1(key.value(), value.value()) {
+            packed.push((*key.value(), record.to_bytes(key.value())));
+        }
+    }
+    for (key, record) in packed {
+        table.insert(&key, record.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Marks all chunks, and returns what they take.
+fn mark_chunks(transaction: &WriteTransaction) -> Result<u64, Failure> {
+    let mut table = transaction.open_table(MARKS)?;
+    let (mut bytes, mut last) = (0, None);
+    for row in transaction.open_table(CHUNKS)?.iter()? {
+        let (key, value) = row?;
+        bytes += stored_bytes(value.value());
+        let Ok(ChunkKey { host, span, .. }) = ChunkKey::from_bytes(key.value()) else { continue };
+        let mark = MarkKey { span, host };
+        if last != Some(mark) {
+            let key = mark.to_bytes();
+            table.insert(&key, mark_record(&key, span).as_slice())?;
+            last = Some(mark);
+        }
+    }
+    Ok(bytes)
 }
 
 fn series_from(number: SeriesRef, bytes: &[u8]) -> Result<SeriesRow, Malformed> {

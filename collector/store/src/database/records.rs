@@ -79,6 +79,8 @@ pub(crate) struct State {
     /// The longest span that any chunk may have, in milliseconds.
     pub(crate) longest_span_ms: i64,
     pub(crate) coverage: Coverage,
+    /// What the chunks take in the database's file.
+    pub(crate) chunk_bytes: u64,
 }
 
 impl State {
@@ -93,6 +95,7 @@ impl State {
         put_unsigned(&mut out, self.coverage.due_before);
         put_signed(&mut out, self.coverage.at_ms);
         put_signed(&mut out, self.coverage.span_ms);
+        put_unsigned(&mut out, self.chunk_bytes);
         with_checksum(key.as_bytes(), out)
     }
 
@@ -101,13 +104,13 @@ impl State {
         Reader(checked(key.as_bytes(), bytes)?).unsigned()
     }
 
-    /// Reads the state of this version or the one before: their fields are the same.
+    /// Reads the state of this version or the one before, which does not say what chunks take.
     pub(crate) fn from_bytes(key: &str, bytes: &[u8]) -> Result<Self, Malformed> {
         if Self::version_of(key, bytes)? > VERSION {
             return Err(Malformed::Unknown("the version of the database"));
         }
         let mut reader = Reader(checked(key.as_bytes(), bytes)?);
-        reader.unsigned()?;
+        let version = reader.unsigned()?;
         Ok(Self {
             next_series: reader.unsigned32()?,
             next_chunk: reader.unsigned()?,
@@ -119,6 +122,7 @@ impl State {
                 at_ms: reader.signed()?,
                 span_ms: reader.signed()?,
             },
+            chunk_bytes: if version == VERSION { reader.unsigned()? } else { 0 },
         })
     }
 }
@@ -132,6 +136,9 @@ pub(crate) struct StreamRecord {
     pub(crate) keys: Vec<(u64, bytes::Bytes)>,
 }
 
+/// Zstandard's level for key frames, which are written with every sealing.
+const KEYS_LEVEL: i32 = 3;
+
 impl StreamRecord {
     pub(crate) fn to_bytes(&self, key: &[u8; 32]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -140,11 +147,9 @@ impl StreamRecord {
         put_unsigned(&mut out, u64::from(self.generation));
         out.push(u8::from(self.last_ms.is_some()));
         put_signed(&mut out, self.last_ms.unwrap_or_default());
-        put_unsigned(&mut out, self.keys.len() as u64);
-        for (sequence, body) in &self.keys {
-            put_unsigned(&mut out, *sequence);
-            put_bytes(&mut out, body);
-        }
+        // The key frames of a stream hardly differ.
+        let packed = zstd::bulk::compress(&self.key_bytes(), KEYS_LEVEL).unwrap_or_default();
+        put_bytes(&mut out, &packed);
         for numbers in self.committed.iter().filter(|numbers| *numbers.start() > prefix) {
             put_unsigned(&mut out, *numbers.start());
             put_unsigned(&mut out, *numbers.end());
@@ -152,22 +157,53 @@ impl StreamRecord {
         with_checksum(key, out)
     }
 
+    fn key_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_unsigned(&mut out, self.keys.len() as u64);
+        for (sequence, body) in &self.keys {
+            put_unsigned(&mut out, *sequence);
+            put_bytes(&mut out, body);
+        }
+        out
+    }
+
     pub(crate) fn from_bytes(key: &[u8; 32], bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::read(key, bytes, |reader| {
+            let keys = zstd::stream::decode_all(reader.bytes()?).map_err(|_| Malformed::Packed)?;
+            read_keys(&mut Reader(&keys))
+        })
+    }
+
+    /// Reads a record of version 1, which had the key frames as they are.
+    pub(super) fn from_version_1(key: &[u8; 32], bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::read(key, bytes, read_keys)
+    }
+
+    fn read(
+        key: &[u8; 32],
+        bytes: &[u8],
+        keys: impl FnOnce(&mut Reader<'_>) -> Result<Vec<(u64, bytes::Bytes)>, Malformed>,
+    ) -> Result<Self, Malformed> {
         let mut reader = Reader(checked(key, bytes)?);
         let mut committed = Ranges::through(reader.unsigned()?);
         let generation = reader.unsigned32()?;
         let (has_last, last_ms) = (reader.byte()? != 0, reader.signed()?);
-        let count = reader.count()?;
-        let mut keys = Vec::with_capacity(count);
-        for _ in 0..count {
-            let sequence = reader.unsigned()?;
-            keys.push((sequence, bytes::Bytes::copy_from_slice(reader.bytes()?)));
-        }
+        let keys = keys(&mut reader)?;
         while !reader.0.is_empty() {
             committed.insert(reader.unsigned()?..=reader.unsigned()?);
         }
         Ok(Self { committed, generation, last_ms: has_last.then_some(last_ms), keys })
     }
+}
+
+fn read_keys(reader: &mut Reader<'_>) -> Result<Vec<(u64, bytes::Bytes)>, Malformed> {
+    let count = reader.count()?;
+    let mut keys = Vec::with_capacity(count);
+    for _ in 0..count {
+        let sequence = reader.unsigned()?;
+        keys.push((sequence, bytes::Bytes::copy_from_slice(reader.bytes()?)));
+    }
+    Ok(keys)
 }
 
 /// A part of a dictionary.
@@ -223,8 +259,14 @@ mod tests {
         }
 
         let coverage = Coverage { all_before: 1, due_before: 2, at_ms: 3, span_ms: 4 };
-        let state =
-            State { next_series: 7, next_chunk: 8, chunks: 3, longest_span_ms: 9, coverage };
+        let state = State {
+            next_series: 7,
+            next_chunk: 8,
+            chunks: 3,
+            longest_span_ms: 9,
+            coverage,
+            chunk_bytes: 5,
+        };
         assert_eq!(State::from_bytes("state", &state.to_bytes("state")), Ok(state));
     }
 }

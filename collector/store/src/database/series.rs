@@ -104,7 +104,8 @@ pub(crate) fn block_from(block: u32, bytes: &[u8]) -> Result<Vec<SeriesRow>, Mal
         homes.get(home).copied().ok_or(Malformed::Truncated)
     });
     let homes: Vec<HostId> = homes_of.collect::<Result<_, _>>()?;
-    let days: Vec<SealedDays> = (0..count).map(|_| read_days(&mut reader)).collect::<Result<_, _>>()?;
+    let days: Vec<SealedDays> =
+        (0..count).map(|_| read_days(&mut reader)).collect::<Result<_, _>>()?;
     let fields = numbers.into_iter().zip(homes).zip(days);
     let series = fields.map(|((number, home), days)| {
         Ok(SeriesRow { number, home, days, labels: reader.labels()? })
