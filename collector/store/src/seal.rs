@@ -190,7 +190,13 @@ impl Core {
         tables
     }
 
-    fn add_points(&self, host: HostId, series: &[SeriesRef], tables: &mut Spans, draft: &mut Draft) {
+    fn add_points(
+        &self,
+        host: HostId,
+        series: &[SeriesRef],
+        tables: &mut Spans,
+        draft: &mut Draft,
+    ) {
         let spans = covered_points(&self.head(), host, series, draft.state.coverage);
         for (span, points) in spans {
             let transposed = tables_of_points(points);
