@@ -22,9 +22,11 @@ use tracing_subscriber::EnvFilter;
 use upkeep_store::{Options, Store};
 
 use crate::alert::{self, Dispatcher};
+use crate::archive::STORE_FOLDER;
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
+use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness, StateGaps};
@@ -40,9 +42,6 @@ use stage::Stages;
 
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
-
-/// The folder of the samples in the data folder.
-const STORE_FOLDER: &str = "samples";
 
 /// So many connections wait in the kernel's queue until they are accepted.
 const CONNECTIONS_WAITING: u32 = 1024;
@@ -131,6 +130,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let mut registry = Registry::default();
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
+    start_control(&mut stages, &parts, &config.data_dir);
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
@@ -193,6 +193,14 @@ fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
     stages.start("the watch for damage", |stop| async move {
         damage::watch(declarer, meters, clock, stop).await;
         Ok(())
+    });
+}
+
+fn start_control(stages: &mut Stages, parts: &Parts, data_dir: &Path) {
+    let Parts { state, store, fleet, declarer, clock, .. } = parts.clone();
+    let held = Held::new(data_dir, state, store, declarer, Some(fleet));
+    stages.start("the door for commands", |stop| async move {
+        Ok(control::serve(held, clock, stop).await?)
     });
 }
 
