@@ -55,6 +55,9 @@ const WAIT_FOR_HANDSHAKE: u32 = 5;
 const UPKEEP: Duration = Duration::from_hours(1);
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
+/// How long work on the disk that has begun may go on when everything else has ended.
+const DISK_WORK_ENDS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Runs the server until a signal says to stop.
 ///
 /// # Errors
@@ -67,7 +70,8 @@ pub fn serve(config_file: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&parts.store);
     let result = runtime.block_on(run(&config, parts));
-    drop(runtime);
+    // A backup may be copying; what it leaves is removed at the next start.
+    runtime.shutdown_timeout(DISK_WORK_ENDS_WITHIN);
     let closed = store.close().context("closing the samples");
     tracing::info!("stopped");
     result.and(closed)

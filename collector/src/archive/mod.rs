@@ -250,8 +250,8 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Manifest, ArchiveError> {
     let copied = Manifest::of(&unfinished, 0, Vec::new())?;
     for file in &copied.files {
         let name = Path::new(DATA).join(&file.path);
-        let is_same = |one: &&ArchivedFile| one.path == name && one.sha256 == file.sha256;
-        if manifest.files.iter().find(is_same).is_none() {
+        let is_same = |one: &ArchivedFile| one.path == name && one.sha256 == file.sha256;
+        if !manifest.files.iter().any(is_same) {
             let faults = format!("{} changed while it was read", name.display());
             return Err(ArchiveError::NotWhole { folder: from.to_owned(), faults });
         }

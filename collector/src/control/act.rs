@@ -60,7 +60,9 @@ impl Held {
                 self.declarer.declare(now_ms)?;
                 Ok(Answer::Verified(Box::new(read?.into())))
             }
-            Request::DeleteHost { host, .. } => self.delete(*host, &request.by(now_ms)),
+            Request::DeleteHost { host, actor } => {
+                self.delete(*host, &By { actor: actor.clone(), at_ms: now_ms })
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub use act::Held;
 pub use serve::serve;
 
 use crate::archive::ArchiveError;
-use crate::state::{By, StateError};
+use crate::state::StateError;
 
 /// The socket in the data folder.
 const SOCKET: &str = "control.sock";
@@ -169,15 +169,5 @@ pub fn ask(data_dir: &Path, request: &Request) -> Result<Option<Answer>, Control
     match serde_json::from_str(&answer)? {
         Answer::Failed(reason) => Err(ControlError::Refused(reason)),
         answer => Ok(Some(answer)),
-    }
-}
-
-impl Request {
-    fn by(&self, at_ms: i64) -> By {
-        let actor = match self {
-            Self::DeleteHost { actor, .. } => actor.clone(),
-            Self::Backup | Self::Verify => String::new(),
-        };
-        By { actor, at_ms }
     }
 }

@@ -1,6 +1,6 @@
 //! What the threads of the store share.
 //!
-//! Locks are taken in this order: `state`, `deletions`, `intake`, `index`, `head`; none is held while a file is
+//! Locks are taken in this order: `reading`, `state`, `deletions`, `intake`, `index`, `head`; none is held while a file is
 //! written, except `state`, which keeps sealing and retention apart.
 
 use std::collections::{BTreeSet, HashMap};
@@ -41,6 +41,9 @@ pub(crate) struct Core {
     pub(crate) index: RwLock<Index>,
     pub(crate) head: RwLock<Head>,
     pub(crate) commands: SyncSender<Command>,
+    /// Held by whoever reads everything; the database is not written anew meanwhile, since its file
+    /// could not be exchanged, and queries would wait for that.
+    pub(crate) reading: RwLock<()>,
 }
 
 /// A duration in milliseconds, at least one.

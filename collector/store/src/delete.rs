@@ -10,6 +10,8 @@
 //! sealing, which therefore never seals the host's absence without its deletion; if the power goes first,
 //! the host was not deleted.
 
+use std::collections::BTreeSet;
+
 use upkeep_model::{Epoch, HostId, StreamKey};
 
 use redb::WriteTransaction;
@@ -19,10 +21,11 @@ use crate::binary::{Malformed, Reader, checked, put_unsigned, stream_bytes, with
 use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DELETED, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY,
-    STREAMS, State,
+    CHUNKS, ChunkKey, DELETED, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE,
+    STATE_KEY, STREAMS, State, block_of, stored_bytes, write_blocks,
 };
-use crate::index::SeriesRef;
+use crate::index::{Index, SeriesRef};
+use crate::seal::blocks_of;
 
 /// A host that is out of memory, and is to be removed from the database.
 #[derive(Clone, Debug)]
@@ -73,7 +76,7 @@ impl Core {
         let removed = self.database.write("delete a host from", |transaction| {
             let mut kept = *state;
             for deletion in &pending {
-                deletion.write(transaction, &mut kept)?;
+                deletion.write(transaction, &self.index(), &mut kept)?;
             }
             forget_notes(transaction, oldest)?;
             let record = kept.to_bytes(STATE_KEY);
@@ -87,14 +90,23 @@ impl Core {
 }
 
 impl Deletion {
-    fn write(&self, transaction: &WriteTransaction, state: &mut State) -> Result<(), Failure> {
+    fn write(
+        &self,
+        transaction: &WriteTransaction,
+        index: &Index,
+        state: &mut State,
+    ) -> Result<(), Failure> {
         let host = self.home;
         let [first, last] = [(i64::MIN, 0), (i64::MAX, u64::MAX)]
             .map(|(span, number)| ChunkKey { host, span, number }.to_bytes());
-        transaction.open_table(CHUNKS)?.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| {
+        transaction.open_table(CHUNKS)?.retain_in::<&[u8; 32], _>(&first..=&last, |_, value| {
             state.chunks = state.chunks.saturating_sub(1);
+            state.chunk_bytes = state.chunk_bytes.saturating_sub(stored_bytes(value));
             false
         })?;
+        let is_of_another =
+            |key: &[u8; 24]| MarkKey::from_bytes(key).map_or(true, |mark| mark.host != host);
+        transaction.open_table(MARKS)?.retain(|key, _| is_of_another(key))?;
         let streams = [0, u8::MAX].map(|byte| StreamKey { host, epoch: Epoch([byte; 16]) });
         let [first, last] = streams.map(stream_bytes);
         transaction.open_table(STREAMS)?.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| false)?;
@@ -104,10 +116,8 @@ impl Deletion {
         let last = DictionaryKey { stream: last, generation, first_number }.to_bytes();
         let mut dictionaries = transaction.open_table(DICTIONARIES)?;
         dictionaries.retain_in::<&[u8; 40], _>(&first..=&last, |_, _| false)?;
-        let mut series = transaction.open_table(SERIES)?;
-        for number in &self.series {
-            series.remove(number)?;
-        }
+        let blocks: BTreeSet<u32> = self.series.iter().copied().map(block_of).collect();
+        write_blocks(transaction, blocks_of(index, blocks, |_, series| series.days))?;
         let key = *host.0.as_bytes();
         let note = note(&key, self.below);
         transaction.open_table(DELETED)?.insert(&key, note.as_slice())?;

@@ -2,7 +2,7 @@
 //! their labels.
 //!
 //! A frame's way: `Store::submit` → `committer` (group commit) → `journal` on disk and `head` in
-//! memory → `seal` (transposed by `chunk`) → `database`. A query's way: `index` (which series) →
+//! memory → `seal` (transposed by `chunk`) → `database`, where `compact` packs it again. A query's way: `index` (which series) →
 //! `head` and `database` → merged by `query`. Opening is `recover`, which loads the database and
 //! `replay`s the journal. `coverage` is the rule that says what is where.
 //!
@@ -13,6 +13,7 @@
 mod binary;
 mod chunk;
 mod committer;
+mod compact;
 mod core;
 mod coverage;
 mod damage;

@@ -5,6 +5,8 @@
 //! by then. What they hold does not change any more, whoever writes or removes meanwhile. Everything
 //! that was confirmed before is in one of them, and nothing that was confirmed later.
 
+use std::sync::PoisonError;
+
 use redb::ReadTransaction;
 
 use crate::StoreError;
@@ -28,6 +30,7 @@ impl Core {
         action: &'static str,
         work: impl FnOnce(&ReadTransaction, &Moment) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let _reading = self.reading.read().unwrap_or_else(PoisonError::into_inner);
         // A database that failed is opened anew.
         drop(self.reported(Affected::default(), self.database.snapshot())?);
         let mut state = self.state();

@@ -1,6 +1,6 @@
 //! Sealing: moves what is complete from journal and head into the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,16 +11,18 @@ use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::binary::{stream_bytes, with_checksum};
-use crate::chunk::{Table, encode, tables_of_points, tables_of_rows};
+use crate::chunk::{Effort, Table, encode, tables_of_points, tables_of_rows};
+use crate::compact::mark;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
-    State, StreamRecord, dictionary_record, series_record,
+    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY,
+    STREAMS, SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, stored_bytes,
+    write_blocks,
 };
 use crate::head::{Head, Point, Row};
-use crate::index::{SealedDays, SeriesRef};
+use crate::index::{Index, SealedDays, Series, SeriesRef};
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -80,7 +82,7 @@ fn wait(wakes: &Receiver<Wake>, time: Duration) -> Option<Wake> {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -144,16 +146,19 @@ impl Core {
         days: &mut Days,
     ) -> Result<(), Failure> {
         let mut chunks = transaction.open_table(CHUNKS)?;
+        let mut marks = transaction.open_table(MARKS)?;
         for (span, tables) in self.tables(host, state.coverage) {
-            for table in tables {
-                note_days(&table, days);
-                for chunk in encode(&table).map_err(|error| Failure::Damaged(error.to_string()))? {
-                    let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
-                    chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
-                    state.next_chunk += 1;
-                    state.chunks += 1;
-                }
+            tables.iter().for_each(|table| note_days(table, days));
+            let packed = encode(&tables, Effort::Quick);
+            for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
+                let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
+                let value = with_checksum(&key, chunk);
+                chunks.insert(&key, value.as_slice())?;
+                state.next_chunk += 1;
+                state.chunks += 1;
+                state.chunk_bytes += stored_bytes(&value);
             }
+            mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
         }
         Ok(())
     }
@@ -212,19 +217,19 @@ impl Core {
         transaction: &WriteTransaction,
         days: &Days,
     ) -> Result<Vec<(SeriesRef, SealedDays)>, Failure> {
-        let (written, records): (Vec<_>, Vec<_>) = {
+        let (blocks, written) = {
             let index = self.index();
-            let changed = index.iter().filter_map(|(number, series)| {
-                let days = merged(series.days, days.get(&number).copied());
-                let record = || series_record(number, series.home, days, &index.labels(series));
-                (series.saved != Some(days)).then(|| ((number, days), record()))
-            });
-            changed.unzip()
+            let days_of = |number, series: &Series| merged(series.days, days.get(&number).copied());
+            let changed = index
+                .iter()
+                .filter(|&(number, series)| series.saved != Some(days_of(number, series)));
+            let changed: BTreeSet<u32> = changed.map(|(number, _)| block_of(number)).collect();
+            let blocks = blocks_of(&index, changed, days_of);
+            let rows = blocks.iter().flat_map(|(_, series)| series);
+            let written = rows.map(|row| (row.number, row.days)).collect();
+            (blocks, written)
         };
-        let mut table = transaction.open_table(SERIES)?;
-        for ((number, _), record) in written.iter().zip(&records) {
-            table.insert(number, record.as_slice())?;
-        }
+        write_blocks(transaction, blocks)?;
         Ok(written)
     }
 
@@ -261,6 +266,24 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Blocks as they are to be written.
+pub(crate) fn blocks_of(
+    index: &Index,
+    blocks: BTreeSet<u32>,
+    days_of: impl Fn(SeriesRef, &Series) -> SealedDays,
+) -> Vec<(u32, Vec<SeriesRow>)> {
+    let block = |block: u32| {
+        let series = index.among(numbers_of(block)).map(|(number, series)| SeriesRow {
+            number,
+            home: series.home,
+            days: days_of(number, series),
+            labels: index.labels(series),
+        });
+        (block, series.collect())
+    };
+    blocks.into_iter().map(block).collect()
 }
 
 fn merged(one: SealedDays, other: SealedDays) -> SealedDays {

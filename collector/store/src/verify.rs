@@ -14,8 +14,8 @@ use crate::chunk::Chunk;
 use crate::core::Core;
 use crate::damage::{Affected, Damage};
 use crate::database::{
-    CHUNKS, DELETED, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
-    State, StreamRecord, dictionary_from, series_from,
+    BLOCKS, CHUNKS, DELETED, DICTIONARIES, DictionaryKey, Failure, MARKS, STATE, STATE_KEY,
+    STREAMS, State, StreamRecord, block_from, dictionary_from, mark_from, numbers_of,
 };
 use crate::delete::deleted_below;
 use crate::index::SeriesRef;
@@ -77,19 +77,18 @@ impl Core {
         transaction: &ReadTransaction,
     ) -> Result<(u64, HashSet<SeriesRef>), Failure> {
         let (mut count, mut known) = (0, HashSet::new());
-        for row in transaction.open_table(SERIES)?.iter()? {
-            let (number, record) = row?;
-            let number = number.value();
-            count += 1;
-            match series_from(number, record.value()) {
-                Ok(_) => drop(known.insert(number)),
+        for row in transaction.open_table(BLOCKS)?.iter()? {
+            let (block, record) = row?;
+            let block = block.value();
+            match block_from(block, record.value()) {
+                Ok(series) => {
+                    count += series.len() as u64;
+                    known.extend(series.iter().map(|row| row.number));
+                }
                 Err(error) => {
-                    self.report_row(
-                        Affected::default(),
-                        "series",
-                        error,
-                        &format!("series {number}"),
-                    );
+                    let numbers = numbers_of(block);
+                    let lost = format!("series {} to {}", numbers.start, numbers.end - 1);
+                    self.report_row(Affected::default(), "series_blocks", error, &lost);
                 }
             }
         }
@@ -142,7 +141,7 @@ impl Core {
             last = Some(*key);
             match verify_chunk(key, bytes.value()) {
                 Ok(series) => self.report_unknown(&series, known),
-                Err(error) => self.report_chunk(key, error),
+                Err(error) => self.report_chunk(key, bytes.value(), error),
             }
         }
         if found != expected {
@@ -165,6 +164,17 @@ impl Core {
             && let Err(error) = State::from_bytes(STATE_KEY, record.value())
         {
             self.report_row(unknown, "state", error, "which numbers were given");
+        }
+        for row in transaction.open_table(MARKS)?.iter()? {
+            let (key, record) = row?;
+            if let Err(error) = mark_from(key.value(), record.value()) {
+                self.report_row(
+                    unknown,
+                    "marks",
+                    error,
+                    "nothing: a span is packed again too early",
+                );
+            }
         }
         for row in transaction.open_table(DELETED)?.iter()? {
             let (key, record) = row?;

@@ -86,6 +86,7 @@ impl Table<'_> {
         let kinds = [
             Self::copy::<&[u8; 32]>,
             Self::copy::<&[u8; 40]>,
+            Self::copy::<&[u8; 24]>,
             Self::copy::<&[u8; 16]>,
             Self::copy::<u32>,
             Self::copy::<&str>,

@@ -1,8 +1,8 @@
 //! Segments that nobody writes any more, held open: they can be read although they are removed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use super::scan::Scan;
@@ -71,7 +71,8 @@ pub(crate) struct NewJournal {
 
 impl NewJournal {
     pub(crate) fn make(path: PathBuf) -> Result<Self, StoreError> {
-        fs::create_dir(&path).map_err(|source| StoreError::io("create", &path, source))?;
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| StoreError::io("create", &path, source))?;
         Ok(Self { path })
     }
 

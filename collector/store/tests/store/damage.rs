@@ -32,6 +32,8 @@ impl Wary for SampleStore {
         if let Ok(is_told) = is_told {
             served(&open(&copy), model, is_told);
         }
+        let _ = store.compact(i64::MAX);
+        assert_eq!(served(&store, model, false), harm, "another answer after compaction");
         drop(store);
         let name = damaged.file_stem().unwrap().to_str().unwrap();
         let is_aside = walk(&folder.join("quarantine")).iter().any(|path| path.contains(name));
