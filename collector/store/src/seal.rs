@@ -115,6 +115,7 @@ impl Core {
     /// Seals what is due, or everything, and removes the journal segments that this frees.
     pub(crate) fn seal(&self, extent: Extent, now_ms: i64) -> Result<(), StoreError> {
         let mut state = self.state();
+        self.apply_deletions(&mut state)?;
         let span_ms = milliseconds(self.options.span);
         let is_needed = match extent {
             Extent::Due => self.head().places().any(|(_, at_ms)| is_due(at_ms, now_ms, span_ms)),
