@@ -5,6 +5,7 @@
 //! again. Texts are kept once, as symbols, and a series is a list of symbol pairs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use upkeep_model::{HostId, Labels, MatchOperator, Matcher};
@@ -147,6 +148,14 @@ impl Index {
     /// All series in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SeriesRef, &Series)> {
         self.series.iter().map(|(&number, series)| (number, series))
+    }
+
+    /// The series with numbers in a range, in the order of their numbers.
+    pub(crate) fn among(
+        &self,
+        numbers: Range<SeriesRef>,
+    ) -> impl Iterator<Item = (SeriesRef, &Series)> {
+        self.series.range(numbers).map(|(&number, series)| (number, series))
     }
 
     pub(crate) fn homes(&self) -> BTreeSet<HostId> {

@@ -155,7 +155,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let read = snapshot.each_chunk(first, last, |key, bytes| {
             if let Err(error) = read_chunk(key, bytes, series, stretch, runs) {
-                self.report_chunk(key, error);
+                self.report_chunk(key, bytes, error);
             }
         });
         self.reported(Affected::host(first.host), read)
@@ -175,12 +175,16 @@ impl Core {
     }
 
     /// Tells that a chunk is damaged.
-    pub(crate) fn report_chunk(&self, key: &[u8; 32], error: Malformed) {
+    pub(crate) fn report_chunk(&self, key: &[u8; 32], bytes: &[u8], error: Malformed) {
         let (affected, lost) = match ChunkKey::from_bytes(key) {
             Ok(ChunkKey { host, span, number }) => {
-                let through_ms = span.saturating_add(self.longest_span_ms);
                 let lost = format!("chunk {number} of host {host} from {span} ms on");
-                (Affected::host(host).within(span, through_ms), lost)
+                // Only what was damaged behind its first bytes still tells which times it had.
+                let (from_ms, through_ms) = match Chunk::glance(bytes) {
+                    Ok(glance) if *glance.times.start() > i64::MIN => glance.times.into_inner(),
+                    _ => (span, span.saturating_add(self.longest_span_ms)),
+                };
+                (Affected::host(host).within(from_ms, through_ms), lost)
             }
             Err(error) => (Affected::default(), error.to_string()),
         };
@@ -249,12 +253,13 @@ fn read_chunk(
     stretch: Stretch,
     runs: &mut [Run],
 ) -> Result<(), Malformed> {
-    let chunk = Chunk::open(checked(key, bytes)?)?;
-    let is_outside = chunk.timestamps.first().is_none_or(|first| *first > stretch.through_ms)
-        || chunk.timestamps.last().is_none_or(|last| *last <= stretch.after_ms);
-    if is_outside {
+    let glance = Chunk::glance(bytes)?;
+    let is_outside =
+        *glance.times.start() > stretch.through_ms || *glance.times.end() <= stretch.after_ms;
+    if is_outside || series.range(glance.series).next().is_none() {
         return Ok(());
     }
+    let chunk = Chunk::open(checked(key, bytes)?)?;
     for number in chunk.series() {
         let Some(run) = series.get(&number).and_then(|place| runs.get_mut(*place)) else {
             continue;

@@ -1,6 +1,6 @@
 //! Sealing: moves what is complete from journal and head into the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,16 +12,18 @@ use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::binary::{stream_bytes, with_checksum};
-use crate::chunk::{Table, Transposed, encode, tables_of_points, tables_of_rows};
+use crate::chunk::{Effort, Table, Transposed, encode, tables_of_points, tables_of_rows};
+use crate::compact::mark;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
-    State, StreamRecord, dictionary_record, series_record,
+    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY,
+    STREAMS, SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, stored_bytes,
+    write_blocks,
 };
 use crate::head::{Head, Row};
-use crate::index::{SealedDays, SeriesRef};
+use crate::index::{Index, SealedDays, Series, SeriesRef};
 use crate::points::Point;
 use crate::stream::{Saved, Stream};
 
@@ -49,6 +51,16 @@ struct Draft {
     days: Days,
     /// How many values were left out since their instant has another one.
     conflicts: u64,
+}
+
+/// Tables of one host by their spans.
+type Spans = BTreeMap<i64, Vec<Table>>;
+
+impl Draft {
+    fn add(&mut self, spans: &mut Spans, span: i64, transposed: Transposed<'_>) {
+        self.conflicts += transposed.conflicts;
+        spans.entry(span).or_default().extend(transposed.tables);
+    }
 }
 
 /// What a sealing did, to be noted in memory once it is committed.
@@ -95,7 +107,7 @@ fn wait(wakes: &Receiver<Wake>, time: Duration) -> Option<Wake> {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -157,38 +169,25 @@ impl Core {
         host: HostId,
         draft: &mut Draft,
     ) -> Result<(), Failure> {
-        let mut chunks = transaction.open_table(CHUNKS)?;
-        let mut write = |span: i64, transposed: Transposed<'_>, draft: &mut Draft| {
-            draft.conflicts += transposed.conflicts;
-            for table in transposed.tables {
-                note_days(&table, &mut draft.days);
-                for chunk in encode(&table).map_err(|error| Failure::Damaged(error.to_string()))? {
-                    let state = &mut draft.state;
-                    let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
-                    chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
-                    state.next_chunk += 1;
-                    state.chunks += 1;
-                }
-            }
-            Ok::<(), Failure>(())
-        };
         let coverage = draft.state.coverage;
+        let mut spans = Spans::new();
         let streams = covered_rows(&self.head(), host, coverage);
-        for (stream, spans) in streams {
-            for (span, rows) in spans {
+        for (stream, rows) in streams {
+            for (span, rows) in rows {
                 let transposed = tables_of_rows(&rows);
                 self.report_unread(stream, &transposed.unread);
-                write(span, transposed, draft)?;
+                draft.add(&mut spans, span, transposed);
             }
         }
         let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
         for part in series.chunks(SERIES_AT_ONCE) {
-            let spans = covered_points(&self.head(), host, part, coverage);
-            for (span, points) in spans {
-                write(span, tables_of_points(points), draft)?;
+            let points = covered_points(&self.head(), host, part, coverage);
+            for (span, points) in points {
+                draft.add(&mut spans, span, tables_of_points(points));
             }
+            write_tables(transaction, host, std::mem::take(&mut spans), draft)?;
         }
-        Ok(())
+        write_tables(transaction, host, spans, draft)
     }
 
     fn report_unread(&self, stream: StreamKey, rows: &[&Row]) {
@@ -231,19 +230,19 @@ impl Core {
         transaction: &WriteTransaction,
         days: &Days,
     ) -> Result<Vec<(SeriesRef, SealedDays)>, Failure> {
-        let (written, records): (Vec<_>, Vec<_>) = {
+        let (blocks, written) = {
             let index = self.index();
-            let changed = index.iter().filter_map(|(number, series)| {
-                let days = merged(series.days, days.get(&number).copied());
-                let record = || series_record(number, series.home, days, &index.labels(series));
-                (series.saved != Some(days)).then(|| ((number, days), record()))
-            });
-            changed.unzip()
+            let days_of = |number, series: &Series| merged(series.days, days.get(&number).copied());
+            let changed = index
+                .iter()
+                .filter(|&(number, series)| series.saved != Some(days_of(number, series)));
+            let changed: BTreeSet<u32> = changed.map(|(number, _)| block_of(number)).collect();
+            let blocks = blocks_of(&index, changed, days_of);
+            let rows = blocks.iter().flat_map(|(_, series)| series);
+            let written = rows.map(|row| (row.number, row.days)).collect();
+            (blocks, written)
         };
-        let mut table = transaction.open_table(SERIES)?;
-        for ((number, _), record) in written.iter().zip(&records) {
-            table.insert(number, record.as_slice())?;
-        }
+        write_blocks(transaction, blocks)?;
         Ok(written)
     }
 
@@ -283,6 +282,49 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Blocks as they are to be written.
+pub(crate) fn blocks_of(
+    index: &Index,
+    blocks: BTreeSet<u32>,
+    days_of: impl Fn(SeriesRef, &Series) -> SealedDays,
+) -> Vec<(u32, Vec<SeriesRow>)> {
+    let block = |block: u32| {
+        let series = index.among(numbers_of(block)).map(|(number, series)| SeriesRow {
+            number,
+            home: series.home,
+            days: days_of(number, series),
+            labels: index.labels(series),
+        });
+        (block, series.collect())
+    };
+    blocks.into_iter().map(block).collect()
+}
+
+fn write_tables(
+    transaction: &WriteTransaction,
+    host: HostId,
+    spans: Spans,
+    draft: &mut Draft,
+) -> Result<(), Failure> {
+    let mut chunks = transaction.open_table(CHUNKS)?;
+    let mut marks = transaction.open_table(MARKS)?;
+    let Draft { state, days, .. } = draft;
+    for (span, tables) in spans {
+        tables.iter().for_each(|table| note_days(table, days));
+        let packed = encode(&tables, Effort::Quick);
+        for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
+            let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
+            let value = with_checksum(&key, chunk);
+            chunks.insert(&key, value.as_slice())?;
+            state.next_chunk += 1;
+            state.chunks += 1;
+            state.chunk_bytes += stored_bytes(&value);
+        }
+        mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
+    }
+    Ok(())
 }
 
 fn merged(one: SealedDays, other: SealedDays) -> SealedDays {
