@@ -5,6 +5,7 @@ use std::fmt;
 use upkeep_model::Matcher;
 
 use crate::eval::Function;
+use crate::position::Position;
 
 /// The type of an expression's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,18 @@ pub(crate) enum ValueType {
     Vector,
     Matrix,
     Text,
+}
+
+impl ValueType {
+    /// The name that Prometheus' trees have.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+            Self::Text => "string",
+        }
+    }
 }
 
 impl fmt::Display for ValueType {
@@ -83,14 +96,14 @@ pub(crate) struct Selector {
 }
 
 /// `offset` and `@` of a selector or subquery.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TimeShift {
     pub(crate) offset_ms: i64,
     pub(crate) anchor: Option<Anchor>,
 }
 
 /// What `@` names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Anchor {
     At(i64),
     Start,
@@ -189,6 +202,7 @@ pub(crate) enum LabelChoice {
 pub(crate) struct Aggregate {
     pub(crate) operation: Aggregation,
     pub(crate) parameter: Option<Expression>,
+    pub(crate) parameter_place: Position,
     pub(crate) expression: Expression,
     pub(crate) grouping: LabelChoice,
 }
@@ -214,4 +228,14 @@ pub(crate) enum Aggregation {
 pub(crate) struct Call {
     pub(crate) function: &'static Function,
     pub(crate) arguments: Vec<Expression>,
+    pub(crate) place: Position,
+    /// One an argument.
+    pub(crate) argument_places: Vec<Position>,
+}
+
+impl Call {
+    /// Where an argument stands in the text; the call itself if there is no such argument.
+    pub(crate) fn place_of(&self, argument: usize) -> Position {
+        self.argument_places.get(argument).copied().unwrap_or(self.place)
+    }
 }

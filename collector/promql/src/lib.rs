@@ -15,12 +15,15 @@ mod eval;
 mod expression;
 mod number;
 mod parse;
+mod position;
 mod query;
+mod quote;
 mod source;
 
 pub use answer::{Answer, Point, Row, Value};
 pub use eval::{EvalError, Limits};
 pub use number::format_value;
-pub use parse::{ParseError, Tree, format, parse, parse_selector, parse_tree};
+pub use parse::{ParseError, format, parse, parse_selector, parse_tree};
+pub use position::Position;
 pub use query::Query;
 pub use source::{Hint, Selection, Source, SourceError};

@@ -6,7 +6,7 @@ use upkeep_model::Matcher;
 
 use crate::answer::Answer;
 use crate::eval::{self, EvalError, Limits};
-use crate::expression::{Expression, Selector, TimeShift};
+use crate::expression::Expression;
 use crate::source::Source;
 
 /// An expression that parsed and type-checks.
@@ -49,17 +49,6 @@ impl Query {
         limits: &Limits,
     ) -> Result<Answer, EvalError> {
         eval::range(&self.expression, source, (start_ms, end_ms), step_ms, limits)
-    }
-
-    /// The matchers, if the expression is one bare instant selector.
-    pub(crate) fn bare_selector(self) -> Option<Vec<Matcher>> {
-        match self.expression {
-            Expression::Selector(Selector {
-                matchers,
-                time: TimeShift { offset_ms: 0, anchor: None },
-            }) => Some(matchers),
-            _ => None,
-        }
     }
 
     /// The matchers of every selector, in the order in which they stand in the text.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use upkeep_model::{Labels, METRIC_NAME, SeriesSamples, stale_marker};
 use upkeep_promql::{
-    Answer, EvalError, Limits, Selection, Source, SourceError, Value, format_value, parse,
+    Answer, EvalError, Hint, Limits, Selection, Source, SourceError, Value, format_value, parse,
 };
 
 /// Samples in memory, which remember what was asked for.
@@ -230,8 +230,58 @@ fn limits_end_an_evaluation() {
     check((0, 10, 1), Limits { deadline: Some(passed), ..limits() }, EvalError::Timeout);
     assert!(query.range(&memory(), 0, 11_000_000, 1_000, &limits()).is_ok());
 
-    let endless = parse("count_over_time(absent(a)[1000y:1ms])").unwrap();
+    let endless = parse("count_over_time(absent(a)[200y:1ms])").unwrap();
     assert_eq!(endless.instant(&memory(), 0, &limits()), Err(EvalError::TooManySamples));
+}
+
+#[test]
+fn only_what_is_in_memory_at_once_counts() {
+    let check = |text: &str, max_samples: usize, fits: bool| {
+        let limits = Limits { max_samples, ..Limits::default() };
+        let result = parse(text).unwrap().range(&memory(), 0, 30_000, 10_000, &limits);
+        assert_eq!(result.is_ok(), fits, "{text}: {result:?}");
+    };
+    // Eight samples in two series, of which columns of four steps are made.
+    check("a", 16, true);
+    check("a", 7, false);
+    check("sum(a)", 40, true);
+    check(&["sum(a)"; 60].join(" + "), 60, true);
+    check(&["sum(rate(a[1m]))"; 60].join(" + "), 60, true);
+    check("count_over_time((a + a)[30s:1s])", 60, false);
+}
+
+#[test]
+fn limits_and_hints_go_down_to_the_source() {
+    let check = |text: &str, expect: Hint| {
+        let memory = memory();
+        let deadline = Some(Instant::now() + Duration::from_secs(60));
+        let limits = Limits { deadline, max_samples: 1_234, ..Limits::default() };
+        parse(text).unwrap().range(&memory, 0, 30_000, 10_000, &limits).unwrap();
+        let asked = memory.asked.borrow();
+        assert_eq!((asked[0].hint, asked[0].max_samples), (expect, 1_234), "{text}");
+        assert_eq!(asked[0].deadline, deadline, "{text}");
+    };
+    let hint = |function, range_ms, step_ms| Hint { function, range_ms, step_ms };
+    check("a", hint(None, 300_000, 10_000));
+    check("rate(a[1m])", hint(Some("rate"), 60_000, 10_000));
+    check("sum(max_over_time(a[1m] @ 5))", hint(Some("max_over_time"), 60_000, 0));
+    check("rate(a[1m:5s])", hint(None, 300_000, 5_000));
+}
+
+#[test]
+fn limits_that_a_source_finds_passed_are_told_as_such() {
+    struct Limited(SourceError);
+    impl Source for Limited {
+        fn select(&self, _: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
+            Err(self.0.clone())
+        }
+    }
+    let check = |found: SourceError, expect: EvalError| {
+        let result = parse("a").unwrap().instant(&Limited(found), 0, &Limits::default());
+        assert_eq!(result, Err(expect));
+    };
+    check(SourceError::TooManySamples, EvalError::TooManySamples);
+    check(SourceError::Timeout, EvalError::Timeout);
 }
 
 #[test]
@@ -258,6 +308,11 @@ fn the_source_is_asked_for_no_more_than_needed() {
     check("a @ 50", &[(-10, 50)]);
     check("max_over_time(a[30s:10s])", &[(20, 200)]);
     check("a{x=\"1\"} + b", &[(40, 200), (40, 200)]);
+    // The same selector is read once, and read again where it needs another stretch.
+    check("a + a", &[(40, 200)]);
+    check("rate(a[1m]) / rate(a[1m]) + (a or a) + a", &[(40, 200), (40, 200)]);
+    check("a + a offset 10s", &[(40, 200), (30, 190)]);
+    check("rate(a[1m]) + rate(a[2m])", &[(40, 200), (-20, 200)]);
     let memory = memory();
     parse("a{x=~\"1|2\"}").unwrap().instant(&memory, 0, &Limits::default()).unwrap();
     let matchers: Vec<String> = memory

@@ -14,6 +14,7 @@ mod observation;
 mod packages;
 mod processes;
 mod ranges;
+mod re2;
 mod series;
 mod updates;
 
@@ -33,6 +34,7 @@ pub use observation::{
 pub use packages::{InstalledPackage, PackageInventory, state_hash};
 pub use processes::{ProcessReport, ProcessUsage};
 pub use ranges::Ranges;
+pub use re2::{PatternError, compile_anchored, compile_pattern};
 pub use series::{MetricKind, Series, SeriesTable};
 pub use updates::{
     Knowledge, ManagerReport, PackageUpdate, RebootReport, Refresh, RestartReason, StaleService,

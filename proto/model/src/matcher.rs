@@ -6,6 +6,7 @@ use regex::Regex;
 use thiserror::Error;
 
 use crate::Labels;
+use crate::re2::{PatternError, compile_anchored};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +28,7 @@ pub struct MatcherError {
     /// The label's name.
     pub name: String,
     /// What is wrong with the expression.
-    pub source: regex::Error,
+    pub source: PatternError,
 }
 
 /// One condition on one label; an absent label counts as an empty value.
@@ -58,10 +59,10 @@ impl Matcher {
         let (name, value) = (name.into(), value.into());
         let regex = match operator {
             MatchOperator::Equal | MatchOperator::NotEqual => None,
-            MatchOperator::Matches | MatchOperator::NotMatches => {
-                let compiled = Regex::new(&format!("^(?s:{value})$"));
-                Some(compiled.map_err(|source| MatcherError { name: name.clone(), source })?)
-            }
+            MatchOperator::Matches | MatchOperator::NotMatches => Some(
+                compile_anchored(&value)
+                    .map_err(|source| MatcherError { name: name.clone(), source })?,
+            ),
         };
         Ok(Self { name, operator, value, regex })
     }

@@ -11,6 +11,7 @@ use super::matching::Groups;
 use super::{ABSENT, Column, EvalError, Evaluator, Grid, is_present};
 use crate::expression::{Aggregate, Aggregation, LabelChoice};
 use crate::number::{format_in_message, format_plain};
+use crate::position::Position;
 
 impl Evaluator<'_> {
     pub(super) fn aggregate(
@@ -30,7 +31,7 @@ impl Evaluator<'_> {
             Aggregation::Stdvar => self.fold::<Variance>(aggregate, grid),
             Aggregation::Quantile => {
                 let quantiles = self.scalar_parameter(aggregate, grid)?;
-                self.check_quantiles(&quantiles);
+                self.check_quantiles(aggregate.parameter_place, &quantiles);
                 let columns = self.vector(&aggregate.expression, grid)?;
                 self.quantiles(choice, &quantiles, &columns)
             }
@@ -62,12 +63,11 @@ impl Evaluator<'_> {
     }
 
     /// Warns of quantiles that are none.
-    pub(crate) fn check_quantiles(&mut self, quantiles: &[f64]) {
+    pub(crate) fn check_quantiles(&mut self, place: Position, quantiles: &[f64]) {
         for &quantile in quantiles.iter().filter(|quantile| !(0.0..=1.0).contains(*quantile)) {
-            self.annotations.warn(format!(
-                "quantile value should be between 0 and 1, got {}",
-                format_in_message(quantile)
-            ));
+            let quantile = format_in_message(quantile);
+            let message = format!("quantile value should be between 0 and 1, got {quantile}");
+            self.annotations.warn(place, message);
         }
     }
 
@@ -85,6 +85,7 @@ impl Evaluator<'_> {
             self.budget.charge(grid.steps().saturating_mul(values_each))?;
             let mut states: Vec<Option<A>> = vec![None; grid.steps()];
             for column in &members {
+                self.budget.work(grid.steps())?;
                 for (state, &value) in states.iter_mut().zip(&column.values) {
                     if is_present(value) {
                         state.get_or_insert_with(A::default).add(value);
@@ -94,7 +95,9 @@ impl Evaluator<'_> {
             let values =
                 states.iter().map(|state| state.as_ref().map_or(ABSENT, A::value)).collect();
             results.push(group_column(&aggregate.grouping, &members, values));
+            self.budget.release(grid.steps().saturating_mul(values_each - 1));
         }
+        self.budget.release_columns(&columns);
         Ok(results)
     }
 
@@ -123,6 +126,7 @@ impl Evaluator<'_> {
             }
             results.push(group_column(choice, &members, values));
         }
+        self.budget.release_columns(columns);
         Ok(results)
     }
 
@@ -156,6 +160,7 @@ impl Evaluator<'_> {
                 }
             }
         }
+        self.budget.release_columns(columns);
         Ok(tally.columns)
     }
 }

@@ -1,35 +1,62 @@
-//! What an evaluation has used of its limits.
+//! What an evaluation uses of its limits.
 
 use std::time::Instant;
 
-use super::{EvalError, Limits};
+use super::{Column, EvalError, Limits};
 
 /// How many samples are handled between two looks at the clock. Reading it costs about as much as
 /// adding up a few dozen samples.
 const SAMPLES_PER_LOOK: usize = 16 * 1024;
 
-/// Counts samples read and values computed, and watches the deadline.
+/// Counts the samples and values that are in memory at once, as Prometheus does, and watches the
+/// deadline.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    samples_left: usize,
+    max_samples: usize,
+    live: usize,
     deadline: Option<Instant>,
     until_look: usize,
 }
 
 impl Budget {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { samples_left: limits.max_samples, deadline: limits.deadline, until_look: 0 }
+        let Limits { max_samples, deadline, .. } = *limits;
+        Self { max_samples, live: 0, deadline, until_look: 0 }
     }
 
-    /// Takes so many samples off what is left, before they are computed or kept.
+    /// Counts so many samples as being in memory, before they are computed or kept.
     pub(crate) fn charge(&mut self, samples: usize) -> Result<(), EvalError> {
-        self.samples_left =
-            self.samples_left.checked_sub(samples).ok_or(EvalError::TooManySamples)?;
+        let live = self.live.saturating_add(samples);
+        if live > self.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
+        self.live = live;
         self.work(samples)
     }
 
+    /// Counts so many samples as no longer being in memory.
+    pub(crate) fn release(&mut self, samples: usize) {
+        self.live = self.live.saturating_sub(samples);
+    }
+
+    /// Counts the values of columns as no longer being in memory.
+    pub(crate) fn release_columns(&mut self, columns: &[Column]) {
+        self.release(columns.iter().map(|column| column.values.len()).sum());
+    }
+
+    /// Drops columns without a value.
+    pub(crate) fn drop_empty(&mut self, columns: &mut Vec<Column>) {
+        columns.retain(|column| {
+            let stays = column.has_values();
+            if !stays {
+                self.live = self.live.saturating_sub(column.values.len());
+            }
+            stays
+        });
+    }
+
     pub(crate) fn samples_left(&self) -> usize {
-        self.samples_left
+        self.max_samples - self.live
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

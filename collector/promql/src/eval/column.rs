@@ -89,9 +89,13 @@ pub(crate) fn merge_same_labels(
 /// # Errors
 /// When two series are the same without their names.
 pub(crate) fn drop_names(mut columns: Vec<Column>) -> Result<Vec<Column>, EvalError> {
+    columns.retain(Column::has_values);
+    // Every node takes care that its columns differ, names included.
+    if !columns.iter().any(|column| column.drops_name) {
+        return Ok(columns);
+    }
     for column in columns.iter_mut().filter(|column| column.drops_name) {
         column.labels.remove(METRIC_NAME);
     }
-    columns.retain(Column::has_values);
     merge_same_labels(columns, || EvalError::SameLabels)
 }

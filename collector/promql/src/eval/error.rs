@@ -116,7 +116,7 @@ pub enum EvalError {
         /// The name.
         name: String,
     },
-    /// A regular expression that cannot be compiled.
+    /// A text that is no regular expression.
     #[error("invalid regular expression in label_replace(): {0}")]
     Regex(String),
 }

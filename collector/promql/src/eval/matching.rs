@@ -1,6 +1,7 @@
 //! Vector matching: which series of two vectors belong together.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use upkeep_model::{Labels, METRIC_NAME};
 
@@ -9,47 +10,84 @@ use super::{ABSENT, Column, EvalError, Evaluator, Grid, is_present};
 use crate::expression::{Cardinality, LabelChoice, Matching, Operator};
 
 impl LabelChoice {
-    /// The labels that are left of a series. `AllBut` leaves the metric name out as well.
+    /// The labels that are left of a series.
     pub(crate) fn of(&self, labels: &Labels) -> Labels {
         let mut chosen = labels.clone();
-        match self {
-            Self::Only(names) => chosen.retain(|name| names.iter().any(|one| one == name)),
-            Self::AllBut(names) => {
-                chosen.retain(|name| name != METRIC_NAME && !names.iter().any(|one| one == name));
-            }
-        }
+        chosen.retain(|name| self.has(name));
         chosen
+    }
+
+    fn chosen<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = (&'a str, &'a str)> {
+        labels.iter().filter(|(name, _)| self.has(name))
+    }
+
+    /// `AllBut` leaves the metric name out as well.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Only(names) => names.iter().any(|one| one == name),
+            Self::AllBut(names) => name != METRIC_NAME && !names.iter().any(|one| one == name),
+        }
     }
 }
 
-/// Columns by the labels they are matched on.
-pub(super) struct Groups {
-    positions: HashMap<Labels, usize>,
+/// Columns by the labels they are matched on. The labels are compared where they stand, so that
+/// none are copied for a series.
+pub(super) struct Groups<'a> {
+    choice: &'a LabelChoice,
+    hasher: RandomState,
+    /// Groups by the hash of their labels.
+    positions: HashMap<u64, Vec<usize>>,
+    /// The labels of each group's first column.
+    firsts: Vec<Labels>,
     /// Indices of columns, in the order of the groups' first columns.
     members: Vec<Vec<usize>>,
 }
 
-impl Groups {
-    pub(super) fn new(choice: &LabelChoice, columns: &[Column]) -> Self {
-        let mut groups = Self { positions: HashMap::new(), members: Vec::new() };
+impl<'a> Groups<'a> {
+    pub(super) fn new(choice: &'a LabelChoice, columns: &[Column]) -> Self {
+        let mut groups = Self {
+            choice,
+            hasher: RandomState::new(),
+            positions: HashMap::new(),
+            firsts: Vec::new(),
+            members: Vec::new(),
+        };
         for (index, column) in columns.iter().enumerate() {
-            let next = groups.members.len();
-            let at = *groups.positions.entry(choice.of(&column.labels)).or_insert(next);
-            match groups.members.get_mut(at) {
-                Some(members) => members.push(index),
-                None => groups.members.push(vec![index]),
+            let hash = groups.hash(&column.labels);
+            match groups.with_hash(hash, &column.labels) {
+                Some(at) => groups.members.get_mut(at).into_iter().for_each(|all| all.push(index)),
+                None => {
+                    groups.positions.entry(hash).or_default().push(groups.members.len());
+                    groups.firsts.push(column.labels.clone());
+                    groups.members.push(vec![index]);
+                }
             }
         }
         groups
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.members.len()
+    fn hash(&self, labels: &Labels) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        self.choice.chosen(labels).for_each(|pair| pair.hash(&mut hasher));
+        hasher.finish()
     }
 
-    /// The number of a series' group, if it has one.
-    pub(super) fn find(&self, key: &Labels) -> Option<usize> {
-        self.positions.get(key).copied()
+    fn with_hash(&self, hash: u64, labels: &Labels) -> Option<usize> {
+        let candidates = self.positions.get(&hash)?.iter().copied();
+        candidates.into_iter().find(|&at| {
+            self.firsts
+                .get(at)
+                .is_some_and(|first| self.choice.chosen(first).eq(self.choice.chosen(labels)))
+        })
+    }
+
+    /// The number of the group of a series, if it has one.
+    pub(super) fn find(&self, labels: &Labels) -> Option<usize> {
+        self.with_hash(self.hash(labels), labels)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
     }
 
     pub(super) fn members(&self, group: usize) -> &[usize] {
@@ -57,10 +95,10 @@ impl Groups {
     }
 
     /// The columns of each group.
-    pub(super) fn columns<'a>(
-        &'a self,
-        columns: &'a [Column],
-    ) -> impl Iterator<Item = Vec<&'a Column>> {
+    pub(super) fn columns<'c>(
+        &'c self,
+        columns: &'c [Column],
+    ) -> impl Iterator<Item = Vec<&'c Column>> {
         self.members
             .iter()
             .map(|members| members.iter().filter_map(|&index| columns.get(index)).collect())
@@ -96,7 +134,7 @@ impl Evaluator<'_> {
         let groups = Groups::new(&matching.labels, &one);
         check_one_side(&groups, &one, &many, matching, grid)?;
         let group_of: Vec<Option<usize>> =
-            many.iter().map(|column| groups.find(&matching.labels.of(&column.labels))).collect();
+            many.iter().map(|column| groups.find(&column.labels)).collect();
         if matching.cardinality == Cardinality::OneToOne {
             check_many_side(&groups, &one, &many, &group_of, grid)?;
         }
@@ -111,7 +149,9 @@ impl Evaluator<'_> {
                 joined.push(Column { labels, drops_name, values });
             }
         }
-        joined.retain(Column::has_values);
+        self.budget.release_columns(&many);
+        self.budget.release_columns(&one);
+        self.budget.drop_empty(&mut joined);
         merge_same_labels(joined, || match matching.cardinality {
             Cardinality::OneToOne => EvalError::SameLabels,
             Cardinality::ManyToOne | Cardinality::OneToMany => EvalError::GroupingNotUnique,
@@ -150,7 +190,7 @@ fn result_labels(operator: Operator, matching: &Matching, many: &Labels, one: &L
 /// The one side must have at most one series of a group at any step at which the many side has
 /// anything at all.
 fn check_one_side(
-    groups: &Groups,
+    groups: &Groups<'_>,
     one: &[Column],
     many: &[Column],
     matching: &Matching,
@@ -192,7 +232,7 @@ fn in_braces(labels: &Labels) -> String {
 
 /// One-to-one matching must find at most one series of the many side for each of the one side.
 fn check_many_side(
-    groups: &Groups,
+    groups: &Groups<'_>,
     one: &[Column],
     many: &[Column],
     group_of: &[Option<usize>],

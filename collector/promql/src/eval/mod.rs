@@ -15,6 +15,7 @@ mod grid;
 mod matching;
 mod outcome;
 mod rank;
+mod reading;
 mod selector;
 mod set;
 mod window;
@@ -27,6 +28,7 @@ pub(crate) use outcome::{instant, range};
 
 use annotation::Annotations;
 use budget::Budget;
+use reading::Readings;
 
 use crate::expression::{Expression, ValueType};
 use crate::source::Source;
@@ -49,17 +51,20 @@ pub(crate) struct Evaluator<'a> {
     is_instant: bool,
     pub(crate) budget: Budget,
     pub(crate) annotations: Annotations,
+    readings: Readings,
 }
 
 impl<'a> Evaluator<'a> {
     pub(crate) fn new(
         source: &'a dyn Source,
         limits: &Limits,
+        expression: &Expression,
         query: Grid,
         is_instant: bool,
     ) -> Self {
         Self {
             source,
+            readings: Readings::new(expression, limits.lookback_ms),
             lookback_ms: limits.lookback_ms,
             query,
             is_instant,

@@ -13,7 +13,7 @@ pub(crate) fn instant(
     limits: &Limits,
 ) -> Result<Answer, EvalError> {
     let grid = Grid::moment(at_ms);
-    let mut evaluator = Evaluator::new(source, limits, grid, true);
+    let mut evaluator = Evaluator::new(source, limits, expression, grid, true);
     let value = match expression {
         Expression::Range(_) | Expression::Subquery(_) => {
             Value::Matrix(evaluator.raw_rows(expression, grid)?)
@@ -51,7 +51,7 @@ pub(crate) fn range(
         return Err(EvalError::RangeOfType { got: got.to_string() });
     }
     let grid = range_grid(start_ms, end_ms, step_ms, limits)?;
-    let mut evaluator = Evaluator::new(source, limits, grid, false);
+    let mut evaluator = Evaluator::new(source, limits, expression, grid, false);
     let columns = match evaluator.evaluate(expression, grid)? {
         Evaluated::Scalar(values) => vec![Column::new(Default::default(), values)],
         Evaluated::Vector(columns) => drop_names(columns)?,

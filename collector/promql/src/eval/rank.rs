@@ -55,7 +55,8 @@ impl Evaluator<'_> {
                 .filter_map(|index| ranked.get_mut(index).and_then(Option::take))
                 .collect();
         }
-        kept.retain(Column::has_values);
+        self.budget.release_columns(&columns);
+        self.budget.drop_empty(&mut kept);
         Ok(kept)
     }
 }

@@ -3,13 +3,13 @@
 use upkeep_model::{Labels, SeriesSamples, is_stale};
 
 use super::column::drop_names;
-use super::window::Windows;
+use super::window::{Held, Windows};
 use super::{ABSENT, Column, EvalError, Evaluator, Grid, is_present};
 use crate::answer::Row;
 use crate::expression::{
     Anchor, Expression, RangeSelector, Selector, Subquery, TimeShift, ValueType,
 };
-use crate::source::{Hint, Selection};
+use crate::source::Hint;
 
 /// The step of a subquery that names none, in milliseconds.
 const DEFAULT_SUBQUERY_STEP_MS: i64 = 60_000;
@@ -47,27 +47,6 @@ impl Evaluator<'_> {
         Placement { fixed_ms, offset_ms: time.offset_ms }
     }
 
-    /// Reads the series of a selector over `(first - reach, last]`.
-    fn read(
-        &mut self,
-        selector: &Selector,
-        (first_ms, last_ms): (i64, i64),
-        hint: Hint,
-    ) -> Result<Vec<SeriesSamples>, EvalError> {
-        let series = self.source.select(&Selection {
-            matchers: selector.matchers.clone(),
-            after_ms: first_ms.saturating_sub(hint.range_ms),
-            through_ms: last_ms,
-            max_samples: self.budget.samples_left(),
-            deadline: self.budget.deadline(),
-            hint,
-        })?;
-        for one in &series {
-            self.budget.charge(one.values.len())?;
-        }
-        Ok(series)
-    }
-
     pub(crate) fn select_instant(
         &mut self,
         selector: &Selector,
@@ -97,6 +76,7 @@ impl Evaluator<'_> {
         let series = self.read(selector, placement.span(grid), hint)?;
         let mut columns = Vec::with_capacity(series.len());
         for one in series {
+            self.budget.work(one.values.len())?;
             self.budget.charge(grid.steps())?;
             let mut values = Vec::with_capacity(grid.steps());
             let mut samples = one.timestamps.iter().copied().zip(one.values.iter().copied());
@@ -113,8 +93,9 @@ impl Evaluator<'_> {
                 values.push(alive.map_or(ABSENT, |(time, value)| pick(time, value)));
             }
             columns.push(Column::new(one.labels, values));
+            self.budget.release(one.values.len());
         }
-        columns.retain(Column::has_values);
+        self.budget.drop_empty(&mut columns);
         Ok(columns)
     }
 
@@ -144,7 +125,11 @@ impl Evaluator<'_> {
         let placement = self.place(&range.selector.time);
         let hint = placement.hint(function, range.range_ms, grid);
         let series = self.read(&range.selector, placement.span(grid), hint)?;
-        let series = series.into_iter().map(|one| (without_markers(one), false)).collect();
+        let held = |one: SeriesSamples| {
+            let charged = one.values.len();
+            Held { samples: without_markers(one), drops_name: false, charged }
+        };
+        let series = series.into_iter().map(held).collect();
         Ok(Windows { series, range_ms: range.range_ms, placement })
     }
 
@@ -159,13 +144,15 @@ impl Evaluator<'_> {
         let inner = Grid::span(start_ms, last_ms, step_ms);
         // Every node below keeps at least a column of this length.
         self.budget.charge(inner.steps())?;
+        self.budget.release(inner.steps());
         let columns =
             if inner.steps() == 0 { Vec::new() } else { self.vector(&subquery.expression, inner)? };
         let series = columns
             .into_iter()
-            .map(|column| {
-                let drops_name = column.drops_name;
-                (to_samples(column, inner), drops_name)
+            .map(|column| Held {
+                drops_name: column.drops_name,
+                charged: column.values.len(),
+                samples: to_samples(column, inner),
             })
             .collect();
         Ok(Windows { series, range_ms: subquery.range_ms, placement })
@@ -181,7 +168,7 @@ impl Evaluator<'_> {
         // Only the names and their uniqueness matter here, so the columns stand for the rows.
         let mut rows = Vec::new();
         let mut names = Vec::new();
-        for (samples, drops_name) in &windows.series {
+        for Held { samples, drops_name, .. } in &windows.series {
             let Some(window) = windows.of(samples, grid).next() else { continue };
             if window.values.is_empty() {
                 continue;
@@ -207,7 +194,8 @@ pub(crate) fn seconds(ms: i64) -> f64 {
 }
 
 fn without_markers(mut series: SeriesSamples) -> SeriesSamples {
-    if series.values.iter().any(|&value| is_stale(value)) {
+    // Without an early end the processor compares several values at once.
+    if series.values.iter().fold(false, |found, &value| found | is_stale(value)) {
         let samples = series.timestamps.iter().zip(&series.values);
         let (timestamps, values): (Vec<i64>, _) =
             samples.filter(|(_, value)| !is_stale(**value)).unzip();

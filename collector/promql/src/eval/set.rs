@@ -21,7 +21,10 @@ impl Evaluator<'_> {
                 left.append(&mut right);
             }
         }
-        left.retain(Column::has_values);
+        if operator != SetOperator::Or {
+            self.budget.release_columns(&right);
+        }
+        self.budget.drop_empty(&mut left);
         merge_same_labels(left, || EvalError::SameLabels)
     }
 }
@@ -33,7 +36,7 @@ fn keep_where(choice: &LabelChoice, columns: &mut [Column], others: &[Column], m
     let present: Vec<Vec<bool>> =
         groups.columns(others).map(|members| presence(members, steps)).collect();
     for column in columns {
-        let group = groups.find(&choice.of(&column.labels)).and_then(|group| present.get(group));
+        let group = groups.find(&column.labels).and_then(|group| present.get(group));
         match group {
             None if matched => column.values.fill(ABSENT),
             None => {}

@@ -1,8 +1,9 @@
 //! The samples of a script, as a source.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use upkeep_model::{Labels, METRIC_NAME, Matcher, SeriesSamples};
+use upkeep_model::{Labels, METRIC_NAME, SeriesSamples};
 use upkeep_promql::{Selection, Source, SourceError};
 
 use super::notation::{self, Item};
@@ -11,9 +12,20 @@ use super::notation::{self, Item};
 #[derive(Debug, Default)]
 pub(crate) struct Data {
     series: BTreeMap<Labels, BTreeMap<i64, f64>>,
-    /// Series that need what is not supported, with the reason.
-    unsupported: BTreeMap<Labels, &'static str>,
+    unsupported: BTreeMap<Labels, Unsupported>,
+    touched: Cell<Option<&'static str>>,
 }
+
+/// Samples of one series that are not supported.
+#[derive(Debug)]
+struct Unsupported {
+    reason: &'static str,
+    times: BTreeSet<i64>,
+}
+
+const NATIVE: &str = "native histograms";
+const TYPE_AND_UNIT: &str = "type and unit labels, which are experimental";
+const START_TIMESTAMPS: &str = "start timestamps, which are experimental";
 
 impl Data {
     pub(crate) fn load(
@@ -26,40 +38,59 @@ impl Data {
         for line in lines {
             if let Some((series, _)) = line.split_once("@st ") {
                 let (labels, _) = notation::labels(series)?;
-                self.unsupported.insert(labels, "start timestamps, which are experimental");
+                // Where its samples are does not matter: all of them need what is not there.
+                self.refuse(labels, START_TIMESTAMPS, (0..1_000).map(|index| index * step_ms));
                 continue;
             }
             let (labels, items) = notation::series(line)?;
-            if as_native && let Some(native) = without_bucket(&labels) {
-                self.unsupported.insert(native, "native histograms");
-            }
-            if labels.get("__type__").or(labels.get("__unit__")).is_some() {
-                self.unsupported
-                    .insert(labels.clone(), "type and unit labels, which are experimental");
-            }
             // Of a series that stands twice in one block, the last line holds.
             loaded.insert(labels, items);
         }
         for (labels, items) in loaded {
-            for (at_ms, item) in (0_i64..).map(|index| index * step_ms).zip(items) {
-                match item {
-                    Item::Gap => {}
-                    Item::Native => {
-                        self.unsupported.insert(labels.clone(), "native histograms");
-                    }
-                    Item::Value(value) => {
-                        self.series.entry(labels.clone()).or_default().insert(at_ms, value);
-                    }
-                }
-            }
+            self.add(
+                labels,
+                (0_i64..).map(|index| index * step_ms).zip(items).collect(),
+                as_native,
+            );
         }
         Ok(())
     }
 
-    /// Why a selector cannot be answered from this data.
-    pub(crate) fn obstacle(&self, matchers: &[Matcher]) -> Option<&'static str> {
-        let selected = |labels: &Labels| matchers.iter().all(|matcher| matcher.matches(labels));
-        self.unsupported.iter().find(|(labels, _)| selected(labels)).map(|(_, reason)| *reason)
+    fn add(&mut self, labels: Labels, timed: Vec<(i64, Item)>, as_native: bool) {
+        let times = |wanted: fn(&Item) -> bool| -> Vec<i64> {
+            timed.iter().filter(|(_, item)| wanted(item)).map(|(at_ms, _)| *at_ms).collect()
+        };
+        let values = times(|item| matches!(item, Item::Value(_)));
+        self.refuse(labels.clone(), NATIVE, times(|item| matches!(item, Item::Native)));
+        if as_native && let Some(native) = without_bucket(&labels) {
+            self.refuse(native, NATIVE, values.iter().copied());
+        }
+        if labels.get("__type__").or(labels.get("__unit__")).is_some() {
+            self.refuse(labels.clone(), TYPE_AND_UNIT, values);
+        }
+        for (at_ms, item) in timed {
+            if let Item::Value(value) = item {
+                self.series.entry(labels.clone()).or_default().insert(at_ms, value);
+            }
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        labels: Labels,
+        reason: &'static str,
+        times: impl IntoIterator<Item = i64>,
+    ) {
+        let mut times = times.into_iter().peekable();
+        if times.peek().is_some() {
+            let none = || Unsupported { reason, times: BTreeSet::new() };
+            self.unsupported.entry(labels).or_insert_with(none).times.extend(times);
+        }
+    }
+
+    /// Why what was asked for since the last call cannot be answered from this data.
+    pub(crate) fn obstacle(&self) -> Option<&'static str> {
+        self.touched.take()
     }
 }
 
@@ -73,20 +104,25 @@ fn without_bucket(labels: &Labels) -> Option<Labels> {
 
 impl Source for Data {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
-        let selected = self
-            .series
-            .iter()
-            .filter(|(labels, _)| selection.matchers.iter().all(|matcher| matcher.matches(labels)));
-        let stretch = |samples: &BTreeMap<i64, f64>| {
-            let within = |at: &i64| *at > selection.after_ms && *at <= selection.through_ms;
-            samples.iter().filter(|(at, _)| within(at)).map(|(at, value)| (*at, *value)).unzip()
+        let accepts =
+            |labels: &Labels| selection.matchers.iter().all(|matcher| matcher.matches(labels));
+        let stretch = selection.after_ms + 1..=selection.through_ms;
+        let has_some = |times: &BTreeSet<i64>| {
+            !stretch.is_empty() && times.range(stretch.clone()).next().is_some()
         };
-        Ok(selected
-            .map(|(labels, samples)| {
-                let (timestamps, values): (Vec<i64>, _) = stretch(samples);
-                SeriesSamples { labels: labels.clone(), timestamps: timestamps.into(), values }
-            })
-            .filter(|series| !series.timestamps.is_empty())
-            .collect())
+        let refused = self.unsupported.iter().filter(|(labels, _)| accepts(labels));
+        if let Some((_, one)) = refused.into_iter().find(|(_, one)| has_some(&one.times)) {
+            self.touched.set(Some(one.reason));
+        }
+        let selected = self.series.iter().filter(|(labels, _)| accepts(labels));
+        let found = selected.map(|(labels, samples)| {
+            let within = samples.iter().filter(|(at_ms, _)| stretch.contains(at_ms));
+            SeriesSamples {
+                labels: labels.clone(),
+                timestamps: within.clone().map(|(at_ms, _)| *at_ms).collect(),
+                values: within.map(|(_, value)| *value).collect(),
+            }
+        });
+        Ok(found.filter(|series| !series.timestamps.is_empty()).collect())
     }
 }

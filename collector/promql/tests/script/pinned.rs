@@ -1,9 +1,8 @@
 //! An expression with every selector pinned to one moment, which must then have the same value at
-//! any other.
+//! any other. It is written anew from the tree that the API gives.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use promql_parser::parser::{AtModifier, Expr, parse};
+use serde_json::Value;
+use upkeep_promql::parse_tree;
 
 /// Functions whose value depends on the moment of the evaluation in spite of `@`.
 const USE_TIME: [&str; 11] = [
@@ -22,39 +21,95 @@ const USE_TIME: [&str; 11] = [
 
 /// The expression pinned, or `None` where its value depends on the moment nevertheless.
 pub(crate) fn at(text: &str, moment_ms: i64) -> Option<String> {
-    let mut tree = parse(text).ok()?;
-    let distance = Duration::from_millis(moment_ms.unsigned_abs());
-    let moment = if moment_ms < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance };
-    pin(&mut tree, &AtModifier::At(moment)).then(|| tree.to_string())
+    written(&parse_tree(text).ok()?, Some(moment_ms))
 }
 
-fn pin(node: &mut Expr, moment: &AtModifier) -> bool {
-    let set = |at: &mut Option<AtModifier>| {
-        at.get_or_insert(moment.clone());
-        true
+/// A node as text; what is within a pinned subquery is not pinned itself, but may not use the time
+/// either.
+fn written(node: &Value, pin: Option<i64>) -> Option<String> {
+    let text = |field: &str| node[field].as_str().unwrap_or_default();
+    let child = |field: &str| written(&node[field], pin);
+    Some(match text("type") {
+        "numberLiteral" => text("val").to_owned(),
+        "stringLiteral" => format!("{:?}", text("val")),
+        "parenExpr" => format!("({})", child("expr")?),
+        "unaryExpr" => format!("{}{}", text("op"), child("expr")?),
+        "vectorSelector" => format!("{}{}", braces(node), time(node, pin)),
+        "matrixSelector" => {
+            format!("{}[{}ms]{}", braces(node), node["range"], time(node, pin))
+        }
+        "subquery" => {
+            let step = match node["step"].as_i64() {
+                Some(0) | None => String::new(),
+                Some(step_ms) => format!("{step_ms}ms"),
+            };
+            let inner = written(&node["expr"], None)?;
+            format!("{inner}[{}ms:{step}]{}", node["range"], time(node, pin))
+        }
+        "binaryExpr" => {
+            let returns_bool = if node["bool"] == true { "bool" } else { "" };
+            let (left, right) = (child("lhs")?, child("rhs")?);
+            let matching = matching(&node["matching"]);
+            format!("{left} {} {returns_bool} {matching} {right}", text("op"))
+        }
+        "aggregation" => {
+            let by = if node["without"] == true { "without" } else { "by" };
+            let parameter = match &node["param"] {
+                Value::Null => String::new(),
+                _ => format!("{}, ", child("param")?),
+            };
+            let names = names(&node["grouping"]);
+            format!("{} {by} ({names}) ({parameter}{})", text("op"), child("expr")?)
+        }
+        "call" => {
+            let name = node["func"]["name"].as_str()?;
+            if USE_TIME.contains(&name) {
+                return None;
+            }
+            let arguments = node["args"].as_array()?.iter();
+            let arguments: Option<Vec<String>> = arguments.map(|one| written(one, pin)).collect();
+            format!("{name}({})", arguments?.join(", "))
+        }
+        other => panic!("a node of type {other:?}"),
+    })
+}
+
+fn braces(node: &Value) -> String {
+    let matchers = node["matchers"].as_array().expect("matchers").iter();
+    let matcher = |one: &Value| {
+        format!("{}{}{}", one["name"], one["type"].as_str().unwrap_or_default(), one["value"])
     };
-    match node {
-        Expr::VectorSelector(selector) => set(&mut selector.at),
-        Expr::MatrixSelector(selector) => set(&mut selector.vs.at),
-        Expr::Subquery(subquery) => set(&mut subquery.at) && only_pinned(&subquery.expr),
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) => true,
-        Expr::Paren(paren) => pin(&mut paren.expr, moment),
-        Expr::Unary(unary) => pin(&mut unary.expr, moment),
-        Expr::Binary(binary) => pin(&mut binary.lhs, moment) && pin(&mut binary.rhs, moment),
-        Expr::Aggregate(aggregate) => {
-            let parameter = aggregate.param.as_mut().is_none_or(|node| pin(node, moment));
-            parameter && pin(&mut aggregate.expr, moment)
-        }
-        Expr::Call(call) => {
-            !USE_TIME.contains(&call.func.name)
-                && call.args.args.iter_mut().all(|argument| pin(argument, moment))
-        }
-        Expr::Extension(_) => false,
+    format!("{{{}}}", matchers.map(matcher).collect::<Vec<_>>().join(","))
+}
+
+fn time(node: &Value, pin: Option<i64>) -> String {
+    let own = node["timestamp"].as_i64();
+    let anchor = match (node["startOrEnd"].as_str(), own.or(pin)) {
+        (Some(border), _) => format!(" @ {border}()"),
+        (None, Some(at_ms)) => format!(" @ {}", at_ms as f64 / 1000.0),
+        (None, None) => String::new(),
+    };
+    match node["offset"].as_i64() {
+        Some(0) | None => anchor,
+        Some(offset_ms) if offset_ms < 0 => format!("{anchor} offset -{}ms", -offset_ms),
+        Some(offset_ms) => format!("{anchor} offset {offset_ms}ms"),
     }
 }
 
-/// What is within a pinned subquery is not pinned itself, but may not use the time either.
-fn only_pinned(node: &Expr) -> bool {
-    let text = node.to_string();
-    !USE_TIME.iter().any(|name| text.contains(&format!("{name}(")))
+fn names(list: &Value) -> String {
+    let names: Vec<String> = list.as_array().into_iter().flatten().map(Value::to_string).collect();
+    names.join(",")
+}
+
+fn matching(matching: &Value) -> String {
+    if matching.is_null() {
+        return String::new();
+    }
+    let word = if matching["on"] == true { "on" } else { "ignoring" };
+    let group = match matching["card"].as_str() {
+        Some("many-to-one") => format!("group_left ({})", names(&matching["include"])),
+        Some("one-to-many") => format!("group_right ({})", names(&matching["include"])),
+        _ => String::new(),
+    };
+    format!("{word} ({}) {group}", names(&matching["labels"]))
 }

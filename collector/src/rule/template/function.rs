@@ -13,7 +13,7 @@ use std::sync::Arc;
 use gotmpl::{FuncMap, TemplateError as EngineError, Value, ValueFunc};
 use jiff::Timestamp;
 use regex::Regex;
-use upkeep_model::METRIC_NAME;
+use upkeep_model::{METRIC_NAME, compile_pattern};
 
 use super::{Ask, labels_value, number, syntax, text_value};
 
@@ -193,7 +193,7 @@ fn replace_all(arguments: &[Value]) -> Outcome {
 }
 
 fn pattern(value: &Value) -> gotmpl::Result<Regex> {
-    Regex::new(&text(value)).map_err(|error| EngineError::Exec(error.to_string()))
+    compile_pattern(&text(value)).map_err(|error| EngineError::Exec(error.to_string()))
 }
 
 /// Host and port of an address; an address without a port is all host.

@@ -14,6 +14,7 @@ pub(super) fn absent(
     grid: Grid,
 ) -> Result<Evaluated, EvalError> {
     let columns = vector_argument(evaluator, call, grid)?;
+    evaluator.budget.release_columns(&columns);
     Ok(where_absent(call, &columns, grid))
 }
 
@@ -23,6 +24,7 @@ pub(super) fn absent_over_time(
     grid: Grid,
 ) -> Result<Evaluated, EvalError> {
     let columns = over_windows(evaluator, call, grid, |_, _| Some(1.0))?;
+    evaluator.budget.release_columns(&columns);
     Ok(where_absent(call, &columns, grid))
 }
 

@@ -5,6 +5,8 @@ use upkeep_model::METRIC_NAME;
 use super::{Call, Column, EvalError, Evaluated, Evaluator, Grid, over_windows};
 use crate::eval::selector::seconds;
 use crate::eval::window::Window;
+use crate::position::Position;
+use crate::quote::quoted;
 
 /// How names of counters end.
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
@@ -52,19 +54,21 @@ fn counter(
 ) -> Result<Evaluated, EvalError> {
     let mut columns = over_windows(evaluator, call, grid, |window, _| apply(window))?;
     for column in &mut columns {
-        note_gauge(evaluator, column);
+        note_gauge(evaluator, column, call.place_of(0));
         column.drops_name = true;
     }
     Ok(Evaluated::Vector(columns))
 }
 
-fn note_gauge(evaluator: &mut Evaluator<'_>, column: &Column) {
+fn note_gauge(evaluator: &mut Evaluator<'_>, column: &Column, place: Position) {
     let Some(name) = column.labels.get(METRIC_NAME) else { return };
     if !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-        evaluator.annotations.inform(format!(
-            "metric might not be a counter, name does not end in {}: {name:?}",
-            COUNTER_SUFFIXES.join("/")
-        ));
+        let message = format!(
+            "metric might not be a counter, name does not end in {}: {}",
+            COUNTER_SUFFIXES.join("/"),
+            quoted(name)
+        );
+        evaluator.annotations.inform(place, message);
     }
 }
 
@@ -78,7 +82,8 @@ fn change(window: &Window<'_>, is_counter: bool) -> Option<Change> {
         return None;
     }
     let change = last - first;
-    let change = if is_counter { with_resets(change, window.values) } else { change };
+    let resets = is_counter && window.falls;
+    let change = if resets { with_resets(change, window.values) } else { change };
     let sampled = seconds(last_ms - first_ms);
     let distance = sampled / (window.values.len() - 1) as f64;
     let mut before = within_reach(seconds(first_ms - window.after_ms), distance);

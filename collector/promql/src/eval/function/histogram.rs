@@ -6,6 +6,8 @@ use upkeep_model::Labels;
 
 use super::{ABSENT, Call, Column, EvalError, Evaluated, Evaluator, Grid};
 use crate::eval::is_present;
+use crate::position::Position;
+use crate::quote::quoted;
 
 /// The label that holds a bucket's upper bound.
 const BOUND_LABEL: &str = "le";
@@ -35,12 +37,12 @@ pub(super) fn quantile(
     };
     let wanted = evaluator.scalar(wanted, grid)?;
     let columns = evaluator.vector(vector, grid)?;
-    let histograms = assemble(evaluator, columns);
-    evaluator.check_quantiles(&wanted);
+    let histograms = assemble(evaluator, columns, call.place_of(1));
+    evaluator.check_quantiles(call.place_of(0), &wanted);
     each_step(evaluator, histograms, grid, |evaluator, labels, buckets, step| {
         let wanted = wanted.get(step).copied().unwrap_or(f64::NAN);
         if make_monotonic(buckets) {
-            note_monotonicity(evaluator, labels);
+            note_monotonicity(evaluator, labels, call.place_of(1));
         }
         bucket_quantile(wanted, buckets)
     })
@@ -56,37 +58,47 @@ pub(super) fn fraction(
     };
     let (lower, upper) = (evaluator.scalar(lower, grid)?, evaluator.scalar(upper, grid)?);
     let columns = evaluator.vector(vector, grid)?;
-    let histograms = assemble(evaluator, columns);
+    let histograms = assemble(evaluator, columns, call.place_of(2));
     each_step(evaluator, histograms, grid, |evaluator, labels, buckets, step| {
         let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
         if make_monotonic(buckets) {
-            note_monotonicity(evaluator, labels);
+            note_monotonicity(evaluator, labels, call.place_of(2));
         }
         bucket_fraction(at(&lower), at(&upper), buckets)
     })
 }
 
-fn note_monotonicity(evaluator: &mut Evaluator<'_>, labels: &Labels) {
-    let name = labels.metric_name().unwrap_or_default();
-    evaluator.annotations.inform(format!(
+fn note_monotonicity(evaluator: &mut Evaluator<'_>, labels: &Labels, place: Position) {
+    let message = format!(
         "input to histogram_quantile needed to be fixed for monotonicity (see \
-         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for \
-         metric name {name:?}"
-    ));
+         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
+        for_metric(labels)
+    );
+    evaluator.annotations.inform(place, message);
+}
+
+fn for_metric(labels: &Labels) -> String {
+    let name = labels.metric_name();
+    name.map(|name| format!(" for metric name {}", quoted(name))).unwrap_or_default()
 }
 
 /// Gathers the series of each histogram; those without a bound are left out with a warning.
-fn assemble(evaluator: &mut Evaluator<'_>, columns: Vec<Column>) -> Vec<Histogram> {
+fn assemble(
+    evaluator: &mut Evaluator<'_>,
+    columns: Vec<Column>,
+    place: Position,
+) -> Vec<Histogram> {
     let mut positions: HashMap<Labels, usize> = HashMap::new();
     let mut histograms: Vec<Histogram> = Vec::new();
     for column in columns {
         let bound_text = column.labels.get(BOUND_LABEL).unwrap_or_default();
         let Some(bound) = parse_bound(bound_text) else {
-            evaluator.annotations.warn(format!(
-                "bucket label {BOUND_LABEL:?} is missing or has a malformed value of \
-                 {bound_text:?} for metric name {:?}",
-                column.labels.metric_name().unwrap_or_default()
-            ));
+            let message = format!(
+                "bucket label {BOUND_LABEL:?} is missing or has a malformed value of {}{}",
+                quoted(bound_text),
+                for_metric(&column.labels)
+            );
+            evaluator.annotations.warn(place, message);
             continue;
         };
         let mut labels = column.labels;
@@ -129,6 +141,8 @@ fn each_step(
                 apply(evaluator, &histogram.labels, &mut buckets, step)
             });
         }
+        let read = histogram.buckets.iter().map(|(_, counts)| counts.len()).sum();
+        evaluator.budget.release(read);
         results.push(Column { labels: histogram.labels, drops_name: true, values });
     }
     Ok(Evaluated::Vector(results))

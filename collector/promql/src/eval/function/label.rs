@@ -1,7 +1,6 @@
 //! `label_replace` and `label_join`.
 
-use regex::Regex;
-use upkeep_model::METRIC_NAME;
+use upkeep_model::{METRIC_NAME, compile_anchored};
 
 use super::{Call, Column, EvalError, Evaluated, Evaluator, Grid, vector_argument};
 use crate::eval::column::merge_same_labels;
@@ -14,8 +13,7 @@ pub(super) fn replace(
     let mut texts = text_arguments(evaluator, call, grid)?.into_iter();
     let mut next = || texts.next().unwrap_or_default();
     let (destination, replacement, source, pattern) = (next(), next(), next(), next());
-    let regex = Regex::new(&format!("^(?s:{pattern})$"))
-        .map_err(|error| EvalError::Regex(error.to_string()))?;
+    let regex = compile_anchored(&pattern).map_err(|_| EvalError::Regex(pattern.clone()))?;
     check_name(&destination, "destination", "label_replace")?;
     let mut columns = vector_argument(evaluator, call, grid)?;
     for column in &mut columns {

@@ -14,17 +14,14 @@ mod sort;
 use super::accumulate::{Count, Deviation, Largest, Mean, One, Smallest, Sum, Variance};
 use super::window::Window;
 use super::{ABSENT, Column, EvalError, Evaluated, Evaluator, Grid};
-use crate::expression::ValueType::{self, Matrix, Scalar, Text, Vector};
+use crate::expression::ValueType::{self, Matrix, Scalar, Vector};
 use crate::expression::{Call, Expression};
 use calendar::CivilTime;
 
-/// A function and how it is evaluated.
+/// A function and how it is evaluated. The parser knows which arguments it takes.
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,
-    /// The types of its arguments; further arguments have the type of the last one. The parser
-    /// knows how many there may be.
-    pub(crate) arguments: &'static [ValueType],
     pub(crate) returns: ValueType,
     /// Whether its value depends on the time of the evaluation even where its arguments do not.
     pub(crate) uses_time: bool,
@@ -47,40 +44,35 @@ enum Kind {
 
 const fn map(name: &'static str, apply: fn(f64) -> f64) -> Function {
     let kind = Kind::Map(apply);
-    Function { name, arguments: &[Vector], returns: Vector, uses_time: false, kind }
+    Function { name, returns: Vector, uses_time: false, kind }
 }
 
-const fn map_with(
-    name: &'static str,
-    arguments: &'static [ValueType],
-    apply: fn(f64, &[f64]) -> Option<f64>,
-) -> Function {
+const fn map_with(name: &'static str, apply: fn(f64, &[f64]) -> Option<f64>) -> Function {
     let kind = Kind::MapWith(apply);
-    Function { name, arguments, returns: Vector, uses_time: false, kind }
+    Function { name, returns: Vector, uses_time: false, kind }
 }
 
 const fn calendar(name: &'static str, apply: fn(&CivilTime) -> f64) -> Function {
     let kind = Kind::Calendar(apply);
-    Function { name, arguments: &[Vector], returns: Vector, uses_time: false, kind }
+    Function { name, returns: Vector, uses_time: false, kind }
 }
 
 const fn window(name: &'static str, apply: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Function {
     let kind = Kind::Window { apply, keeps_name: false };
-    Function { name, arguments: &[Matrix], returns: Vector, uses_time: false, kind }
+    Function { name, returns: Vector, uses_time: false, kind }
 }
 
 const fn choice(name: &'static str, apply: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Function {
     let kind = Kind::Window { apply, keeps_name: true };
-    Function { name, arguments: &[Matrix], returns: Vector, uses_time: false, kind }
+    Function { name, returns: Vector, uses_time: false, kind }
 }
 
 const fn whole(
     name: &'static str,
-    arguments: &'static [ValueType],
     returns: ValueType,
     apply: fn(&mut Evaluator<'_>, &Call, Grid) -> Result<Evaluated, EvalError>,
 ) -> Function {
-    Function { name, arguments, returns, uses_time: false, kind: Kind::Whole(apply) }
+    Function { name, returns, uses_time: false, kind: Kind::Whole(apply) }
 }
 
 const fn with_time(function: Function) -> Function {
@@ -90,8 +82,8 @@ const fn with_time(function: Function) -> Function {
 /// All functions, by name.
 static FUNCTIONS: &[Function] = &[
     map("abs", f64::abs),
-    whole("absent", &[Vector], Vector, absent::absent),
-    whole("absent_over_time", &[Matrix], Vector, absent::absent_over_time),
+    whole("absent", Vector, absent::absent),
+    whole("absent_over_time", Vector, absent::absent_over_time),
     map("acos", f64::acos),
     map("acosh", f64::acosh),
     map("asin", f64::asin),
@@ -101,9 +93,9 @@ static FUNCTIONS: &[Function] = &[
     window("avg_over_time", over_time::fold::<Mean>),
     map("ceil", f64::ceil),
     window("changes", over_time::changes),
-    map_with("clamp", &[Vector, Scalar, Scalar], map::clamp),
-    map_with("clamp_max", &[Vector, Scalar], map::clamp_max),
-    map_with("clamp_min", &[Vector, Scalar], map::clamp_min),
+    map_with("clamp", map::clamp),
+    map_with("clamp_max", map::clamp_max),
+    map_with("clamp_min", map::clamp_min),
     map("cos", f64::cos),
     map("cosh", f64::cosh),
     window("count_over_time", over_time::fold::<Count>),
@@ -117,14 +109,14 @@ static FUNCTIONS: &[Function] = &[
     map("exp", f64::exp),
     choice("first_over_time", over_time::first),
     map("floor", f64::floor),
-    whole("histogram_fraction", &[Scalar, Scalar, Vector], Vector, histogram::fraction),
-    whole("histogram_quantile", &[Scalar, Vector], Vector, histogram::quantile),
+    whole("histogram_fraction", Vector, histogram::fraction),
+    whole("histogram_quantile", Vector, histogram::quantile),
     calendar("hour", CivilTime::hour),
     window("idelta", over_time::idelta),
-    whole("increase", &[Matrix], Vector, extrapolate::increase),
+    whole("increase", Vector, extrapolate::increase),
     window("irate", over_time::irate),
-    whole("label_join", &[Vector, Text, Text, Text], Vector, label::join),
-    whole("label_replace", &[Vector, Text, Text, Text, Text], Vector, label::replace),
+    whole("label_join", Vector, label::join),
+    whole("label_replace", Vector, label::replace),
     choice("last_over_time", over_time::last),
     map("ln", f64::ln),
     map("log10", f64::log10),
@@ -133,32 +125,29 @@ static FUNCTIONS: &[Function] = &[
     window("min_over_time", over_time::fold::<Smallest>),
     calendar("minute", CivilTime::minute),
     calendar("month", CivilTime::month),
-    whole("pi", &[], Scalar, convert::pi),
-    with_time(Function {
-        arguments: &[Matrix, Scalar],
-        ..window("predict_linear", regression::predict_linear)
-    }),
+    whole("pi", Scalar, convert::pi),
+    with_time(window("predict_linear", regression::predict_linear)),
     window("present_over_time", over_time::fold::<One>),
-    whole("quantile_over_time", &[Scalar, Matrix], Vector, over_time::quantile),
+    whole("quantile_over_time", Vector, over_time::quantile),
     map("rad", f64::to_radians),
-    whole("rate", &[Matrix], Vector, extrapolate::rate),
+    whole("rate", Vector, extrapolate::rate),
     window("resets", over_time::resets),
-    map_with("round", &[Vector, Scalar], map::round),
-    whole("scalar", &[Vector], Scalar, convert::scalar),
+    map_with("round", map::round),
+    whole("scalar", Scalar, convert::scalar),
     map("sgn", map::sgn),
     map("sin", f64::sin),
     map("sinh", f64::sinh),
-    whole("sort", &[Vector], Vector, sort::ascending),
-    whole("sort_desc", &[Vector], Vector, sort::descending),
+    whole("sort", Vector, sort::ascending),
+    whole("sort_desc", Vector, sort::descending),
     map("sqrt", f64::sqrt),
     window("stddev_over_time", over_time::fold::<Deviation>),
     window("stdvar_over_time", over_time::fold::<Variance>),
     window("sum_over_time", over_time::fold::<Sum>),
     map("tan", f64::tan),
     map("tanh", f64::tanh),
-    with_time(whole("time", &[], Scalar, convert::time)),
-    with_time(whole("timestamp", &[Vector], Vector, convert::timestamp)),
-    whole("vector", &[Scalar], Vector, convert::vector),
+    with_time(whole("time", Scalar, convert::time)),
+    with_time(whole("timestamp", Vector, convert::timestamp)),
+    whole("vector", Vector, convert::vector),
     calendar("year", CivilTime::year),
 ];
 
@@ -236,7 +225,7 @@ fn over_windows(
     let parameters = scalar_arguments(evaluator, call, grid)?;
     let Some(range) = range_argument(call) else { return Ok(Vec::new()) };
     let windows = evaluator.windows(range, Some(call.function.name), grid)?;
-    evaluator.roll(windows, grid, &parameters, apply)
+    evaluator.roll(&windows, grid, &parameters, apply)
 }
 
 #[cfg(test)]

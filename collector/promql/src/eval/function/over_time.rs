@@ -75,7 +75,7 @@ pub(super) fn quantile(
         Some(accumulate::quantile(wanted, &mut scratch))
     })?;
     if let Some(odd) = odd {
-        evaluator.check_quantiles(&[odd]);
+        evaluator.check_quantiles(call.place_of(0), &[odd]);
     }
     columns.iter_mut().for_each(|column| column.drops_name = true);
     Ok(Evaluated::Vector(columns))

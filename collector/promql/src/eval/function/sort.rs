@@ -36,6 +36,7 @@ fn sort(
         });
     } else {
         evaluator.annotations.warn(
+            call.place,
             "sort is ineffective for range queries since results are always ordered by labels",
         );
     }
