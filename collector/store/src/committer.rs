@@ -10,9 +10,10 @@ use bytes::Bytes;
 use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::core::{Core, Intake};
-use crate::head::{NumberedPoint, Row};
+use crate::head::NumberedPoint;
 use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
+use crate::rows::Row;
 use crate::store::{Append, Done};
 use crate::stream::{Accepted, Stream};
 use crate::{StoreError, seal};
@@ -352,7 +353,7 @@ impl Committer {
             let Accepted { timestamp_ms, layout, key: _ } = accepted;
             let stream = head.streams.entry(stream).or_default();
             stream.committed.insert(sequence..=sequence);
-            let body = bytes.slice(body);
+            let (layout, body) = (&layout, bytes.get(body).unwrap_or_default());
             stream.rows.push(Row { sequence, timestamp_ms, segment, layout, body });
         }
         for (home, points) in points {

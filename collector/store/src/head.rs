@@ -1,14 +1,11 @@
 //! What was committed and is not sealed yet, in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use bytes::Bytes;
-use upkeep_codec::{DecodeError, decode};
 use upkeep_model::{Epoch, HostId, Ranges, StreamKey};
 
 use crate::index::SeriesRef;
-use crate::stream::Layout;
+use crate::rows::Rows;
 
 /// Rows of streams and points of series, and how far each stream is committed.
 #[derive(Debug, Default)]
@@ -23,20 +20,7 @@ pub(crate) struct StreamRows {
     /// The records that are durable or were skipped.
     pub(crate) committed: Ranges,
     /// In the order in which they came.
-    pub(crate) rows: Vec<Row>,
-}
-
-/// A committed frame, as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) sequence: u64,
-    pub(crate) timestamp_ms: i64,
-    /// The journal segment that it is in.
-    pub(crate) segment: u64,
-    /// What its values are of.
-    pub(crate) layout: Arc<Layout>,
-    /// The bytes of the frame, shared with those of its group.
-    pub(crate) body: Bytes,
+    pub(crate) rows: Rows,
 }
 
 /// A sample by the number of its series: milliseconds, value.
@@ -49,13 +33,6 @@ pub(crate) struct Point {
     pub(crate) value: f64,
     /// The journal segment that it is in.
     pub(crate) segment: u64,
-}
-
-impl Row {
-    /// The values in the order of the layout's series.
-    pub(crate) fn values(&self) -> Result<Vec<f64>, DecodeError> {
-        decode(&self.body, |_| Some(&self.layout.key)).map(|frame| frame.values)
-    }
 }
 
 impl Head {
@@ -86,7 +63,6 @@ impl Head {
     pub(crate) fn forget(&mut self, mut is_sealed: impl FnMut(u64, i64) -> bool) {
         for stream in self.streams.values_mut() {
             stream.rows.retain(|row| !is_sealed(row.segment, row.timestamp_ms));
-            stream.rows.shrink_to(2 * stream.rows.len());
         }
         for series in self.points.values_mut() {
             series.retain(|_, points| {
@@ -99,7 +75,7 @@ impl Head {
 
     /// Segment and timestamp of everything in the head.
     pub(crate) fn places(&self) -> impl Iterator<Item = (u64, i64)> {
-        let rows = self.streams.values().flat_map(|stream| &stream.rows);
+        let rows = self.streams.values().flat_map(|stream| stream.rows.iter());
         let points = self.points.values().flat_map(|series| series.values().flatten());
         rows.map(|row| (row.segment, row.timestamp_ms))
             .chain(points.map(|point| (point.segment, point.at_ms)))

@@ -27,6 +27,7 @@ mod query;
 mod recover;
 mod replay;
 mod retain;
+mod rows;
 mod seal;
 mod store;
 mod stream;

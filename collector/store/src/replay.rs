@@ -10,10 +10,11 @@ use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::damage::{Affected, DamageLog};
-use crate::head::{NumberedPoint, Row};
+use crate::head::NumberedPoint;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::{Entry, JournalFolder};
 use crate::recover::Contents;
+use crate::rows::Row;
 use crate::stream::Stream;
 
 /// Reads all segments, cuts the torn tail of the last one, and returns which are damaged.
@@ -168,8 +169,8 @@ impl Replay<'_> {
         };
         stream.last_ms = stream.last_ms.max(Some(accepted.timestamp_ms));
         if !covered {
-            let (timestamp_ms, layout) = (accepted.timestamp_ms, accepted.layout);
-            let row = Row { sequence, timestamp_ms, segment, layout, body };
+            let (timestamp_ms, layout) = (accepted.timestamp_ms, &accepted.layout);
+            let row = Row { sequence, timestamp_ms, segment, layout, body: &body };
             self.contents.head.streams.entry(key).or_default().rows.push(row);
         }
         Ok(())

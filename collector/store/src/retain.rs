@@ -10,6 +10,7 @@ use crate::core::{Core, milliseconds};
 use crate::damage::Affected;
 use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, SERIES, STATE, STATE_KEY, STREAMS};
 use crate::index::{Series, SeriesRef};
+use crate::rows::Rows;
 use crate::seal::{day_of, remove_generation, stream_record};
 use crate::stream::Saved;
 
@@ -76,10 +77,9 @@ impl Core {
         let mut streams = Vec::new();
         let mut needed: HashSet<SeriesRef> = HashSet::new();
         for (&key, stream) in &mut intake.streams {
-            let rows = head.streams.get(&key).map(|stream| stream.rows.as_slice());
-            let rows = rows.unwrap_or_default();
+            let rows = head.streams.get(&key).map(|stream| &stream.rows);
             let is_silent = stream.last_ms.is_some_and(|last| last < cutoff_ms)
-                && rows.is_empty()
+                && rows.is_none_or(Rows::is_empty)
                 && stream.saved.committed == stream.accepted;
             if is_silent && !stream.dictionary().is_empty() {
                 let before = stream.saved.clone();
@@ -93,7 +93,8 @@ impl Core {
                 streams.push((key, before, saved));
             }
             needed.extend(stream.dictionary());
-            needed.extend(rows.iter().flat_map(|row| row.layout.series.iter().copied()));
+            let layouts = rows.into_iter().flat_map(Rows::layouts);
+            needed.extend(layouts.flat_map(|layout| layout.series.iter().copied()));
         }
         needed.extend(head.points.values().flat_map(|series| series.keys().copied()));
         let homes = index.homes().into_iter().collect();

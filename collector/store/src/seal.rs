@@ -19,8 +19,9 @@ use crate::database::{
     CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
     State, StreamRecord, dictionary_record, series_record,
 };
-use crate::head::{Head, Point, Row};
+use crate::head::{Head, Point};
 use crate::index::{SealedDays, SeriesRef};
+use crate::rows::{Block, Row, Rows};
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -161,8 +162,8 @@ impl Core {
     fn tables(&self, host: HostId, coverage: Coverage) -> BTreeMap<i64, Vec<Table>> {
         let mut spans: BTreeMap<i64, Vec<Table>> = BTreeMap::new();
         let (streams, points) = take_covered(&self.head(), host, coverage);
-        for (stream, rows) in streams {
-            for (span, rows) in rows {
+        for (stream, blocks) in &streams {
+            for (span, rows) in rows_by_span(blocks, coverage) {
                 let (tables, unread) = tables_of_rows(&rows);
                 for row in unread {
                     let place = format!("host {}, epoch {}", stream.host, stream.epoch);
@@ -281,22 +282,15 @@ fn note_days(table: &Table, days: &mut Days) {
     }
 }
 
-type CoveredRows = Vec<(StreamKey, BTreeMap<i64, Vec<Row>>)>;
+type CoveredRows = Vec<(StreamKey, Vec<Arc<Block>>)>;
 type CoveredPoints = BTreeMap<i64, BTreeMap<SeriesRef, Vec<Point>>>;
 
-/// Copies what a sealing covers of a host, by span; the head keeps it until that is committed.
+/// Takes what a sealing covers of a host, points by span and rows among others; the head keeps it until
+/// that is committed.
 fn take_covered(head: &Head, host: HostId, coverage: Coverage) -> (CoveredRows, CoveredPoints) {
     let span_ms = coverage.span_ms;
-    let mut streams = Vec::new();
-    for (key, stream) in head.streams_of(host) {
-        let mut spans: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
-        for row in &stream.rows {
-            if coverage.covers(row.segment, row.timestamp_ms) {
-                spans.entry(span_of(row.timestamp_ms, span_ms)).or_default().push(row.clone());
-            }
-        }
-        streams.push((*key, spans));
-    }
+    let streams = head.streams_of(host);
+    let streams = streams.map(|(key, stream)| (*key, stream.rows.blocks().to_vec())).collect();
     let mut points = CoveredPoints::new();
     for (&series, all) in head.points.get(&host).into_iter().flatten() {
         for point in all.iter().filter(|point| coverage.covers(point.segment, point.at_ms)) {
@@ -307,9 +301,20 @@ fn take_covered(head: &Head, host: HostId, coverage: Coverage) -> (CoveredRows, 
     (streams, points)
 }
 
+/// The rows that a sealing covers.
+fn rows_by_span(blocks: &[Arc<Block>], coverage: Coverage) -> BTreeMap<i64, Vec<Row<'_>>> {
+    let mut spans: BTreeMap<i64, Vec<Row<'_>>> = BTreeMap::new();
+    for row in blocks.iter().flat_map(|block| block.rows()) {
+        if coverage.covers(row.segment, row.timestamp_ms) {
+            spans.entry(span_of(row.timestamp_ms, coverage.span_ms)).or_default().push(row);
+        }
+    }
+    spans
+}
+
 /// The oldest generation that a row which stays in the journal needs, by stream.
 fn oldest_generations(head: &Head, coverage: Coverage) -> BTreeMap<StreamKey, u32> {
-    let oldest = |rows: &[Row]| {
+    let oldest = |rows: &Rows| {
         let staying = rows.iter().filter(|row| !coverage.covers(row.segment, row.timestamp_ms));
         staying.map(|row| row.layout.generation).min()
     };

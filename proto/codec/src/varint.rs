@@ -30,6 +30,12 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    pub(crate) fn float(&mut self) -> Result<f64, DecodeError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        Ok(f64::from_le_bytes(*bytes))
+    }
+
     pub(crate) fn unsigned(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {

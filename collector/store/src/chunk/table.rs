@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::head::{Point, Row};
+use crate::head::Point;
 use crate::index::SeriesRef;
+use crate::rows::Row;
 use crate::stream::Layout;
 
 use super::MAX_ROWS;
@@ -30,7 +31,7 @@ pub(crate) struct Column {
 
 /// Transposes rows that lie in one span, in the order in which they came: of two values of a series
 /// for the same instant the first stays. Returns the rows that could not be read as well.
-pub(crate) fn tables_of_rows(rows: &[Row]) -> (Vec<Table>, Vec<&Row>) {
+pub(crate) fn tables_of_rows<'a>(rows: &'a [Row<'a>]) -> (Vec<Table>, Vec<&'a Row<'a>>) {
     let mut timestamps: Vec<i64> = rows.iter().map(|row| row.timestamp_ms).collect();
     timestamps.sort_unstable();
     timestamps.dedup();
@@ -41,7 +42,7 @@ pub(crate) fn tables_of_rows(rows: &[Row]) -> (Vec<Table>, Vec<&Row>) {
         for row in rows {
             let Ok(at) = stretch.binary_search(&row.timestamp_ms) else { continue };
             match row.values() {
-                Ok(values) => cells.put(at, &row.layout, values),
+                Ok(values) => cells.put(at, row.layout, values),
                 Err(_) => unread.push(row),
             }
         }
