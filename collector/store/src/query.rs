@@ -255,12 +255,13 @@ fn read_chunk(
     stretch: Stretch,
     runs: &mut [Run],
 ) -> Result<(), Malformed> {
-    let chunk = Chunk::open(checked(key, bytes)?)?;
-    let is_outside = chunk.timestamps.first().is_none_or(|first| *first > stretch.through_ms)
-        || chunk.timestamps.last().is_none_or(|last| *last <= stretch.after_ms);
-    if is_outside {
+    let glance = Chunk::glance(bytes)?;
+    let is_outside =
+        *glance.times.start() > stretch.through_ms || *glance.times.end() <= stretch.after_ms;
+    if is_outside || series.range(glance.series).next().is_none() {
         return Ok(());
     }
+    let chunk = Chunk::open(checked(key, bytes)?)?;
     for number in chunk.series() {
         let Some(run) = series.get(&number).and_then(|place| runs.get_mut(*place)) else {
             continue;

@@ -145,14 +145,12 @@ impl Core {
     ) -> Result<(), Failure> {
         let mut chunks = transaction.open_table(CHUNKS)?;
         for (span, tables) in self.tables(host, state.coverage) {
-            for table in tables {
-                note_days(&table, days);
-                for chunk in encode(&table).map_err(|error| Failure::Damaged(error.to_string()))? {
-                    let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
-                    chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
-                    state.next_chunk += 1;
-                    state.chunks += 1;
-                }
+            tables.iter().for_each(|table| note_days(table, days));
+            for chunk in encode(&tables).map_err(|error| Failure::Damaged(error.to_string()))? {
+                let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
+                chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
+                state.next_chunk += 1;
+                state.chunks += 1;
             }
         }
         Ok(())

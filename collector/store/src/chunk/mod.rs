@@ -1,119 +1,99 @@
 //! Chunks: samples of one host over one span, by columns.
 //!
-//! # Format, version 1
-//! 1. The byte 1, the version.
-//! 2. Pco's header: its length and bytes.
-//! 3. The count of rows; the length of the packed timestamps, and these (milliseconds, ascending).
-//! 4. The count of columns, and for each: the difference of its series number to the one before
-//!    (numbers ascend), its rows, the length of its packed values.
+//! # Format, version 2
+//! 1. The byte 2, the version.
+//! 2. The glance, which says what a reader would find, so that it can pass over a chunk before it
+//!    unpacks anything: the first series number and how far the last is from it, the first
+//!    timestamp (milliseconds) and how far the last is from it; then the CRC-32 (little endian) of
+//!    all bytes so far. It is looked at before the checksum of the whole.
+//! 3. Pco's header: its length and bytes.
+//! 4. The count of sections, and for each: the count of rows; the length of the packed timestamps,
+//!    and these (ascending); the count of columns, and for each: the difference of its series number
+//!    to the one before (numbers ascend within a section), its rows, the length of its packed values.
 //!    The rows are a byte: 0, all of them; 1, those from a first one on, a count (two numbers);
 //!    2, those whose bit is set in the bitmap that follows (least significant bit first).
 //! 5. The packed values of each column (module `column`), in the same order.
 //!
+//! A series is in one section of a chunk at most. A section is what shares its timestamps: a host's
+//! frames are one, and what has times of its own does not cost a chunk of its own for that.
+//!
 //! A chunk is closed before it grows past [`CHUNK_BYTES`], since the database rounds what it keeps
-//! up to a power of two of its pages; so a table of many series becomes several chunks, each of
+//! up to a power of two of its pages; so a span of many series becomes several chunks, each of
 //! which can be read alone. The database adds the checksum.
+//!
+//! # Version 1
+//! The byte 1 and no glance; one section, without a count of sections. It is read, and no longer
+//! written.
 
 mod column;
+mod pack;
 mod table;
 
-use std::ops::Range;
+use std::cell::OnceCell;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
-use pco::wrapped::{FileCompressor, FileDecompressor};
+use pco::wrapped::FileDecompressor;
 
-use crate::binary::{Malformed, Reader, put_bytes, put_unsigned};
+use crate::binary::{Malformed, Reader, put_signed, put_unsigned};
 use crate::index::SeriesRef;
 
+pub(crate) use pack::encode;
 pub(crate) use table::{Table, tables_of_points, tables_of_rows};
 
 /// Four of the database's pages less what it keeps beside a value.
 const CHUNK_BYTES: usize = 4 * 4096 - 128;
 
-/// No chunk has more rows; it bounds what a reader allocates.
+/// No section has more rows; it bounds what a reader allocates.
 pub(crate) const MAX_ROWS: usize = 8192;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const OLDEST_VERSION: u8 = 1;
 
 const ALL: u8 = 0;
 const STRETCH: u8 = 1;
 const BITMAP: u8 = 2;
 
-/// Timestamps and values, one for each.
-pub(crate) type Samples = (Vec<i64>, Vec<f64>);
+/// Timestamps and values, one for each. Series that share their rows share the timestamps.
+pub(crate) type Samples = (Arc<[i64]>, Vec<f64>);
 
-/// Packs a table whose columns are in the order of their series and not empty into chunks.
-pub(crate) fn encode(table: &Table) -> Result<Vec<Vec<u8>>, Malformed> {
-    let mut start = vec![VERSION];
-    let mut header = Vec::new();
-    FileCompressor::default().write_header(&mut header).map_err(|_| Malformed::Column)?;
-    put_bytes(&mut start, &header);
-    put_unsigned(&mut start, table.timestamps.len() as u64);
-    let mut timestamps = Vec::new();
-    column::encode_timestamps(&mut timestamps, &table.timestamps)?;
-    put_bytes(&mut start, &timestamps);
+/// What a chunk is about, known from its first bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Glance {
+    /// No series outside of this is in the chunk.
+    pub(crate) series: RangeInclusive<SeriesRef>,
+    /// No sample outside of this is in the chunk, in milliseconds.
+    pub(crate) times: RangeInclusive<i64>,
+}
 
-    let mut chunks = Vec::new();
-    let mut draft = Draft::default();
-    for column in &table.columns {
-        let (mut rows, mut body) = (Vec::new(), Vec::new());
-        put_rows(&mut rows, &column.present);
-        column::encode_values(&mut body, &column.values)?;
-        put_unsigned(&mut rows, body.len() as u64);
-        let grown = start.len() + draft.len() + rows.len() + body.len() + 2 * size_of::<u32>();
-        if grown > CHUNK_BYTES && !draft.series.is_empty() {
-            chunks.push(std::mem::take(&mut draft).finish(&start));
+impl Glance {
+    fn put(&self, out: &mut Vec<u8>) {
+        let (series, times) = (&self.series, &self.times);
+        put_unsigned(out, u64::from(*series.start()));
+        put_unsigned(out, u64::from(series.end() - series.start()));
+        put_signed(out, *times.start());
+        put_unsigned(out, times.end().wrapping_sub(*times.start()) as u64);
+        out.extend_from_slice(&crc32fast::hash(out).to_le_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let all = reader.0;
+        match reader.byte()? {
+            OLDEST_VERSION => Ok(Self { series: 0..=SeriesRef::MAX, times: i64::MIN..=i64::MAX }),
+            VERSION => {
+                let first = reader.unsigned32()?;
+                let last = first.checked_add(reader.unsigned32()?).ok_or(Malformed::Overlong)?;
+                let from_ms = reader.signed()?;
+                let through_ms = from_ms.wrapping_add(reader.unsigned()? as i64);
+                let length = all.len() - reader.0.len();
+                let seen = all.get(..length).ok_or(Malformed::Truncated)?;
+                if u32::from_le_bytes(reader.array()?) != crc32fast::hash(seen) {
+                    return Err(Malformed::Checksum);
+                }
+                Ok(Self { series: first..=last, times: from_ms..=through_ms })
+            }
+            _ => Err(Malformed::Unknown("the version of the chunk")),
         }
-        draft.push(column.series, &rows, &body);
-    }
-    if !draft.series.is_empty() {
-        chunks.push(draft.finish(&start));
-    }
-    Ok(chunks)
-}
-
-#[derive(Debug, Default)]
-struct Draft {
-    series: Vec<SeriesRef>,
-    heads: Vec<u8>,
-    bodies: Vec<u8>,
-}
-
-impl Draft {
-    fn len(&self) -> usize {
-        self.heads.len() + self.bodies.len()
-    }
-
-    fn push(&mut self, series: SeriesRef, rows: &[u8], body: &[u8]) {
-        let last = self.series.last().copied().unwrap_or_default();
-        put_unsigned(&mut self.heads, u64::from(series - last));
-        self.heads.extend_from_slice(rows);
-        self.bodies.extend_from_slice(body);
-        self.series.push(series);
-    }
-
-    fn finish(self, start: &[u8]) -> Vec<u8> {
-        let mut bytes = start.to_vec();
-        put_unsigned(&mut bytes, self.series.len() as u64);
-        bytes.extend_from_slice(&self.heads);
-        bytes.extend_from_slice(&self.bodies);
-        bytes
-    }
-}
-
-fn put_rows(out: &mut Vec<u8>, present: &[bool]) {
-    let count = present.iter().filter(|is_present| **is_present).count();
-    let first = present.iter().position(|is_present| *is_present).unwrap_or_default();
-    if count == present.len() {
-        out.push(ALL);
-    } else if present.iter().skip(first).take(count).all(|is_present| *is_present) {
-        out.push(STRETCH);
-        put_unsigned(out, first as u64);
-        put_unsigned(out, count as u64);
-    } else {
-        out.push(BITMAP);
-        out.extend(present.chunks(8).map(|bits| {
-            bits.iter().rev().fold(0_u8, |byte, is_present| byte << 1 | u8::from(*is_present))
-        }));
     }
 }
 
@@ -121,10 +101,18 @@ fn put_rows(out: &mut Vec<u8>, present: &[bool]) {
 #[derive(Debug)]
 pub(crate) struct Chunk<'a> {
     pco: FileDecompressor,
-    /// Milliseconds, ascending.
-    pub(crate) timestamps: Vec<i64>,
-    columns: Vec<Head>,
+    sections: Vec<Section<'a>>,
     bodies: &'a [u8],
+}
+
+/// Columns that share their timestamps.
+#[derive(Debug)]
+struct Section<'a> {
+    rows: usize,
+    packed_timestamps: &'a [u8],
+    /// Unpacked when they are first asked for.
+    timestamps: OnceCell<Arc<[i64]>>,
+    columns: Vec<Head>,
 }
 
 #[derive(Debug)]
@@ -142,56 +130,81 @@ enum Rows {
 }
 
 impl<'a> Chunk<'a> {
-    /// Reads everything but the columns themselves from bytes whose checksum was good.
-    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader(bytes);
-        if reader.byte()? != VERSION {
-            return Err(Malformed::Unknown("the version of the chunk"));
-        }
-        let (pco, _) = FileDecompressor::new(reader.bytes()?).map_err(|_| Malformed::Column)?;
-        let rows = usize::try_from(reader.unsigned()?).map_err(|_| Malformed::Overlong)?;
-        if rows == 0 || rows > MAX_ROWS {
-            return Err(Malformed::Unknown("the count of rows"));
-        }
-        let timestamps = column::decode_timestamps(reader.bytes()?, rows, &pco)?;
-        let count = reader.count()?;
-        let mut columns = Vec::with_capacity(count);
-        let (mut series, mut at) = (0_u32, 0_usize);
-        for _ in 0..count {
-            let step = reader.unsigned32()?;
-            series = series.checked_add(step).ok_or(Malformed::Overlong)?;
-            let rows = read_rows(&mut reader, rows)?;
-            let length = usize::try_from(reader.unsigned()?).map_err(|_| Malformed::Overlong)?;
-            let end = at.checked_add(length).ok_or(Malformed::Overlong)?;
-            columns.push(Head { series, rows, body: at..end });
-            at = end;
-        }
-        Ok(Self { pco, timestamps, columns, bodies: reader.0 })
+    /// What a chunk is about, from its first bytes. Of the rest not even the checksum is looked at.
+    pub(crate) fn glance(bytes: &[u8]) -> Result<Glance, Malformed> {
+        Glance::read(&mut Reader(bytes))
     }
 
-    /// The series in the chunk, ascending.
+    /// Reads everything but timestamps and values from bytes whose checksum was good.
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader(bytes);
+        Glance::read(&mut reader)?;
+        let is_oldest = bytes.first() == Some(&OLDEST_VERSION);
+        let (pco, _) = FileDecompressor::new(reader.bytes()?).map_err(|_| Malformed::Column)?;
+        let count = if is_oldest { 1 } else { reader.count()? };
+        let mut end = 0;
+        let sections: Result<Vec<_>, _> =
+            (0..count).map(|_| Section::open(&mut reader, &mut end)).collect();
+        Ok(Self { pco, sections: sections?, bodies: reader.0 })
+    }
+
+    /// The series in the chunk, ascending within what shares its timestamps.
     pub(crate) fn series(&self) -> impl Iterator<Item = SeriesRef> {
-        self.columns.iter().map(|head| head.series)
+        self.sections.iter().flat_map(|section| &section.columns).map(|head| head.series)
     }
 
     /// The samples of a series, if it is in the chunk.
     pub(crate) fn samples(&self, series: SeriesRef) -> Result<Option<Samples>, Malformed> {
-        let Ok(at) = self.columns.binary_search_by_key(&series, |head| head.series) else {
-            return Ok(None);
-        };
-        let Some(head) = self.columns.get(at) else { return Ok(None) };
-        let body = self.bodies.get(head.body.clone()).ok_or(Malformed::Truncated)?;
-        let timestamps = match &head.rows {
-            Rows::All => self.timestamps.clone(),
-            Rows::Stretch(rows) => {
-                self.timestamps.get(rows.clone()).ok_or(Malformed::Truncated)?.to_vec()
+        for section in &self.sections {
+            let found = section.columns.binary_search_by_key(&series, |head| head.series);
+            if let Some(head) = found.ok().and_then(|at| section.columns.get(at)) {
+                let body = self.bodies.get(head.body.clone()).ok_or(Malformed::Truncated)?;
+                let timestamps = section.timestamps_of(&head.rows, &self.pco)?;
+                let values = column::decode_values(body, timestamps.len(), &self.pco)?;
+                return Ok(Some((timestamps, values)));
             }
+        }
+        Ok(None)
+    }
+}
+
+impl<'a> Section<'a> {
+    fn open(reader: &mut Reader<'a>, end: &mut usize) -> Result<Self, Malformed> {
+        let rows = usize::try_from(reader.unsigned()?).map_err(|_| Malformed::Overlong)?;
+        if rows == 0 || rows > MAX_ROWS {
+            return Err(Malformed::Unknown("the count of rows"));
+        }
+        let packed_timestamps = reader.bytes()?;
+        let count = reader.count()?;
+        let mut columns = Vec::with_capacity(count);
+        let mut series = 0_u32;
+        for _ in 0..count {
+            let step = reader.unsigned32()?;
+            series = series.checked_add(step).ok_or(Malformed::Overlong)?;
+            let rows = read_rows(reader, rows)?;
+            let length = usize::try_from(reader.unsigned()?).map_err(|_| Malformed::Overlong)?;
+            let begin = *end;
+            *end = begin.checked_add(length).ok_or(Malformed::Overlong)?;
+            columns.push(Head { series, rows, body: begin..*end });
+        }
+        Ok(Self { rows, packed_timestamps, timestamps: OnceCell::new(), columns })
+    }
+
+    fn timestamps_of(&self, rows: &Rows, pco: &FileDecompressor) -> Result<Arc<[i64]>, Malformed> {
+        let all = match self.timestamps.get() {
+            Some(all) => all,
+            None => {
+                let all = column::decode_timestamps(self.packed_timestamps, self.rows, pco)?;
+                self.timestamps.get_or_init(|| all.into())
+            }
+        };
+        match rows {
+            Rows::All => Ok(Arc::clone(all)),
+            Rows::Stretch(rows) => Ok(all.get(rows.clone()).ok_or(Malformed::Truncated)?.into()),
             Rows::Bitmap(rows) => {
-                rows.iter().filter_map(|row| self.timestamps.get(*row).copied()).collect()
+                Ok(rows.iter().filter_map(|row| all.get(*row).copied()).collect())
             }
-        };
-        let values = column::decode_values(body, timestamps.len(), &self.pco)?;
-        Ok(Some((timestamps, values)))
+        }
     }
 }
 
@@ -216,65 +229,4 @@ fn read_rows(reader: &mut Reader<'_>, count: usize) -> Result<Rows, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::table::Column;
-    use super::*;
-
-    fn table(rows: usize, columns: u32) -> Table {
-        let timestamps = (0..rows as i64).map(|row| 1_000 + row * 10_000 + row % 3).collect();
-        let column = |series: u32| {
-            let present: Vec<bool> = (0..rows)
-                .map(|row| match series % 3 {
-                    0 => true,
-                    1 => row >= rows / 2,
-                    _ => row % 2 == 0,
-                })
-                .collect();
-            let of_row = |row: usize| {
-                f64::from(series) + ((row * row) as f64 * 0.37 * f64::from(series)).sin()
-            };
-            let values = (0..rows).filter(|row| present[*row]).map(of_row).collect();
-            Column { series: series * 7 + 1, present, values }
-        };
-        Table { timestamps, columns: (0..columns).map(column).collect() }
-    }
-
-    #[test]
-    fn a_table_comes_back_from_as_many_chunks_as_it_needs() {
-        let table = table(200, 60);
-        let chunks = encode(&table).unwrap();
-        assert!(chunks.len() > 1, "{} chunks", chunks.len());
-        assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
-        let mut columns = table.columns.iter();
-        for encoded in &chunks {
-            let chunk = Chunk::open(encoded).unwrap();
-            for series in chunk.series() {
-                let column = columns.next().unwrap();
-                assert_eq!(series, column.series);
-                let (timestamps, values) = chunk.samples(series).unwrap().unwrap();
-                let expect = table.timestamps.iter().zip(&column.present);
-                let expect: Vec<i64> = expect.filter(|(_, is)| **is).map(|(at, _)| *at).collect();
-                assert_eq!((timestamps, values), (expect, column.values.clone()));
-            }
-            assert_eq!(chunk.samples(3).unwrap(), None);
-        }
-        assert!(columns.next().is_none());
-    }
-
-    #[test]
-    fn damaged_chunks_are_refused_without_panic() {
-        let encoded = encode(&table(40, 6)).unwrap().remove(0);
-        for at in 0..encoded.len() {
-            for flip in [1, 0x10, 0x80, 0xff] {
-                let mut bytes = encoded.clone();
-                bytes[at] ^= flip;
-                if let Ok(chunk) = Chunk::open(&bytes) {
-                    for series in chunk.series() {
-                        let _ = chunk.samples(series);
-                    }
-                }
-            }
-            let _ = Chunk::open(&encoded[..at]);
-        }
-    }
-}
+mod tests;
