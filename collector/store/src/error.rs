@@ -91,6 +91,15 @@ pub enum StoreError {
         /// The number that came.
         got: u32,
     },
+    /// A reading has more samples than it may have.
+    #[error("there are more than {limit} samples to read")]
+    TooManySamples {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The time for a reading is over.
+    #[error("reading samples took too long")]
+    Timeout,
     /// The database of sealed spans has pages that cannot be read; what lies on others still can.
     #[error("cannot {action} {}, which is damaged: {reason}", path.display())]
     Damaged {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use upkeep_model::{Epoch, HostId, Ranges, StreamKey};
 
 use crate::index::SeriesRef;
+use crate::reading::Stretch;
 use crate::rows::Rows;
 
 /// Rows of streams and points of series, and how far each stream is committed.
@@ -44,6 +45,26 @@ impl Head {
         let first = StreamKey { host, epoch: Epoch([0; 16]) };
         let last = StreamKey { host, epoch: Epoch([0xff; 16]) };
         self.streams.range(first..=last)
+    }
+
+    /// The series that have something in a stretch of time, ascending.
+    pub(crate) fn series_within(&self, stretch: Stretch) -> Vec<SeriesRef> {
+        let mut series = Vec::new();
+        for stream in self.streams.values() {
+            let mut last: &[SeriesRef] = &[];
+            for layout in stream.rows.layouts_within(stretch) {
+                if *layout.series != *last {
+                    last = &layout.series;
+                    series.extend_from_slice(last);
+                }
+            }
+        }
+        let points = self.points.values().flatten();
+        let living = points.filter(|(_, points)| points.iter().any(|point| stretch.has(point.at_ms)));
+        series.extend(living.map(|(number, _)| *number));
+        series.sort_unstable();
+        series.dedup();
+        series
     }
 
     /// Adds points of a home.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use upkeep_codec::{DecodeError, decode};
 
-use crate::query::Stretch;
+use crate::reading::Stretch;
 use crate::stream::Layout;
 
 /// So many rows make a block at most. What a reader holds of the last block is copied when a row is
@@ -99,6 +99,18 @@ impl Rows {
         self.blocks
             .iter()
             .filter(move |block| stretch.overlaps(block.first_ms, block.last_ms))
+    }
+
+    /// The layouts of the rows of a stretch of time, in turn.
+    pub(crate) fn layouts_within(&self, stretch: Stretch) -> impl Iterator<Item = &Arc<Layout>> {
+        let passages = self.blocks_within(stretch).flat_map(move |block| {
+            let is_within = block.is_within(stretch);
+            let has_any = move |passage: &Passage<'_>| {
+                is_within || passage.rows().any(|row| stretch.has(row.timestamp_ms))
+            };
+            block.passages().filter(has_any)
+        });
+        passages.map(|passage| passage.layout)
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Row<'_>) -> bool) {

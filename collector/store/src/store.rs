@@ -16,9 +16,9 @@ use crate::coverage::Extent;
 use crate::damage::{Damage, DamageLog};
 use crate::folder::Folder;
 use crate::journal::Journal;
-use crate::query::Stretch;
+use crate::reading::Stretch;
 use crate::recover::{Contents, Recovered, recover};
-use crate::{Options, StoreError, seal};
+use crate::{Options, Reading, StoreError, seal};
 
 /// So many submissions wait for the committer before submitting blocks: more than a group ever
 /// takes at the rates one committer can sync.
@@ -200,7 +200,15 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
-        self.core.select(None, matchers, Stretch { after_ms, through_ms })
+        self.read(&Reading::of(matchers, after_ms, through_ms))
+    }
+
+    /// The same within bounds, which are kept before there is memory for what is read.
+    ///
+    /// # Errors
+    /// When there are more samples than allowed, the time is over, or the database cannot be read.
+    pub fn read(&self, reading: &Reading<'_>) -> Result<Vec<SeriesSamples>, StoreError> {
+        self.core.read(reading)
     }
 
     /// The same, of one host's series only: those that it had under other names, too.
@@ -214,7 +222,7 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
-        self.core.select(Some(home), matchers, Stretch { after_ms, through_ms })
+        self.read(&Reading { home: Some(home), ..Reading::of(matchers, after_ms, through_ms) })
     }
 
     /// The label sets of the series that match and may have samples in a stretch of time.

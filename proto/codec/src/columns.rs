@@ -2,7 +2,7 @@
 
 use crate::DecodeError;
 use crate::block::{SCALES, scaled};
-use crate::frame::{KIND_KEY, KeyFrame, read_head};
+use crate::frame::{KeyFrame, read_head};
 use crate::varint::Reader;
 
 /// Codes in a word of the block's head.
@@ -41,20 +41,17 @@ impl Columns {
         Self { picks: picks.collect(), series: key.values.len() }
     }
 
-    /// Gives the values that the key frame itself has, in the order of the columns.
-    pub fn of_key(&self) -> impl ExactSizeIterator<Item = f64> {
-        self.picks.iter().map(|pick| pick.value)
-    }
-
-    /// Gives the values that a frame has which leans on the key frame, in the order of the columns. What is
-    /// not wanted is passed over and not checked, so the frame must have been decoded whole once.
+    /// Gives the values, in the order of the columns, of a frame that leans on the key frame; any other is
+    /// taken for the key frame itself. What is not wanted is passed over and not checked, so the frame
+    /// must have been decoded whole once.
     ///
     /// # Errors
-    /// When the bytes end too early, or are of no frame that leans on another.
+    /// When the bytes end too early, or are no frame.
     pub fn decode(&self, bytes: &[u8], mut each: impl FnMut(f64)) -> Result<(), DecodeError> {
         let mut reader = Reader(bytes);
         if read_head(&mut reader)?.key.is_none() {
-            return Err(DecodeError::Kind(KIND_KEY));
+            self.picks.iter().for_each(|pick| each(pick.value));
+            return Ok(());
         }
         let bitmap = reader.take(self.series.div_ceil(8))?;
         let changed = bitmap.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
@@ -180,8 +177,6 @@ fn word_of(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -221,25 +216,24 @@ mod tests {
             let mut found = Vec::new();
             columns.decode(&second, |value| found.push(value.to_bits())).unwrap();
             prop_assert_eq!(found, bits(&whole));
-            let own: Vec<u64> = columns.of_key().map(f64::to_bits).collect();
+            let mut own = Vec::new();
+            columns.decode(&first, |value| own.push(value.to_bits())).unwrap();
             prop_assert_eq!(own, bits(&rows[0]));
         }
     }
 
     #[test]
-    fn what_is_cut_short_or_no_delta_is_refused() {
+    fn what_is_cut_short_or_no_frame_is_refused() {
         let row = |by: f64| (0..70).map(|number| (number, f64::from(number) * by)).collect();
         let mut encoder = Encoder::default();
         let first = encoder.encode(1, 5, row(1.0)).bytes;
         let second = encoder.encode(2, 5, row(1_000.1)).bytes;
         let key = decode(&first, |_| None).unwrap().to_key();
         let columns = Columns::new(&key, [69]);
-        assert_eq!(columns.decode(&first, |_| ()), Err(DecodeError::Kind(1)));
+        assert_eq!(columns.decode(&[7, 0], |_| ()), Err(DecodeError::Kind(7)));
         for length in 0..second.len() {
             let cut = columns.decode(&second[..length], |_| ());
             assert_eq!(cut, Err(DecodeError::Truncated), "{length}");
         }
-        let empty = KeyFrame { numbers: Arc::from([]), values: Arc::from([]) };
-        assert_eq!(Columns::new(&empty, [0]).of_key().len(), 0);
     }
 }
