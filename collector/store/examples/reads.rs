@@ -149,20 +149,31 @@ fn read_all(place: &str, store: &Store) -> Fallible<()> {
 }
 
 fn time(what: &str, mut work: impl FnMut() -> Fallible<(usize, usize)>) -> Fallible<()> {
-    let mut times = Vec::new();
+    let (mut times, mut costs) = (Vec::new(), Vec::new());
     let mut found = (0, 0);
     for _ in 0..TURNS {
-        let began = Instant::now();
+        let (began, cost) = (Instant::now(), processor_time());
         found = work()?;
         times.push(began.elapsed());
+        costs.push(processor_time().saturating_sub(cost));
     }
     let first = times.first().copied().unwrap_or_default();
-    times.sort_unstable();
-    let median = times.get(TURNS / 2).copied().unwrap_or_default();
-    let best = times.first().copied().unwrap_or_default();
+    let (time, cost) = (median(&mut times), median(&mut costs));
     let (series, samples) = found;
     println!(
-        "  {what}: first {first:.2?}, median {median:.2?}, best {best:.2?} ({series} series, {samples} samples)"
+        "  {what}: first {first:.2?}, median {time:.2?}, of processors {cost:.2?} \
+         ({series} series, {samples} samples)"
     );
     Ok(())
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// What all threads of this process took of the processors, which others do not change much.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -13,6 +13,7 @@ use crate::core::{Core, Intake};
 use crate::head::NumberedPoint;
 use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
+use crate::options::JOURNAL_OVERFULL;
 use crate::rows::Row;
 use crate::store::{Append, Done};
 use crate::stream::{Accepted, Stream};
@@ -191,6 +192,10 @@ impl Committer {
     ) -> Result<Staging, StoreError> {
         if let Some(reason) = &self.poison {
             return Err(StoreError::Poisoned { reason: reason.clone() });
+        }
+        let (bytes, limit) = (self.core.journal.bytes(), self.core.options.journal_bytes);
+        if bytes > limit.saturating_mul(JOURNAL_OVERFULL) {
+            return Err(StoreError::Overfull { bytes, limit });
         }
         let (segment, group) = self.journal.begin()?;
         if self.carried.segment != segment {

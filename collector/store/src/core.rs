@@ -91,19 +91,29 @@ impl Core {
         if first_number > wanted {
             return Err(StoreError::Numbers { stream, wanted, got: first_number });
         }
-        let series = self.intern(stream.host, series);
+        let series = self.intern(stream.host, series)?;
         state.describe(first_number, &series);
         dirty.insert(stream);
         Ok(())
     }
 
-    /// The series of label sets; an empty set is no series.
-    pub(crate) fn intern(&self, home: HostId, series: &[Labels]) -> Vec<SeriesRef> {
+    /// The series of label sets; an empty set is no series. Takes all of them or none.
+    pub(crate) fn intern(
+        &self,
+        home: HostId,
+        series: &[Labels],
+    ) -> Result<Vec<SeriesRef>, StoreError> {
         let mut index = self.index_mut();
+        let known = |labels: &Labels| labels.is_empty() || index.find(home, labels).is_some();
+        let new = series.iter().filter(|labels| !known(labels)).count();
+        let (count, limit) = (index.len().saturating_add(new), self.options.max_series);
+        if new > 0 && count > limit {
+            return Err(StoreError::TooManySeries { home, new, count, limit });
+        }
         let of = |labels: &Labels| {
             if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
         };
-        series.iter().map(of).collect()
+        Ok(series.iter().map(of).collect())
     }
 
     pub(crate) fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use upkeep_codec::DecodeError;
-use upkeep_model::StreamKey;
+use upkeep_model::{HostId, StreamKey};
 
 /// Why the store did not do what it was asked. It can be cloned, since one failed sync is told to
 /// everyone whose appends it would have made durable.
@@ -90,6 +90,27 @@ pub enum StoreError {
         wanted: u32,
         /// The number that came.
         got: u32,
+    },
+    /// There would be more series than there may be.
+    #[error("home {home}: with {new} more there would be {count} series in all, the limit is {limit}")]
+    TooManySeries {
+        /// The host whose they are, or the collector's own identity.
+        home: HostId,
+        /// How many are not known yet.
+        new: usize,
+        /// How many there would be.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Sealing cannot keep up, or fails: nothing is taken until there is room again, so that memory
+    /// stays bounded. Nothing that was confirmed is lost.
+    #[error("{bytes} bytes of the journal wait to be sealed, the limit is {limit}")]
+    Overfull {
+        /// How many there are.
+        bytes: u64,
+        /// How many there may be.
+        limit: u64,
     },
     /// A reading has more samples than it may have.
     #[error("there are more than {limit} samples to read")]

@@ -24,6 +24,7 @@ mod head;
 mod head_part;
 mod index;
 mod journal;
+mod look_up;
 mod options;
 mod query;
 mod reading;
@@ -38,6 +39,6 @@ mod verify;
 
 pub use damage::{Affected, Damage};
 pub use error::StoreError;
-pub use options::Options;
+pub use options::{JOURNAL_OVERFULL, Options};
 pub use reading::Reading;
 pub use store::{Append, Done, Store};

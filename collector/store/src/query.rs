@@ -1,6 +1,6 @@
 //! Reading: finds series by their labels and puts together what head and database have of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use upkeep_model::{HostId, Labels, Matcher, SeriesSamples};
+use hashbrown::HashMap;
+use upkeep_model::{HostId, Labels, SeriesSamples};
 
 use crate::StoreError;
 use crate::binary::{Malformed, checked};
@@ -18,9 +19,8 @@ use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
 use crate::gathering::{Gathered, Gathering};
 use crate::head_part::HeadPart;
-use crate::index::{Index, SeriesRef};
+use crate::index::SeriesRef;
 use crate::reading::{Bounds, Reading, Stretch};
-use crate::seal::day_of;
 
 /// No reading takes more threads than this.
 const READERS: usize = 4;
@@ -99,37 +99,6 @@ impl Core {
             found.homes.entry(series.home).or_default().push((number, place));
         }
         Ok(found)
-    }
-
-    pub(crate) fn label_sets(&self, matchers: &[Matcher], stretch: Stretch) -> Vec<Labels> {
-        let index = self.index();
-        let living = self.living(&index, matchers, stretch);
-        let mut sets: HashMap<_, Labels> = HashMap::new();
-        for series in living.into_iter().filter_map(|number| index.get(number)) {
-            sets.entry(Arc::clone(&series.labels)).or_insert_with(|| index.labels(series));
-        }
-        sets.into_values().collect()
-    }
-
-    /// The series that match and may have samples in a stretch of time.
-    pub(crate) fn living(
-        &self,
-        index: &Index,
-        matchers: &[Matcher],
-        stretch: Stretch,
-    ) -> Vec<SeriesRef> {
-        if stretch.is_empty() {
-            return Vec::new();
-        }
-        let mut found = index.select(matchers);
-        let in_head = self.head().series_within(stretch);
-        let days = (day_of(stretch.after_ms.saturating_add(1)), day_of(stretch.through_ms));
-        found.retain(|number| {
-            let sealed = index.get(*number).and_then(|series| series.days);
-            sealed.is_some_and(|(first, last)| first <= days.1 && last >= days.0)
-                || in_head.binary_search(number).is_ok()
-        });
-        found
     }
 
     /// Reports pages of the database that turned out damaged, and hands the error on.

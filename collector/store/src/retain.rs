@@ -109,9 +109,7 @@ impl Core {
             .filter(|(number, series)| is_old(series) && !needed.contains(number))
             .map(|(number, _)| number)
             .collect();
-        for &number in &series {
-            index.remove(number);
-        }
+        index.remove(&series);
         let last_span = cutoff_ms.saturating_sub(self.longest_span_ms);
         Expired { last_span, homes, series, streams }
     }

@@ -1,6 +1,5 @@
 //! The store as its users see it.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
@@ -249,9 +248,7 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let sets = self.label_sets(matchers, after_ms, through_ms)?;
-        let values: BTreeSet<&str> = sets.iter().filter_map(|labels| labels.get(name)).collect();
-        Ok(values.into_iter().map(str::to_owned).collect())
+        Ok(self.core.label_values(name, matchers, Stretch { after_ms, through_ms }))
     }
 
     /// The names of labels among those series, sorted.
@@ -264,10 +261,7 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let sets = self.label_sets(matchers, after_ms, through_ms)?;
-        let names: BTreeSet<&str> =
-            sets.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+        Ok(self.core.label_names(matchers, Stretch { after_ms, through_ms }))
     }
 
     /// Drops what is older than the retention.
