@@ -11,6 +11,8 @@ mod full_disk;
 #[cfg(test)]
 mod intake;
 #[cfg(test)]
+mod old_formats;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod recovery;
