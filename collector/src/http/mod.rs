@@ -34,6 +34,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod time;
+mod write;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use tokio::task;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::query::Engine;
+use crate::remote::WriteIn;
 use crate::rule::Board;
 use crate::state::{State, StateError};
 
@@ -66,6 +68,8 @@ pub struct Services {
     pub fleet: Arc<Fleet>,
     /// Samples by PromQL.
     pub engine: Engine,
+    /// What others write.
+    pub write_in: Arc<WriteIn>,
     /// What the rules last said.
     pub rules: Arc<Board>,
     /// What is not ready yet.

@@ -20,7 +20,7 @@ use upkeep_wire::{MAX_BATCH_BYTES, lane_mark, v1};
 use super::Services;
 use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
-use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
+use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, Up, commit_events, commit_samples};
 use super::gather::gather;
 use super::marks::{Marks, Unsettled, turn};
 use super::pace::retry_after_ms;
@@ -73,7 +73,7 @@ struct Opened {
     clock: HostClock,
     /// Whether the collector's own clock is still the one that the host's was held against.
     clock_watch: ClockWatch,
-    up: Labels,
+    up: Up,
     described: u32,
     /// What was observed since the host opened the stream begins here.
     observed_from: u64,
@@ -179,7 +179,7 @@ impl Session {
             stream,
             clock,
             clock_watch,
-            up: self.member.up(),
+            up: Up::new(&self.services.store, stream.host, self.member.up()),
             described: 0,
             observed_from: open.live_from,
             interval_ms: i64::from(open.interval_ms.max(1)),
@@ -355,7 +355,7 @@ impl Opened {
         let past = Backlog::times(&admitted);
         if !admitted.is_empty() {
             let _turn = turn(&self.session.member, self.life).await?;
-            commit_samples(services, self.stream, admitted, &self.up, now_ms)
+            commit_samples(services, self.stream, admitted, &mut self.up, now_ms)
                 .await
                 .map_err(|error| self.failed(&error))?;
         }

@@ -37,6 +37,7 @@ mod page;
 mod power_cut;
 mod presence;
 mod processes;
+mod remote_positions;
 mod row_sum;
 mod rule_alerts;
 mod runs;
@@ -74,6 +75,7 @@ pub use occurrences::{Ending, Occurrence, OccurrenceFilter, OccurrenceKind, Seen
 pub use packages::{HostPackage, PackageCursor, PackageFilter, PackageState};
 pub use page::{EventCursor, EventFilter};
 pub use presence::PresenceNews;
+pub use remote_positions::RemotePosition;
 pub use rule_alerts::{RuleAlert, RuleAlertChanges};
 pub use runs::Outage;
 pub use secret::SecretHash;

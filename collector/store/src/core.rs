@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -15,9 +16,11 @@ use crate::committer::Command;
 use crate::damage::DamageLog;
 use crate::database::{Database, State};
 use crate::folder::Folder;
+use crate::follow::Followed;
 use crate::head::Head;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::JournalFolder;
+use crate::points::NumberedPoint;
 use crate::stream::Stream;
 use crate::{Options, StoreError};
 
@@ -33,6 +36,9 @@ pub(crate) struct Core {
     pub(crate) damaged_segments: BTreeSet<u64>,
     /// The longest span of any chunk that is or will be in the database, in milliseconds.
     pub(crate) longest_span_ms: i64,
+    pub(crate) followed: Followed,
+    /// So many samples were left out since their instant had another value.
+    pub(crate) conflicts: AtomicU64,
     pub(crate) state: Mutex<State>,
     pub(crate) intake: Mutex<Intake>,
     pub(crate) index: RwLock<Index>,
@@ -114,6 +120,18 @@ impl Core {
             if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
         };
         Ok(series.iter().map(of).collect())
+    }
+
+    /// The same of points; those of an empty set are left out.
+    pub(crate) fn number_points(
+        &self,
+        home: HostId,
+        points: Vec<(Labels, i64, f64)>,
+    ) -> Result<Vec<NumberedPoint>, StoreError> {
+        let labels: Vec<Labels> = points.iter().map(|(labels, ..)| labels.clone()).collect();
+        let numbers = self.intern(home, &labels)?.into_iter();
+        let points = numbers.zip(points).filter(|(number, _)| *number != UNKNOWN);
+        Ok(points.map(|(number, (_, at_ms, value))| (number, at_ms, value)).collect())
     }
 
     pub(crate) fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {

@@ -121,6 +121,13 @@ pub enum StoreError {
     /// The time for a reading is over.
     #[error("reading samples took too long")]
     Timeout,
+    /// A sample is of a series whose number does not hold any more: retention removed the series, or it
+    /// is of another home. Nothing of its append was taken; the number is to be asked for anew.
+    #[error("home {home}: a series that samples came for is not there any more")]
+    SeriesGone {
+        /// Whose series it was taken for.
+        home: HostId,
+    },
     /// The database of sealed spans has pages that cannot be read; what lies on others still can.
     #[error("cannot {action} {}, which is damaged: {reason}", path.display())]
     Damaged {

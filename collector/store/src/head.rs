@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use upkeep_model::{Epoch, HostId, Ranges, StreamKey};
 
 use crate::index::SeriesRef;
+use crate::points::Points;
 use crate::reading::Stretch;
 use crate::rows::Rows;
 
@@ -12,7 +13,7 @@ use crate::rows::Rows;
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) streams: BTreeMap<StreamKey, StreamRows>,
-    pub(crate) points: BTreeMap<HostId, BTreeMap<SeriesRef, Vec<Point>>>,
+    pub(crate) points: Points,
 }
 
 /// One stream's part of the head.
@@ -22,18 +23,6 @@ pub(crate) struct StreamRows {
     pub(crate) committed: Ranges,
     /// In the order in which they came.
     pub(crate) rows: Rows,
-}
-
-/// A sample by the number of its series: milliseconds, value.
-pub(crate) type NumberedPoint = (SeriesRef, i64, f64);
-
-/// A committed sample of a series that no stream brought.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Point {
-    pub(crate) at_ms: i64,
-    pub(crate) value: f64,
-    /// The journal segment that it is in.
-    pub(crate) segment: u64,
 }
 
 impl Head {
@@ -59,25 +48,10 @@ impl Head {
                 }
             }
         }
-        let points = self.points.values().flatten();
-        let living = points.filter(|(_, points)| points.iter().any(|point| stretch.has(point.at_ms)));
-        series.extend(living.map(|(number, _)| *number));
+        series.extend(self.points.series_within(stretch));
         series.sort_unstable();
         series.dedup();
         series
-    }
-
-    /// Adds points of a home.
-    pub(crate) fn add_points(
-        &mut self,
-        home: HostId,
-        segment: u64,
-        points: impl IntoIterator<Item = NumberedPoint>,
-    ) {
-        let series = self.points.entry(home).or_default();
-        for (number, at_ms, value) in points {
-            series.entry(number).or_default().push(Point { at_ms, value, segment });
-        }
     }
 
     /// Forgets what passes, given its segment and timestamp.
@@ -85,26 +59,23 @@ impl Head {
         for stream in self.streams.values_mut() {
             stream.rows.retain(|row| !is_sealed(row.segment, row.timestamp_ms));
         }
-        for series in self.points.values_mut() {
-            series.retain(|_, points| {
-                points.retain(|point| !is_sealed(point.segment, point.at_ms));
-                !points.is_empty()
-            });
-        }
-        self.points.retain(|_, series| !series.is_empty());
+        self.points.forget(is_sealed);
     }
 
-    /// Segment and timestamp of everything in the head.
+    /// Segment and timestamp of every row, and of points the first and last time of each home, both
+    /// with the home's oldest segment: no point is in an older one, and none is due where neither of
+    /// the two is.
     pub(crate) fn places(&self) -> impl Iterator<Item = (u64, i64)> {
         let rows = self.streams.values().flat_map(|stream| stream.rows.iter());
-        let points = self.points.values().flat_map(|series| series.values().flatten());
-        rows.map(|row| (row.segment, row.timestamp_ms))
-            .chain(points.map(|point| (point.segment, point.at_ms)))
+        let of_points = self.points.bounds().flat_map(|bounds| {
+            [(bounds.segment, bounds.first_ms), (bounds.segment, bounds.last_ms)]
+        });
+        rows.map(|row| (row.segment, row.timestamp_ms)).chain(of_points)
     }
 
     /// The hosts that have anything in the head.
     pub(crate) fn hosts(&self) -> BTreeSet<HostId> {
         let of_rows = self.streams.iter().filter(|(_, stream)| !stream.rows.is_empty());
-        of_rows.map(|(key, _)| key.host).chain(self.points.keys().copied()).collect()
+        of_rows.map(|(key, _)| key.host).chain(self.points.homes()).collect()
     }
 }

@@ -43,12 +43,12 @@ impl HeadPart {
     pub(crate) fn take(head: &Head, home: HostId, wanted: &Wanted, stretch: Stretch) -> Self {
         let streams = head.streams_of(home);
         let blocks = streams.flat_map(|(_, stream)| stream.rows.blocks_within(stretch));
-        let of_home = head.points.get(&home);
         let points = wanted.iter().enumerate().filter_map(|(run, (number, _))| {
-            let points = of_home?.get(number)?;
-            let points = || points.iter().filter(|point| stretch.has(point.at_ms));
-            let timestamps = points().map(|point| point.at_ms).collect();
-            Some(Points { run, timestamps, values: points().map(|point| point.value).collect() })
+            let points = head.points.of(home, *number);
+            let points = points.filter(|point| stretch.has(point.at_ms));
+            let (timestamps, values): (Vec<i64>, Vec<f64>) =
+                points.map(|point| (point.at_ms, point.value)).unzip();
+            (!values.is_empty()).then(|| Points { run, timestamps: timestamps.into(), values })
         });
         Self { blocks: blocks.cloned().collect(), points: points.collect() }
     }

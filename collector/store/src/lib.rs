@@ -4,13 +4,15 @@
 //! A frame's way: `Store::submit` → `committer` (group commit) → `journal` on disk and `head` in
 //! memory → `seal` (transposed by `chunk`) → `database`. A query's way: `index` (which series) →
 //! `head` and `database` → merged by `query`. Opening is `recover`, which loads the database and
-//! `replay`s the journal. `coverage` is the rule that says what is where.
+//! `replay`s the journal. Whoever wants everything that is committed, in the order in which it was, reads the
+//! journal behind the committer (`follow`). `coverage` is the rule that says what is where.
 //!
 //! The disk formats and what they guarantee are described above the code that reads and writes
 //! them: `folder` (which files), `journal`, `database`, `chunk` and its columns, `binary` (numbers
 //! and texts).
 
 mod binary;
+mod carried_series;
 mod chunk;
 mod committer;
 mod core;
@@ -19,6 +21,7 @@ mod damage;
 mod database;
 mod error;
 mod folder;
+mod follow;
 mod gathering;
 mod head;
 mod head_part;
@@ -26,6 +29,7 @@ mod index;
 mod journal;
 mod look_up;
 mod options;
+mod points;
 mod query;
 mod reading;
 mod recover;
@@ -39,6 +43,8 @@ mod verify;
 
 pub use damage::{Affected, Damage};
 pub use error::StoreError;
+pub use follow::{Batch, Follower, Place};
+pub use index::SeriesNumber;
 pub use options::{JOURNAL_OVERFULL, Options};
 pub use reading::Reading;
 pub use store::{Append, Done, Store};

@@ -27,6 +27,9 @@ pub struct Options {
     pub journal_bytes: u64,
     /// How many series there may be.
     pub max_series: usize,
+    /// Whether the journal is followed: its segments from this one on are kept, even if sealed, until
+    /// [`Store::keep_from`](crate::Store::keep_from) says otherwise.
+    pub followed_from: Option<u64>,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             segment_bytes: 64 * 1024 * 1024,
             journal_bytes: 512 * 1024 * 1024,
             max_series: 5_000_000,
+            followed_from: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,12 +20,16 @@ use crate::database::{
     CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
     State, StreamRecord, dictionary_record, series_record,
 };
-use crate::head::{Head, Point};
+use crate::head::Head;
 use crate::index::{SealedDays, SeriesRef};
+use crate::points::Point;
 use crate::rows::{Block, Row, Rows};
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The points of so many series are transposed at a time: a home may have hundred thousands.
+const SERIES_AT_ONCE: usize = 512;
 
 /// Why the sealing thread is woken before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +43,44 @@ pub(crate) enum Wake {
 /// Days of the first and last sample, by series.
 type Days = HashMap<SeriesRef, (i32, i32)>;
 
+/// What a sealing does to chunks.
+#[derive(Debug)]
+struct Draft {
+    state: State,
+    days: Days,
+    /// How many values were left out since their instant has another one.
+    conflicts: u64,
+}
+
+/// Tables of a host by span.
+type Tables = BTreeMap<i64, Vec<Table>>;
+
+impl Draft {
+    fn write(
+        &mut self,
+        chunks: &mut redb::Table<'_, &'static [u8; 32], &'static [u8]>,
+        host: HostId,
+        spans: Tables,
+    ) -> Result<(), Failure> {
+        for (span, tables) in spans {
+            tables.iter().for_each(|table| note_days(table, &mut self.days));
+            for chunk in encode(&tables).map_err(|error| Failure::Damaged(error.to_string()))? {
+                let key = ChunkKey { host, span, number: self.state.next_chunk }.to_bytes();
+                chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
+                self.state.next_chunk += 1;
+                self.state.chunks += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a sealing did, to be noted in memory once it is committed.
 #[derive(Debug)]
 struct Sealed {
     state: State,
     days: Days,
+    conflicts: u64,
     /// The series written, with the days as they were written.
     series: Vec<(SeriesRef, SealedDays)>,
     streams: Vec<(StreamKey, Saved)>,
@@ -124,58 +162,56 @@ impl Core {
         state.coverage = coverage;
         state.longest_span_ms = self.longest_span_ms;
         let hosts = self.head().hosts();
-        let mut days = Days::new();
+        let mut draft = Draft { state, days: Days::new(), conflicts: 0 };
         for host in hosts {
-            self.write_host(transaction, host, &mut state, &mut days)?;
+            self.write_host(transaction, host, &mut draft)?;
         }
+        let Draft { mut state, days, conflicts } = draft;
         let streams = self.write_streams(transaction, coverage)?;
         let series = self.write_series(transaction, &days)?;
         state.next_series = self.index().next();
         let record = state.to_bytes(STATE_KEY);
         transaction.open_table(STATE)?.insert(STATE_KEY, record.as_slice())?;
-        Ok(Sealed { state, days, series, streams })
+        Ok(Sealed { state, days, conflicts, series, streams })
     }
 
     fn write_host(
         &self,
         transaction: &WriteTransaction,
         host: HostId,
-        state: &mut State,
-        days: &mut Days,
+        draft: &mut Draft,
     ) -> Result<(), Failure> {
         let mut chunks = transaction.open_table(CHUNKS)?;
-        for (span, tables) in self.tables(host, state.coverage) {
-            tables.iter().for_each(|table| note_days(table, days));
-            for chunk in encode(&tables).map_err(|error| Failure::Damaged(error.to_string()))? {
-                let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
-                chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
-                state.next_chunk += 1;
-                state.chunks += 1;
+        let coverage = draft.state.coverage;
+        let mut spans = Tables::new();
+        for (stream, blocks) in &blocks_of(&self.head(), host) {
+            for (span, rows) in rows_by_span(blocks, coverage) {
+                let transposed = tables_of_rows(&rows);
+                self.report_unread(*stream, &transposed.unread);
+                draft.conflicts += transposed.conflicts;
+                spans.entry(span).or_default().extend(transposed.tables);
             }
         }
-        Ok(())
+        let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
+        for part in series.chunks(SERIES_AT_ONCE) {
+            for (span, points) in covered_points(&self.head(), host, part, coverage) {
+                let transposed = tables_of_points(points);
+                draft.conflicts += transposed.conflicts;
+                spans.entry(span).or_default().extend(transposed.tables);
+            }
+            if part.len() == SERIES_AT_ONCE {
+                draft.write(&mut chunks, host, std::mem::take(&mut spans))?;
+            }
+        }
+        draft.write(&mut chunks, host, spans)
     }
 
-    /// What a host has to seal, by span.
-    fn tables(&self, host: HostId, coverage: Coverage) -> BTreeMap<i64, Vec<Table>> {
-        let mut spans: BTreeMap<i64, Vec<Table>> = BTreeMap::new();
-        let (streams, points) = take_covered(&self.head(), host, coverage);
-        for (stream, blocks) in &streams {
-            for (span, rows) in rows_by_span(blocks, coverage) {
-                let (tables, unread) = tables_of_rows(&rows);
-                for row in unread {
-                    let place = format!("host {}, epoch {}", stream.host, stream.epoch);
-                    let at_ms = row.timestamp_ms;
-                    let affected = Affected::host(stream.host).within(at_ms, at_ms);
-                    self.damage.report_of(affected, place, format!("record {}", row.sequence));
-                }
-                spans.entry(span).or_default().extend(tables);
-            }
+    fn report_unread(&self, stream: StreamKey, rows: &[&Row<'_>]) {
+        for row in rows {
+            let place = format!("host {}, epoch {}", stream.host, stream.epoch);
+            let affected = Affected::host(stream.host).within(row.timestamp_ms, row.timestamp_ms);
+            self.damage.report_of(affected, place, format!("record {}", row.sequence));
         }
-        for (span, points) in points {
-            spans.entry(span).or_default().extend(tables_of_points(points));
-        }
-        spans
     }
 
     fn write_streams(
@@ -241,6 +277,7 @@ impl Core {
         for (&number, &days) in &sealed.days {
             index.extend_days(number, days);
         }
+        self.conflicts.fetch_add(sealed.conflicts, Ordering::Relaxed);
         let coverage = sealed.state.coverage;
         self.head_mut().forget(|segment, at_ms| coverage.covers(segment, at_ms));
     }
@@ -251,7 +288,9 @@ impl Core {
         for number in
             self.journal.numbers()?.into_iter().filter(|number| *number < needed.min(below))
         {
-            if self.damaged_segments.contains(&number) {
+            if self.followed.needs(number) && !self.damaged_segments.contains(&number) {
+                self.journal.keep(number, &self.folder.followed())?;
+            } else if self.damaged_segments.contains(&number) {
                 self.journal.set_aside(number, &self.folder.quarantine())?;
             } else {
                 self.journal.remove(number)?;
@@ -280,23 +319,30 @@ fn note_days(table: &Table, days: &mut Days) {
     }
 }
 
-type CoveredRows = Vec<(StreamKey, Vec<Arc<Block>>)>;
 type CoveredPoints = BTreeMap<i64, BTreeMap<SeriesRef, Vec<Point>>>;
 
-/// Takes what a sealing covers of a host, points by span and rows among others; the head keeps it until
-/// that is committed.
-fn take_covered(head: &Head, host: HostId, coverage: Coverage) -> (CoveredRows, CoveredPoints) {
-    let span_ms = coverage.span_ms;
+/// The rows of a host's streams; the head keeps them until those that a sealing covers are committed.
+fn blocks_of(head: &Head, host: HostId) -> Vec<(StreamKey, Vec<Arc<Block>>)> {
     let streams = head.streams_of(host);
-    let streams = streams.map(|(key, stream)| (*key, stream.rows.blocks().to_vec())).collect();
-    let mut points = CoveredPoints::new();
-    for (&series, all) in head.points.get(&host).into_iter().flatten() {
-        for point in all.iter().filter(|point| coverage.covers(point.segment, point.at_ms)) {
-            let span = points.entry(span_of(point.at_ms, span_ms)).or_default();
-            span.entry(series).or_default().push(*point);
+    streams.map(|(key, stream)| (*key, stream.rows.blocks().to_vec())).collect()
+}
+
+/// The points of some series that a sealing covers, by span.
+fn covered_points(
+    head: &Head,
+    host: HostId,
+    series: &[SeriesRef],
+    coverage: Coverage,
+) -> CoveredPoints {
+    let mut spans = CoveredPoints::new();
+    for &number in series {
+        let points = head.points.of(host, number);
+        for point in points.filter(|point| coverage.covers(point.segment, point.at_ms)) {
+            let span = spans.entry(span_of(point.at_ms, coverage.span_ms)).or_default();
+            span.entry(number).or_default().push(point);
         }
     }
-    (streams, points)
+    spans
 }
 
 /// The rows that a sealing covers.

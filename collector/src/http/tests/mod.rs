@@ -8,3 +8,4 @@ mod outage;
 mod prometheus;
 mod rules;
 mod world;
+mod write;

@@ -21,6 +21,12 @@ use slots::Slots;
 /// The number of a series.
 pub(crate) type SeriesRef = u32;
 
+/// The number of a series as users of the store keep it, so that its labels are looked up once. It
+/// holds as long as the store is open, or until retention removed the series: numbers are never given
+/// again, so one that does not hold any more is refused and taken for no other series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesNumber(pub(crate) SeriesRef);
+
 /// Stands for a series that is not known; it is never given out.
 pub(crate) const UNKNOWN: SeriesRef = SeriesRef::MAX;
 
@@ -46,6 +52,7 @@ pub(crate) struct Index {
     /// By name and value.
     postings: hashbrown::HashMap<Symbol, Postings>,
     next: SeriesRef,
+    removals: u64,
 }
 
 /// A series in the index.
@@ -141,6 +148,11 @@ impl Index {
         self.next
     }
 
+    /// How often a series was removed: while it stays the same, a series that was there still is.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals
+    }
+
     /// How many series there are.
     pub(crate) fn len(&self) -> usize {
         self.by_labels.len()
@@ -179,6 +191,7 @@ impl Index {
         let mut touched = BTreeSet::new();
         for &number in numbers {
             let Some(series) = self.series.take(number) else { continue };
+            self.removals += 1;
             let hash = self.hasher.hash_one((series.home, &*series.labels));
             if let Ok(entry) = self.by_labels.find_entry(hash, |one| *one == number) {
                 entry.remove();

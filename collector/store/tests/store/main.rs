@@ -7,6 +7,8 @@ mod failed_sync;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod follow;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod intake;
