@@ -47,4 +47,4 @@ pub use follow::{Batch, Follower, Place};
 pub use index::SeriesNumber;
 pub use options::{JOURNAL_OVERFULL, Options};
 pub use reading::Reading;
-pub use store::{Append, Done, Store};
+pub use store::{Append, Done, Store, Usage};

@@ -158,7 +158,7 @@ impl Replay<'_> {
         let coverage = self.contents.state.coverage;
         let at_ms = upkeep_codec::peek(&body).map(|head| head.timestamp_ms);
         let covered = at_ms.as_ref().is_ok_and(|at_ms| coverage.covers(segment, *at_ms));
-        let accepted = match stream.read(key, sequence, &body) {
+        let accepted = match stream.recall(key, sequence, &body) {
             Ok(accepted) => accepted,
             Err(_) if covered => return Ok(()),
             Err(error) => {

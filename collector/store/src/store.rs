@@ -57,6 +57,19 @@ pub enum Append {
     },
 }
 
+/// What a store uses of what it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// How many series there are.
+    pub series: usize,
+    /// How many there may be.
+    pub max_series: usize,
+    /// How many bytes the journal has.
+    pub journal_bytes: u64,
+    /// With more it is sealed at once.
+    pub max_journal_bytes: u64,
+}
+
 /// Samples of all hosts. Share it behind an `Arc`; all methods block.
 #[derive(Debug)]
 pub struct Store {
@@ -305,6 +318,13 @@ impl Store {
         self.core.keep_from(segment)
     }
 
+    /// How much of its bounds the store uses.
+    pub fn usage(&self) -> Usage {
+        let Options { max_series, journal_bytes: max_journal_bytes, .. } = self.core.options;
+        let series = self.core.index().len();
+        Usage { series, max_series, journal_bytes: self.core.journal.bytes(), max_journal_bytes }
+    }
+
     /// Drops what is older than the retention.
     ///
     /// # Errors
@@ -417,5 +437,30 @@ mod tests {
         store.describe(stream, 0, &[Labels::new([("__name__", "x")])]).unwrap();
         store.commit(vec![frame]).unwrap();
         assert_eq!(store.committed(stream), Ranges::through(1));
+    }
+
+    #[test]
+    fn while_too_much_waits_to_be_sealed_nothing_is_taken_and_nothing_lost() {
+        let place = tempfile::tempdir().unwrap();
+        let options = Options { journal_bytes: 1, ..Options::default() };
+        let store = Store::open(place.path(), options).unwrap();
+        let home = HostId(Uuid::nil());
+        let append = |at_ms| {
+            let points = vec![(Labels::new([("__name__", "x")]), at_ms, 1.0)];
+            vec![Append::Points { home, points }]
+        };
+        // Sealing wants the state.
+        let state = store.core.state();
+        store.commit(append(1)).unwrap();
+        let error = store.commit(append(2)).unwrap_err();
+        assert!(matches!(error, StoreError::Overfull { limit: 1, .. }), "{error}");
+        drop(state);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while store.commit(append(2)).is_err() {
+            assert!(std::time::Instant::now() < until, "it was never sealed");
+            thread::yield_now();
+        }
+        let found = store.select(&[], 0, 9).unwrap();
+        assert_eq!(*found[0].timestamps, [1, 2]);
     }
 }

@@ -245,6 +245,25 @@ impl Stream {
         Ok(Accepted { timestamp_ms: frame.timestamp_ms, layout, key })
     }
 
+    /// Takes a frame of the journal, which was checked before it was written there: one that leans on a key
+    /// frame is not decoded again.
+    pub(crate) fn recall(
+        &mut self,
+        stream: StreamKey,
+        sequence: u64,
+        body: &Bytes,
+    ) -> Result<Accepted, StoreError> {
+        let fault = |source| StoreError::Frame { stream, sequence, source };
+        let head = upkeep_codec::peek(body).map_err(fault)?;
+        let Some(sequence_of_key) = head.key else { return self.read(stream, sequence, body) };
+        let used = self.next_use();
+        let key = self.keys.get_mut(&sequence_of_key);
+        let key = key.ok_or(fault(DecodeError::KeyUnknown(sequence_of_key)))?;
+        key.used = used;
+        let layout = Arc::clone(&key.layout);
+        Ok(Accepted { timestamp_ms: head.timestamp_ms, layout, key: head.key })
+    }
+
     /// Takes back what was accepted since, as it did not become durable.
     pub(crate) fn roll_back(&mut self, before: &Ranges) {
         let mut accepted = before.clone();

@@ -88,6 +88,7 @@ impl<'a> Ranks<'a> {
     }
 
     /// The set bits before a place, if its own is set.
+    #[inline]
     fn of(&mut self, place: usize) -> Option<usize> {
         while place >= self.first + 64 {
             self.before += self.word.count_ones() as usize;
@@ -109,6 +110,7 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
+    #[inline]
     fn next(&mut self, pick: &Pick) -> Result<f64, DecodeError> {
         let byte = self.codes.get(self.at / 4).copied().unwrap_or_default();
         let code = usize::from((byte >> (self.at % 4 * 2)) & 3);
@@ -125,6 +127,7 @@ impl Values<'_> {
         Ok(value)
     }
 
+    #[inline]
     fn skip_to(&mut self, index: usize) -> Result<(), DecodeError> {
         while self.at < index {
             let within = self.at % CODES;
@@ -168,6 +171,7 @@ impl Values<'_> {
 }
 
 /// The first eight bytes, or as many as there are, as a number.
+#[inline]
 fn word_of(bytes: &[u8]) -> u64 {
     match bytes.first_chunk() {
         Some(bytes) => u64::from_le_bytes(*bytes),
