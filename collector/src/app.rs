@@ -354,7 +354,7 @@ fn start_ingest(
     Ok(())
 }
 
-/// Sends samples to others. It stops after whatever brings them, so that the last ones may go, too.
+/// Sends samples to others. What is not sent when it stops is sent after the next start.
 fn start_remote_write(
     stages: &mut Stages,
     parts: &Parts,

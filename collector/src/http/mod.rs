@@ -13,6 +13,7 @@ mod build_info;
 mod damage;
 pub mod error;
 mod events;
+mod expressions;
 mod gaps;
 mod health;
 mod hosts;
@@ -20,10 +21,12 @@ mod inventory;
 mod known_gaps;
 mod labels;
 mod listen;
+mod metadata;
 mod meters;
 mod own_metrics;
 mod parameters;
 mod patches;
+mod pieces;
 mod processes;
 mod prometheus;
 mod query;
@@ -31,6 +34,7 @@ mod route;
 mod rules;
 mod series;
 mod story;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -51,8 +55,11 @@ use crate::state::{State, StateError};
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
 pub use known_gaps::StateGaps;
-pub use listen::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, check_plain, serve};
+pub use listen::{
+    HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, WRITE_TIMEOUT, check_plain, serve,
+};
 pub use meters::Meters;
+pub use pieces::SEND_TIMEOUT;
 pub use route::{Access, Route, Verb, routes};
 
 use error::{ApiError, ErrorType};

@@ -11,8 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, alerts, audit, availability, bounds, build_info, damage, events, gaps, health, hosts,
-    inventory, labels, own_metrics, patches, processes, query, rules, series, write,
+    Services, alerts, audit, availability, bounds, build_info, damage, events, expressions, gaps,
+    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, rules,
+    series, targets, write,
 };
 use crate::auth::{self, Scope};
 
@@ -98,6 +99,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/labels", Needs(Read), labels::names),
         Route::new(Post, "/api/v1/labels", Needs(Read), labels::names),
         Route::new(Get, "/api/v1/label/{name}/values", Needs(Read), labels::values),
+        Route::new(Get, "/api/v1/metadata", Needs(Read), metadata::list),
+        Route::new(Get, "/api/v1/format_query", Needs(Read), expressions::format),
+        Route::new(Post, "/api/v1/format_query", Needs(Read), expressions::format),
+        Route::new(Get, "/api/v1/parse_query", Needs(Read), expressions::parse),
+        Route::new(Post, "/api/v1/parse_query", Needs(Read), expressions::parse),
+        Route::new(Get, "/api/v1/targets", Needs(Read), targets::list),
         Route::new(Post, "/api/v1/write", Needs(Write), write::take).judging_bodies(),
         Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
         Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
@@ -135,6 +142,7 @@ pub(super) fn router(services: Services) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(bounds::body_limit())
         .layer(bounds::catch_panic())
+        .layer(bounds::compression())
         .layer(middleware::from_fn_with_state(services.clone(), count))
         .with_state(services)
 }

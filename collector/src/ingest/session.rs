@@ -21,6 +21,7 @@ use super::Services;
 use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, Up, commit_events, commit_samples};
+use super::described::keep_metadata;
 use super::gather::gather;
 use super::marks::{Marks, Unsettled, turn};
 use super::pace::retry_after_ms;
@@ -287,7 +288,7 @@ impl Opened {
             match message {
                 Message::Describe(describe) => {
                     let _turn = turn(&self.session.member, self.life).await?;
-                    self.describe(describe)?;
+                    self.describe(describe).await?;
                 }
                 Message::Reference(reference) => {
                     let _turn = turn(&self.session.member, self.life).await?;
@@ -307,18 +308,17 @@ impl Opened {
         self.take_samples(samples).await
     }
 
-    fn describe(&mut self, describe: v1::Describe) -> Result<(), Status> {
+    async fn describe(&mut self, describe: v1::Describe) -> Result<(), Status> {
         let series: Vec<Series> = describe.series.into_iter().map(Series::from).collect();
         let services = &self.session.services;
         admit_series(services.limits, self.described, describe.first_number, &series)
             .map_err(|refusal| refused(&refusal))?;
+        keep_metadata(services, (self.stream.host, &self.session.quota), &series).await;
         let count = u32::try_from(series.len()).unwrap_or(u32::MAX);
         let labels: Vec<Labels> =
             series.into_iter().map(|one| self.session.member.complete(one.labels)).collect();
-        services
-            .store
-            .describe(self.stream, describe.first_number, &labels)
-            .map_err(|error| self.failed(&error.into()))?;
+        let kept = services.store.describe(self.stream, describe.first_number, &labels);
+        kept.map_err(|error| self.failed(&error.into()))?;
         self.described = self.described.max(describe.first_number.saturating_add(count));
         Ok(())
     }

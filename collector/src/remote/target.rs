@@ -83,7 +83,7 @@ impl TargetSettings {
     /// # Errors
     /// What does not.
     pub fn check(&self) -> Result<(), TargetFault> {
-        self.parse().map(drop)
+        self.build().map(drop)
     }
 
     fn parse(&self) -> Result<(Url, Option<Regex>), TargetFault> {

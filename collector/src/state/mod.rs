@@ -29,6 +29,7 @@ mod gaps;
 mod hold;
 mod hosts;
 mod lives;
+mod metadata;
 mod migrations;
 mod occurrences;
 mod packages;
@@ -71,6 +72,7 @@ pub use enrollments::{
 pub use events::{CommittedEvents, EventRecord};
 pub use gaps::{DeclaredGap, LossSummary, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
+pub use metadata::{MetadataByName, MetricMetadata, MetricType};
 pub use occurrences::{Ending, Occurrence, OccurrenceFilter, OccurrenceKind, SeenOccurrence};
 pub use packages::{HostPackage, PackageCursor, PackageFilter, PackageState};
 pub use page::{EventCursor, EventFilter};
@@ -178,6 +180,7 @@ struct Connections {
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
     failing: Failing,
+    metadata: metadata::Known,
     /// The faults that the last look at all of it told.
     told: Mutex<Vec<String>>,
     _hold: Hold,
@@ -215,6 +218,7 @@ impl State {
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             failing,
+            metadata: metadata::Known::default(),
             told: Mutex::default(),
             _hold: hold,
         };

@@ -24,6 +24,8 @@ pub(crate) enum Malformed {
     Unknown(&'static str),
     #[error("the column cannot be unpacked")]
     Column,
+    #[error("the text cannot be unpacked")]
+    Packed,
 }
 
 pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {

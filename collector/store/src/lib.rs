@@ -2,7 +2,7 @@
 //! their labels.
 //!
 //! A frame's way: `Store::submit` → `committer` (group commit) → `journal` on disk and `head` in
-//! memory → `seal` (transposed by `chunk`) → `database`. A query's way: `index` (which series) →
+//! memory → `seal` (transposed by `chunk`) → `database`, where `compact` packs it again. A query's way: `index` (which series) →
 //! `head` and `database` → merged by `query`. Opening is `recover`, which loads the database and
 //! `replay`s the journal. Whoever wants everything that is committed, in the order in which it was, reads the
 //! journal behind the committer (`follow`). `coverage` is the rule that says what is where.
@@ -15,6 +15,7 @@ mod binary;
 mod carried_series;
 mod chunk;
 mod committer;
+mod compact;
 mod core;
 mod coverage;
 mod damage;

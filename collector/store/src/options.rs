@@ -17,6 +17,10 @@ pub struct Options {
     pub hold: Duration,
     /// How often complete spans are looked for and sealed.
     pub seal_every: Duration,
+    /// What was sealed is left alone for so long before it is packed again, smaller.
+    pub compact_after: Duration,
+    /// The stretch of time that a chunk covers at most once it was packed again.
+    pub cold_span: Duration,
     /// Memory for pages of the database, in bytes.
     pub cache_bytes: usize,
     /// A journal segment that has grown past this, in bytes, is followed by a new one.
@@ -39,6 +43,8 @@ impl Default for Options {
             span: Duration::from_hours(1),
             hold: Duration::from_millis(20),
             seal_every: Duration::from_mins(5),
+            compact_after: Duration::from_mins(2),
+            cold_span: Duration::from_hours(4),
             cache_bytes: 64 * 1024 * 1024,
             segment_bytes: 64 * 1024 * 1024,
             journal_bytes: 512 * 1024 * 1024,

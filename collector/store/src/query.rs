@@ -115,12 +115,16 @@ impl Core {
     }
 
     /// Tells that a chunk is damaged.
-    pub(crate) fn report_chunk(&self, key: &[u8; 32], error: Malformed) {
+    pub(crate) fn report_chunk(&self, key: &[u8; 32], bytes: &[u8], error: Malformed) {
         let (affected, lost) = match ChunkKey::from_bytes(key) {
             Ok(ChunkKey { host, span, number }) => {
-                let through_ms = span.saturating_add(self.longest_span_ms);
                 let lost = format!("chunk {number} of host {host} from {span} ms on");
-                (Affected::host(host).within(span, through_ms), lost)
+                // Only what was damaged behind its first bytes still tells which times it had.
+                let (from_ms, through_ms) = match Chunk::glance(bytes) {
+                    Ok(glance) if *glance.times.start() > i64::MIN => glance.times.into_inner(),
+                    _ => (span, span.saturating_add(self.longest_span_ms)),
+                };
+                (Affected::host(host).within(from_ms, through_ms), lost)
             }
             Err(error) => (Affected::default(), error.to_string()),
         };
@@ -174,7 +178,7 @@ impl Work<'_> {
             match self.read_chunk(key, bytes, &job.wanted, &mut gathering) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(Unread::Malformed(error)) => {
-                    self.core.report_chunk(key, error);
+                    self.core.report_chunk(key, bytes, error);
                     ControlFlow::Continue(())
                 }
                 Err(Unread::Bounded(error)) => {

@@ -10,8 +10,8 @@ use crate::core::Intake;
 use crate::coverage::Coverage;
 use crate::damage::{Affected, DamageLog};
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, Database, DictionaryKey, Failure, SERIES, STATE, STATE_KEY,
-    STREAMS, State, StreamRecord, dictionary_from, series_from,
+    BLOCKS, CHUNKS, ChunkKey, DICTIONARIES, Database, DictionaryKey, Failure, STATE, STATE_KEY,
+    STREAMS, State, StreamRecord, VERSION, block_from, dictionary_from, numbers_of, stored_bytes,
 };
 use crate::folder::Folder;
 use crate::head::Head;
@@ -87,6 +87,7 @@ fn open_database(
     loop {
         let opened = Database::open(folder, options.cache_bytes);
         let loaded = opened.and_then(|database| {
+            database.migrate(damage)?;
             let contents = database.read(|transaction| load(transaction, damage))?;
             Ok((database, contents))
         });
@@ -110,12 +111,20 @@ fn load(transaction: &ReadTransaction, damage: &DamageLog) -> Result<Contents, F
         damage.report_of(affected, place, format!("{lost}: {error}"));
     };
     let unknown = Affected::default();
-    for row in transaction.open_table(SERIES)?.iter()? {
-        let (number, record) = row?;
-        let number = number.value();
-        match series_from(number, record.value()) {
-            Ok((home, days, labels)) => contents.index.restore(number, home, &labels, days),
-            Err(error) => report(unknown, "series", error, format!("series {number}")),
+    for row in transaction.open_table(BLOCKS)?.iter()? {
+        let (block, record) = row?;
+        let block = block.value();
+        match block_from(block, record.value()) {
+            Ok(series) => {
+                for row in series {
+                    contents.index.restore(row.number, row.home, &row.labels, row.days);
+                }
+            }
+            Err(error) => {
+                let numbers = numbers_of(block);
+                let lost = format!("series {} to {}", numbers.start, numbers.end - 1);
+                report(unknown, "series_blocks", error, lost);
+            }
         }
     }
     for row in transaction.open_table(DICTIONARIES)?.iter()? {
@@ -196,7 +205,7 @@ fn load_state(
     match State::from_bytes(STATE_KEY, record.value()) {
         Ok(state) => Ok(state),
         Err(Malformed::Unknown(what)) => {
-            let reason = format!("{what} is not 1; a newer version has written it");
+            let reason = format!("{what} is above {VERSION}; a newer version has written it");
             Err(Failure::Io(std::io::Error::other(reason)))
         }
         Err(error) => {
@@ -207,10 +216,11 @@ fn load_state(
 }
 
 fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Failure> {
-    let (mut next_chunk, mut chunks) = (0, 0);
+    let (mut next_chunk, mut chunks, mut chunk_bytes) = (0, 0, 0);
     for row in transaction.open_table(CHUNKS)?.iter()? {
-        let (key, _) = row?;
+        let (key, value) = row?;
         chunks += 1;
+        chunk_bytes += stored_bytes(value.value());
         if let Ok(key) = ChunkKey::from_bytes(key.value()) {
             next_chunk = key.number.saturating_add(1).max(next_chunk);
         }
@@ -221,5 +231,6 @@ fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Fa
         chunks,
         longest_span_ms: SPAN_ASSUMED_MS,
         coverage: Coverage::default(),
+        chunk_bytes,
     })
 }

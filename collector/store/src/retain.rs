@@ -1,6 +1,6 @@
 //! Retention: drops whole spans that are too old, then series and dictionaries nobody needs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use upkeep_model::{HostId, StreamKey};
 
@@ -8,10 +8,12 @@ use crate::StoreError;
 use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
 use crate::damage::Affected;
-use crate::database::{CHUNKS, ChunkKey, DICTIONARIES, SERIES, STATE, STATE_KEY, STREAMS};
+use crate::database::{
+    CHUNKS, ChunkKey, DICTIONARIES, STATE, STATE_KEY, STREAMS, block_of, stored_bytes, write_blocks,
+};
 use crate::index::{Series, SeriesRef};
 use crate::rows::Rows;
-use crate::seal::{day_of, remove_generation, stream_record};
+use crate::seal::{blocks_of, day_of, remove_generation, stream_record};
 use crate::stream::Saved;
 
 /// What retention takes out of the database.
@@ -36,17 +38,17 @@ impl Core {
             for &host in &expired.homes {
                 let first = ChunkKey { host, span: i64::MIN, number: 0 }.to_bytes();
                 let last = ChunkKey { host, span: expired.last_span, number: u64::MAX }.to_bytes();
-                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| {
+                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, value| {
                     kept.chunks = kept.chunks.saturating_sub(1);
+                    kept.chunk_bytes = kept.chunk_bytes.saturating_sub(stored_bytes(value));
                     false
                 })?;
             }
             let record = kept.to_bytes(STATE_KEY);
             transaction.open_table(STATE)?.insert(STATE_KEY, record.as_slice())?;
-            let mut series = transaction.open_table(SERIES)?;
-            for number in &expired.series {
-                series.remove(number)?;
-            }
+            let blocks: BTreeSet<u32> = expired.series.iter().copied().map(block_of).collect();
+            let blocks = blocks_of(&self.index(), blocks, |_, series| series.days);
+            write_blocks(transaction, blocks)?;
             let mut streams = transaction.open_table(STREAMS)?;
             let mut dictionaries = transaction.open_table(DICTIONARIES)?;
             for (key, before, saved) in &expired.streams {

@@ -1,6 +1,6 @@
 //! Sealing: moves what is complete from journal and head into the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,16 +12,18 @@ use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::binary::{stream_bytes, with_checksum};
-use crate::chunk::{Table, encode, tables_of_points, tables_of_rows};
+use crate::chunk::{Effort, Table, encode, tables_of_points, tables_of_rows};
+use crate::compact::mark;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, SERIES, STATE, STATE_KEY, STREAMS,
-    State, StreamRecord, dictionary_record, series_record,
+    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY,
+    STREAMS, SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, stored_bytes,
+    write_blocks,
 };
 use crate::head::Head;
-use crate::index::{SealedDays, SeriesRef};
+use crate::index::{Index, SealedDays, Series, SeriesRef};
 use crate::points::Point;
 use crate::rows::{Block, Row, Rows};
 use crate::stream::{Saved, Stream};
@@ -43,6 +45,9 @@ pub(crate) enum Wake {
 /// Days of the first and last sample, by series.
 type Days = HashMap<SeriesRef, (i32, i32)>;
 
+/// What a host has to seal, by span.
+type Spans = BTreeMap<i64, Vec<Table>>;
+
 /// What a sealing does to chunks.
 #[derive(Debug)]
 struct Draft {
@@ -50,29 +55,6 @@ struct Draft {
     days: Days,
     /// How many values were left out since their instant has another one.
     conflicts: u64,
-}
-
-/// Tables of a host by span.
-type Tables = BTreeMap<i64, Vec<Table>>;
-
-impl Draft {
-    fn write(
-        &mut self,
-        chunks: &mut redb::Table<'_, &'static [u8; 32], &'static [u8]>,
-        host: HostId,
-        spans: Tables,
-    ) -> Result<(), Failure> {
-        for (span, tables) in spans {
-            tables.iter().for_each(|table| note_days(table, &mut self.days));
-            for chunk in encode(&tables).map_err(|error| Failure::Damaged(error.to_string()))? {
-                let key = ChunkKey { host, span, number: self.state.next_chunk }.to_bytes();
-                chunks.insert(&key, with_checksum(&key, chunk).as_slice())?;
-                self.state.next_chunk += 1;
-                self.state.chunks += 1;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What a sealing did, to be noted in memory once it is committed.
@@ -119,7 +101,7 @@ fn wait(wakes: &Receiver<Wake>, time: Duration) -> Option<Wake> {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -181,29 +163,46 @@ impl Core {
         host: HostId,
         draft: &mut Draft,
     ) -> Result<(), Failure> {
-        let mut chunks = transaction.open_table(CHUNKS)?;
-        let coverage = draft.state.coverage;
-        let mut spans = Tables::new();
-        for (stream, blocks) in &blocks_of(&self.head(), host) {
-            for (span, rows) in rows_by_span(blocks, coverage) {
+        let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
+        let mut parts = series.chunks(SERIES_AT_ONCE);
+        // What the host sent and what was noted about it lie together in its chunks.
+        let mut spans = self.tables_of_streams(host, draft);
+        self.add_points(host, parts.next().unwrap_or_default(), &mut spans, draft);
+        write_spans(transaction, host, spans, draft)?;
+        for part in parts {
+            let mut spans = Spans::new();
+            self.add_points(host, part, &mut spans, draft);
+            write_spans(transaction, host, spans, draft)?;
+        }
+        Ok(())
+    }
+
+    fn tables_of_streams(&self, host: HostId, draft: &mut Draft) -> Spans {
+        let mut tables = Spans::new();
+        for (stream, rows) in &rows_of(&self.head(), host) {
+            for (span, rows) in rows_by_span(rows, draft.state.coverage) {
                 let transposed = tables_of_rows(&rows);
                 self.report_unread(*stream, &transposed.unread);
                 draft.conflicts += transposed.conflicts;
-                spans.entry(span).or_default().extend(transposed.tables);
+                tables.entry(span).or_default().extend(transposed.tables);
             }
         }
-        let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
-        for part in series.chunks(SERIES_AT_ONCE) {
-            for (span, points) in covered_points(&self.head(), host, part, coverage) {
-                let transposed = tables_of_points(points);
-                draft.conflicts += transposed.conflicts;
-                spans.entry(span).or_default().extend(transposed.tables);
-            }
-            if part.len() == SERIES_AT_ONCE {
-                draft.write(&mut chunks, host, std::mem::take(&mut spans))?;
-            }
+        tables
+    }
+
+    fn add_points(
+        &self,
+        host: HostId,
+        series: &[SeriesRef],
+        tables: &mut Spans,
+        draft: &mut Draft,
+    ) {
+        let spans = covered_points(&self.head(), host, series, draft.state.coverage);
+        for (span, points) in spans {
+            let transposed = tables_of_points(points);
+            draft.conflicts += transposed.conflicts;
+            tables.entry(span).or_default().extend(transposed.tables);
         }
-        draft.write(&mut chunks, host, spans)
     }
 
     fn report_unread(&self, stream: StreamKey, rows: &[&Row<'_>]) {
@@ -246,19 +245,19 @@ impl Core {
         transaction: &WriteTransaction,
         days: &Days,
     ) -> Result<Vec<(SeriesRef, SealedDays)>, Failure> {
-        let (written, records): (Vec<_>, Vec<_>) = {
+        let (blocks, written) = {
             let index = self.index();
-            let changed = index.iter().filter_map(|(number, series)| {
-                let days = merged(series.days, days.get(&number).copied());
-                let record = || series_record(number, series.home, days, &index.labels(series));
-                (series.saved != Some(days)).then(|| ((number, days), record()))
-            });
-            changed.unzip()
+            let days_of = |number, series: &Series| merged(series.days, days.get(&number).copied());
+            let changed = index
+                .iter()
+                .filter(|&(number, series)| series.saved != Some(days_of(number, series)));
+            let changed: BTreeSet<u32> = changed.map(|(number, _)| block_of(number)).collect();
+            let blocks = blocks_of(&index, changed, days_of);
+            let rows = blocks.iter().flat_map(|(_, series)| series);
+            let written = rows.map(|row| (row.number, row.days)).collect();
+            (blocks, written)
         };
-        let mut table = transaction.open_table(SERIES)?;
-        for ((number, _), record) in written.iter().zip(&records) {
-            table.insert(number, record.as_slice())?;
-        }
+        write_blocks(transaction, blocks)?;
         Ok(written)
     }
 
@@ -300,6 +299,49 @@ impl Core {
     }
 }
 
+fn write_spans(
+    transaction: &WriteTransaction,
+    host: HostId,
+    spans: Spans,
+    draft: &mut Draft,
+) -> Result<(), Failure> {
+    let mut chunks = transaction.open_table(CHUNKS)?;
+    let mut marks = transaction.open_table(MARKS)?;
+    let Draft { state, days, .. } = draft;
+    for (span, tables) in spans {
+        tables.iter().for_each(|table| note_days(table, days));
+        let packed = encode(&tables, Effort::Quick);
+        for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
+            let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
+            let value = with_checksum(&key, chunk);
+            chunks.insert(&key, value.as_slice())?;
+            state.next_chunk += 1;
+            state.chunks += 1;
+            state.chunk_bytes += stored_bytes(&value);
+        }
+        mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
+    }
+    Ok(())
+}
+
+/// Blocks as they are to be written.
+pub(crate) fn blocks_of(
+    index: &Index,
+    blocks: BTreeSet<u32>,
+    days_of: impl Fn(SeriesRef, &Series) -> SealedDays,
+) -> Vec<(u32, Vec<SeriesRow>)> {
+    let block = |block: u32| {
+        let series = index.among(numbers_of(block)).map(|(number, series)| SeriesRow {
+            number,
+            home: series.home,
+            days: days_of(number, series),
+            labels: index.labels(series),
+        });
+        (block, series.collect())
+    };
+    blocks.into_iter().map(block).collect()
+}
+
 fn merged(one: SealedDays, other: SealedDays) -> SealedDays {
     match (one, other) {
         (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
@@ -322,7 +364,7 @@ fn note_days(table: &Table, days: &mut Days) {
 type CoveredPoints = BTreeMap<i64, BTreeMap<SeriesRef, Vec<Point>>>;
 
 /// The rows of a host's streams; the head keeps them until those that a sealing covers are committed.
-fn blocks_of(head: &Head, host: HostId) -> Vec<(StreamKey, Vec<Arc<Block>>)> {
+fn rows_of(head: &Head, host: HostId) -> Vec<(StreamKey, Vec<Arc<Block>>)> {
     let streams = head.streams_of(host);
     streams.map(|(key, stream)| (*key, stream.rows.blocks().to_vec())).collect()
 }

@@ -20,7 +20,7 @@ use crate::index::SeriesNumber;
 use crate::journal::Journal;
 use crate::reading::Stretch;
 use crate::recover::{Contents, Recovered, recover};
-use crate::{Options, Reading, StoreError, seal};
+use crate::{Options, Reading, StoreError, compact, seal};
 
 /// So many submissions wait for the committer before submitting blocks: more than a group ever
 /// takes at the rates one committer can sync.
@@ -75,6 +75,8 @@ pub struct Usage {
 pub struct Store {
     core: Arc<Core>,
     wakes: SyncSender<seal::Wake>,
+    /// Dropped to end compaction.
+    halt: Mutex<Option<SyncSender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -106,7 +108,9 @@ impl Store {
         let Contents { state, index, intake, head } = contents;
         let (commands, inbox) = mpsc::sync_channel(COMMANDS_WAITING);
         let (wakes, alarm) = mpsc::sync_channel(1);
+        let (halt, halted) = mpsc::sync_channel(0);
         let longest_span_ms = state.longest_span_ms.max(milliseconds(options.span));
+        let longest_span_ms = longest_span_ms.max(milliseconds(options.cold_span));
         let core = Arc::new(Core {
             folder,
             options,
@@ -124,12 +128,13 @@ impl Store {
             commands,
         });
         let committer = Committer::new(Arc::clone(&core), writer, wakes.clone());
-        let sealing = Arc::clone(&core);
+        let (compacting, sealing) = (Arc::clone(&core), Arc::clone(&core));
         let threads = vec![
             spawn("store-commit", move || committer.run(&inbox))?,
+            spawn("store-compact", move || compact::run(&compacting, &halted))?,
             spawn("store-seal", move || seal::run(&sealing, &alarm))?,
         ];
-        Ok(Self { core, wakes, threads: Mutex::new(threads) })
+        Ok(Self { core, wakes, halt: Mutex::new(Some(halt)), threads: Mutex::new(threads) })
     }
 
     /// Gives numbers of a stream their series, complete label sets in the order of their numbers
@@ -350,6 +355,15 @@ impl Store {
         self.core.seal(Extent::All, now_ms)
     }
 
+    /// Packs what was sealed a while ago again, smaller, as the store does by itself and with
+    /// rests.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written; nothing is lost.
+    pub fn compact(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.core.compact(now_ms, &|| false, &|_| true)
+    }
+
     /// Reads everything sealed and checks it; what is damaged is told by [`Store::damage`]. Sealing
     /// and retention wait meanwhile.
     ///
@@ -375,6 +389,7 @@ impl Store {
         if threads.is_empty() {
             return Ok(());
         }
+        drop(self.halt.lock().unwrap_or_else(PoisonError::into_inner).take());
         // The sealing thread needs the committer, so it ends first.
         let _ = self.wakes.send(seal::Wake::Stop);
         let (answer, result) = mpsc::sync_channel(1);

@@ -26,7 +26,7 @@ impl Core {
             last = Some(*key);
             match verify_chunk(key, bytes) {
                 Ok(series) => self.report_unknown(&series),
-                Err(error) => self.report_chunk(key, error),
+                Err(error) => self.report_chunk(key, bytes, error),
             }
         });
         self.reported(Affected::default(), read)?;

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod clients;
 mod fleet;
 mod inventory;
 mod outage;

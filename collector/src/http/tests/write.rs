@@ -71,3 +71,13 @@ async fn what_will_never_be_stored_is_told_in_a_way_that_ends_the_matter() {
     // Longer than what other requests may have.
     check(&[], vec![0; 2 * 1024 * 1024], 400, "cannot be unpacked").await;
 }
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_is_told_as_something_that_passes() {
+    let world = World::plain().await;
+    world.store.close().unwrap();
+    let request = world.request(Method::POST, "/api/v1/write", Some("write"));
+    let response = request.body(body("x", START_MS, 1.5)).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+}

@@ -11,13 +11,16 @@
 //!
 //! Exceptions are values that no division gives (NaN, the staleness marker, infinities, minus
 //! zero); an exception repeats the integer before it. What is read is what was written, bit for
-//! bit. Pco's settings are explicit, since its automatic ones cost several times as much.
+//! bit. In what was just sealed pco's settings are explicit, since its automatic ones cost several
+//! times as much; what is compacted has whichever of several settings packs best.
 
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use crate::binary::{Malformed, Reader, put_signed, put_unsigned};
+
+use super::Effort;
 
 /// Integers up to here are exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -33,7 +36,11 @@ const CONSTANT: u8 = 1;
 const INTEGERS: u8 = 2;
 const FLOATS: u8 = 3;
 
-pub(super) fn encode_values(out: &mut Vec<u8>, values: &[f64]) -> Result<(), Malformed> {
+pub(super) fn encode_values(
+    out: &mut Vec<u8>,
+    values: &[f64],
+    effort: Effort,
+) -> Result<(), Malformed> {
     let Some(&first) = values.first() else { return Ok(()) };
     if values.iter().all(|value| value.to_bits() == first.to_bits()) {
         encode_constant(out, first);
@@ -45,7 +52,7 @@ pub(super) fn encode_values(out: &mut Vec<u8>, values: &[f64]) -> Result<(), Mal
         .flatten();
     let Some((power, factor)) = power else {
         out.push(FLOATS);
-        return pack(out, values);
+        return pack(out, values, effort);
     };
     out.extend_from_slice(&[INTEGERS, power]);
     put_unsigned(out, exceptions as u64);
@@ -62,7 +69,7 @@ pub(super) fn encode_values(out: &mut Vec<u8>, values: &[f64]) -> Result<(), Mal
         }
         integers.push(last_integer);
     }
-    pack(out, &integers)
+    pack(out, &integers, effort)
 }
 
 pub(super) fn decode_values(
@@ -83,8 +90,12 @@ pub(super) fn decode_values(
     }
 }
 
-pub(super) fn encode_timestamps(out: &mut Vec<u8>, timestamps: &[i64]) -> Result<(), Malformed> {
-    pack(out, timestamps)
+pub(super) fn encode_timestamps(
+    out: &mut Vec<u8>,
+    timestamps: &[i64],
+    effort: Effort,
+) -> Result<(), Malformed> {
+    pack(out, timestamps, effort)
 }
 
 pub(super) fn decode_timestamps(
@@ -153,16 +164,33 @@ fn to_integer(value: f64, factor: f64) -> Option<i64> {
     (is_exact && !is_exception(value)).then_some(integer as i64)
 }
 
-fn pack<T: Number>(out: &mut Vec<u8>, numbers: &[T]) -> Result<(), Malformed> {
-    let config = ChunkConfig::default()
+fn pack<T: Number>(out: &mut Vec<u8>, numbers: &[T], effort: Effort) -> Result<(), Malformed> {
+    let quick = ChunkConfig::default()
         .with_mode_spec(ModeSpec::Classic)
         .with_delta_spec(DeltaSpec::TryConsecutive(1));
-    let mut compressor = FileCompressor::default()
-        .chunk_compressor(numbers, &config)
-        .map_err(|_| Malformed::Column)?;
-    compressor.write_meta(&mut *out).map_err(|_| Malformed::Column)?;
-    compressor.write_page(0, &mut *out).map_err(|_| Malformed::Column)?;
+    let configs = match effort {
+        Effort::Quick => vec![quick],
+        Effort::Thorough => vec![quick, ChunkConfig::default()],
+    };
+    let mut best: Option<Vec<u8>> = None;
+    for config in &configs {
+        let packed = pack_by(numbers, config)?;
+        if best.as_ref().is_none_or(|best| packed.len() < best.len()) {
+            best = Some(packed);
+        }
+    }
+    out.extend(best.unwrap_or_default());
     Ok(())
+}
+
+fn pack_by<T: Number>(numbers: &[T], config: &ChunkConfig) -> Result<Vec<u8>, Malformed> {
+    let mut compressor = FileCompressor::default()
+        .chunk_compressor(numbers, config)
+        .map_err(|_| Malformed::Column)?;
+    let mut packed = Vec::new();
+    compressor.write_meta(&mut packed).map_err(|_| Malformed::Column)?;
+    compressor.write_page(0, &mut packed).map_err(|_| Malformed::Column)?;
+    Ok(packed)
 }
 
 fn unpack<T: Number + Default>(
@@ -190,12 +218,15 @@ mod tests {
     }
 
     fn check(values: &[f64], kind: u8) {
-        let mut bytes = Vec::new();
-        encode_values(&mut bytes, values).unwrap();
-        assert_eq!(bytes[0], kind, "the kind of {} values", values.len());
-        let back = decode_values(&bytes, values.len(), &pco()).unwrap();
-        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&back), bits(values));
+        for effort in [Effort::Quick, Effort::Thorough] {
+            let mut bytes = Vec::new();
+            encode_values(&mut bytes, values, effort).unwrap();
+            assert_eq!(bytes[0], kind, "the kind of {} values", values.len());
+            let back = decode_values(&bytes, values.len(), &pco()).unwrap();
+            let bits =
+                |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&back), bits(values));
+        }
     }
 
     #[test]

@@ -17,15 +17,16 @@
 //! A series is in one section of a chunk at most. A section is what shares its timestamps: a host's
 //! frames are one, and what has times of its own does not cost a chunk of its own for that.
 //!
-//! A chunk is closed before it grows past [`CHUNK_BYTES`], since the database rounds what it keeps
-//! up to a power of two of its pages; so a span of many series becomes several chunks, each of
-//! which can be read alone. The database adds the checksum.
+//! The database rounds what it keeps up to a power of two of its pages, and a chunk is closed before
+//! it grows past that (module `pack`); so a span of many series becomes several chunks, each of which
+//! can be read alone. The database adds the checksum.
 //!
 //! # Version 1
 //! The byte 1 and no glance; one section, without a count of sections. It is read, and no longer
 //! written.
 
 mod column;
+mod merge;
 mod pack;
 mod table;
 
@@ -38,11 +39,9 @@ use pco::wrapped::FileDecompressor;
 use crate::binary::{Malformed, Reader, put_signed, put_unsigned};
 use crate::index::SeriesRef;
 
-pub(crate) use pack::encode;
+pub(crate) use merge::merge;
+pub(crate) use pack::{Effort, encode};
 pub(crate) use table::{Table, tables_of_points, tables_of_rows};
-
-/// Four of the database's pages less what it keeps beside a value.
-const CHUNK_BYTES: usize = 4 * 4096 - 128;
 
 /// No section has more rows; it bounds what a reader allocates.
 pub(crate) const MAX_ROWS: usize = 8192;

@@ -1,16 +1,18 @@
 //! The database: everything sealed.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! One redb file, `samples.redb`. Every value ends with the CRC-32 of key and value (module
 //! `binary`); numbers in keys are big endian, so that keys sort by them.
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `state` | `state` | version 1, next series number, next chunk number, count of chunks, longest span (ms), coverage |
-//! | `series` | series number | home (16 bytes), whether and on which days sealed, label set |
-//! | `streams` | host, epoch | mark, generation, latest timestamp, key frames: sequence and bytes; ranges committed behind the mark: first and last, to the end |
+//! | `state` | `state` | version 2, next series number, next chunk number, count of chunks, longest span (ms), coverage, bytes that the chunks take |
+//! | `series_blocks` | number of the block (u32) | series, packed by zstd (module `series`): the homes (16 bytes each); then by field, of each series: its number, from the one before; its home's place; whether and on which days sealed; label set |
+//! | `series` | | always empty; version 1 had the series there (module `migrate`) |
+//! | `streams` | host, epoch | mark, generation, latest timestamp; key frames, packed by zstd: count, of each sequence and bytes; ranges committed behind the mark: first and last, to the end |
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
+//! | `marks` | span's start, host | when it was marked: the span has chunks to be packed again (module `compact`) |
 //!
 //! A label set at a home has one series number for ever; numbers are not given again, not even
 //! after retention removed the series. Chunk numbers grow, so of two chunks of a span the lower
@@ -27,11 +29,15 @@
 //! error. A database that cannot be opened or loaded is moved to `quarantine/` and begun anew; what
 //! the journal still has is then sealed again.
 
+mod marks;
+mod migrate;
 mod records;
+mod series;
+mod shrink;
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
@@ -42,16 +48,18 @@ use redb::{
 use crate::StoreError;
 use crate::folder::Folder;
 
+pub(crate) use marks::{MarkKey, mark_from, mark_record, stored_bytes};
 pub(crate) use records::{
-    ChunkKey, DictionaryKey, State, StreamRecord, dictionary_from, dictionary_record, series_from,
-    series_record,
+    ChunkKey, DictionaryKey, State, StreamRecord, VERSION, dictionary_from, dictionary_record,
 };
+pub(crate) use series::{SeriesRow, block_from, block_of, numbers_of, write_blocks};
 
 pub(crate) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
-pub(crate) const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
+pub(crate) const BLOCKS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series_blocks");
 pub(crate) const STREAMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("streams");
 pub(crate) const DICTIONARIES: TableDefinition<'_, &[u8; 40], &[u8]> =
     TableDefinition::new("dictionaries");
+pub(crate) const MARKS: TableDefinition<'_, &[u8; 24], &[u8]> = TableDefinition::new("marks");
 pub(crate) const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
 
 /// The one key of [`STATE`].
@@ -114,6 +122,8 @@ pub(crate) struct Database {
     cache_bytes: usize,
     open: RwLock<Option<redb::Database>>,
     has_failed: AtomicBool,
+    /// What the file takes beside chunks when nothing in it is free, as far as that was seen.
+    beside_chunks: AtomicU64,
 }
 
 /// The chunks as they were at one moment.
@@ -127,8 +137,11 @@ pub(crate) struct Snapshot<'a> {
 impl Database {
     /// Opens or makes the database, with all its tables.
     pub(crate) fn open(folder: &Folder, cache_bytes: usize) -> Result<Self, Failure> {
+        // What a cut left of a file that was to take this one's place.
+        folder.unfinished_database().map_err(Failure::Io)?;
         let open = RwLock::new(Some(open(folder, cache_bytes)?));
-        Ok(Self { folder: folder.clone(), cache_bytes, open, has_failed: AtomicBool::default() })
+        let (folder, has_failed) = (folder.clone(), AtomicBool::default());
+        Ok(Self { folder, cache_bytes, open, has_failed, beside_chunks: AtomicU64::default() })
     }
 
     /// Runs a transaction and commits it; on an error nothing of it is done.
@@ -139,6 +152,15 @@ impl Database {
     ) -> Result<T, StoreError> {
         let open = self.ready(action)?;
         guarded(|| transact(database(&open)?, work)).map_err(|failure| self.told(failure, action))
+    }
+
+    /// The same while the store is being opened, when an error is not yet one of the store.
+    fn change<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        guarded(|| transact(database(&open)?, work))
     }
 
     /// Reads with a transaction of its own.
@@ -234,7 +256,9 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
             let database = builder.create(&unfinished)?;
             transact(&database, |transaction| {
                 transaction.open_table(STATE)?;
-                transaction.open_table(SERIES)?;
+                transaction.open_table(BLOCKS)?;
+                transaction.open_table(migrate::SERIES)?;
+                transaction.open_table(MARKS)?;
                 transaction.open_table(STREAMS)?;
                 transaction.open_table(DICTIONARIES)?;
                 transaction.open_table(CHUNKS)?;

@@ -1,15 +1,15 @@
 //! The database's keys and values as bytes.
 
-use upkeep_model::{HostId, Labels, Ranges, StreamKey};
+use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::binary::{
-    Malformed, Reader, checked, put_bytes, put_labels, put_signed, put_unsigned, stream_bytes,
-    with_checksum,
+    Malformed, Reader, checked, put_bytes, put_signed, put_unsigned, stream_bytes, with_checksum,
 };
 use crate::coverage::Coverage;
-use crate::index::{SealedDays, SeriesRef};
+use crate::index::SeriesRef;
 
-const VERSION: u64 = 1;
+/// The version of the database that is written; the one before is read to be migrated.
+pub(crate) const VERSION: u64 = 2;
 
 /// Where a chunk lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub(crate) struct State {
     /// The longest span that any chunk may have, in milliseconds.
     pub(crate) longest_span_ms: i64,
     pub(crate) coverage: Coverage,
+    /// What the chunks take in the database's file.
+    pub(crate) chunk_bytes: u64,
 }
 
 impl State {
@@ -93,14 +95,22 @@ impl State {
         put_unsigned(&mut out, self.coverage.due_before);
         put_signed(&mut out, self.coverage.at_ms);
         put_signed(&mut out, self.coverage.span_ms);
+        put_unsigned(&mut out, self.chunk_bytes);
         with_checksum(key.as_bytes(), out)
     }
 
+    /// Which version wrote it.
+    pub(crate) fn version_of(key: &str, bytes: &[u8]) -> Result<u64, Malformed> {
+        Reader(checked(key.as_bytes(), bytes)?).unsigned()
+    }
+
+    /// Reads the state of this version or the one before, which does not say what chunks take.
     pub(crate) fn from_bytes(key: &str, bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader(checked(key.as_bytes(), bytes)?);
-        if reader.unsigned()? != VERSION {
+        if Self::version_of(key, bytes)? > VERSION {
             return Err(Malformed::Unknown("the version of the database"));
         }
+        let mut reader = Reader(checked(key.as_bytes(), bytes)?);
+        let version = reader.unsigned()?;
         Ok(Self {
             next_series: reader.unsigned32()?,
             next_chunk: reader.unsigned()?,
@@ -112,6 +122,7 @@ impl State {
                 at_ms: reader.signed()?,
                 span_ms: reader.signed()?,
             },
+            chunk_bytes: if version == VERSION { reader.unsigned()? } else { 0 },
         })
     }
 }
@@ -125,6 +136,9 @@ pub(crate) struct StreamRecord {
     pub(crate) keys: Vec<(u64, bytes::Bytes)>,
 }
 
+/// Zstandard's level for key frames, which are written with every sealing.
+const KEYS_LEVEL: i32 = 3;
+
 impl StreamRecord {
     pub(crate) fn to_bytes(&self, key: &[u8; 32]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -133,11 +147,9 @@ impl StreamRecord {
         put_unsigned(&mut out, u64::from(self.generation));
         out.push(u8::from(self.last_ms.is_some()));
         put_signed(&mut out, self.last_ms.unwrap_or_default());
-        put_unsigned(&mut out, self.keys.len() as u64);
-        for (sequence, body) in &self.keys {
-            put_unsigned(&mut out, *sequence);
-            put_bytes(&mut out, body);
-        }
+        // The key frames of a stream hardly differ.
+        let packed = zstd::bulk::compress(&self.key_bytes(), KEYS_LEVEL).unwrap_or_default();
+        put_bytes(&mut out, &packed);
         for numbers in self.committed.iter().filter(|numbers| *numbers.start() > prefix) {
             put_unsigned(&mut out, *numbers.start());
             put_unsigned(&mut out, *numbers.end());
@@ -145,17 +157,38 @@ impl StreamRecord {
         with_checksum(key, out)
     }
 
+    fn key_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_unsigned(&mut out, self.keys.len() as u64);
+        for (sequence, body) in &self.keys {
+            put_unsigned(&mut out, *sequence);
+            put_bytes(&mut out, body);
+        }
+        out
+    }
+
     pub(crate) fn from_bytes(key: &[u8; 32], bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::read(key, bytes, |reader| {
+            let keys = zstd::stream::decode_all(reader.bytes()?).map_err(|_| Malformed::Packed)?;
+            read_keys(&mut Reader(&keys))
+        })
+    }
+
+    /// Reads a record of version 1, which had the key frames as they are.
+    pub(super) fn from_version_1(key: &[u8; 32], bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::read(key, bytes, read_keys)
+    }
+
+    fn read(
+        key: &[u8; 32],
+        bytes: &[u8],
+        keys: impl FnOnce(&mut Reader<'_>) -> Result<Vec<(u64, bytes::Bytes)>, Malformed>,
+    ) -> Result<Self, Malformed> {
         let mut reader = Reader(checked(key, bytes)?);
         let mut committed = Ranges::through(reader.unsigned()?);
         let generation = reader.unsigned32()?;
         let (has_last, last_ms) = (reader.byte()? != 0, reader.signed()?);
-        let count = reader.count()?;
-        let mut keys = Vec::with_capacity(count);
-        for _ in 0..count {
-            let sequence = reader.unsigned()?;
-            keys.push((sequence, bytes::Bytes::copy_from_slice(reader.bytes()?)));
-        }
+        let keys = keys(&mut reader)?;
         while !reader.0.is_empty() {
             committed.insert(reader.unsigned()?..=reader.unsigned()?);
         }
@@ -163,32 +196,14 @@ impl StreamRecord {
     }
 }
 
-/// A series' row.
-pub(crate) fn series_record(
-    number: SeriesRef,
-    home: HostId,
-    days: SealedDays,
-    labels: &Labels,
-) -> Vec<u8> {
-    let mut out = home.0.as_bytes().to_vec();
-    let (first, last) = days.unwrap_or_default();
-    out.push(u8::from(days.is_some()));
-    put_signed(&mut out, i64::from(first));
-    put_signed(&mut out, i64::from(last));
-    put_labels(&mut out, labels);
-    with_checksum(&number.to_be_bytes(), out)
-}
-
-/// Home, days and labels of a series' row.
-pub(crate) fn series_from(
-    number: SeriesRef,
-    bytes: &[u8],
-) -> Result<(HostId, SealedDays, Labels), Malformed> {
-    let mut reader = Reader(checked(&number.to_be_bytes(), bytes)?);
-    let (home, is_sealed) = (reader.host()?, reader.byte()? != 0);
-    let mut day = || i32::try_from(reader.signed()?).map_err(|_| Malformed::Overlong);
-    let days = (day()?, day()?);
-    Ok((home, is_sealed.then_some(days), reader.labels()?))
+fn read_keys(reader: &mut Reader<'_>) -> Result<Vec<(u64, bytes::Bytes)>, Malformed> {
+    let count = reader.count()?;
+    let mut keys = Vec::with_capacity(count);
+    for _ in 0..count {
+        let sequence = reader.unsigned()?;
+        keys.push((sequence, bytes::Bytes::copy_from_slice(reader.bytes()?)));
+    }
+    Ok(keys)
 }
 
 /// A part of a dictionary.
@@ -243,14 +258,15 @@ mod tests {
             assert_eq!(StreamRecord::from_bytes(&key, &record.to_bytes(&key)), Ok(record));
         }
 
-        let labels = Labels::new([("__name__", "up")]);
-        let bytes = series_record(5, HOST, Some((-1, 20_000)), &labels);
-        assert_eq!(series_from(5, &bytes), Ok((HOST, Some((-1, 20_000)), labels)));
-        assert_eq!(series_from(6, &bytes), Err(Malformed::Checksum));
-
         let coverage = Coverage { all_before: 1, due_before: 2, at_ms: 3, span_ms: 4 };
-        let state =
-            State { next_series: 7, next_chunk: 8, chunks: 3, longest_span_ms: 9, coverage };
+        let state = State {
+            next_series: 7,
+            next_chunk: 8,
+            chunks: 3,
+            longest_span_ms: 9,
+            coverage,
+            chunk_bytes: 5,
+        };
         assert_eq!(State::from_bytes("state", &state.to_bytes("state")), Ok(state));
     }
 }

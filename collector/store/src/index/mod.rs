@@ -10,6 +10,7 @@ mod slots;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -220,6 +221,14 @@ impl Index {
     /// All series in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SeriesRef, &Series)> {
         self.series.iter()
+    }
+
+    /// The series with numbers in a range, in the order of their numbers.
+    pub(crate) fn among(
+        &self,
+        numbers: Range<SeriesRef>,
+    ) -> impl Iterator<Item = (SeriesRef, &Series)> {
+        numbers.filter_map(|number| Some((number, self.get(number)?)))
     }
 
     pub(crate) fn homes(&self) -> BTreeSet<HostId> {

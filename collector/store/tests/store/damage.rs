@@ -26,6 +26,8 @@ impl Wary for SampleStore {
         served(&store, model, false);
         let _ = store.seal_all(i64::MAX / 2);
         let harm = served(&store, model, false);
+        let _ = store.compact(i64::MAX);
+        assert_eq!(served(&store, model, false), harm, "another answer after compaction");
         drop(store);
         let name = damaged.file_stem().unwrap().to_str().unwrap();
         let is_aside = walk(&folder.join("quarantine")).iter().any(|path| path.contains(name));

@@ -17,6 +17,8 @@ mod intake;
 #[cfg(test)]
 mod old_formats;
 #[cfg(test)]
+mod points;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod recovery;

@@ -146,7 +146,7 @@ impl Durable for SampleStore {
             let appends = life.tick(&store, now_ms - late, random);
             store.commit(appends).unwrap();
             recording.mark(life.confirmed.len() as u64);
-            let action = random.random_range(0..12);
+            let action = random.random_range(0..14);
             if action == 3 {
                 horizon_ms = now_ms - RETENTION_MS;
             }
@@ -165,6 +165,7 @@ impl Durable for SampleStore {
                     life.straggler.describe(&store);
                     life.straggler.begin_live(&store);
                 }
+                5 | 6 => store.compact(now_ms).unwrap(),
                 _ => {}
             }
         }
@@ -209,6 +210,9 @@ impl Durable for SampleStore {
         store.seal_all(at_ms).unwrap();
         store.verify().unwrap();
         check(&store, &model, "after sealing");
+        store.compact(i64::MAX).unwrap();
+        store.verify().unwrap();
+        check(&store, &model, "after compaction");
         drop(store);
         check(&open(folder), &model, "opened again");
     }
