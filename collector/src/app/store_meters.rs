@@ -21,8 +21,16 @@ impl Collector for StoreMeters {
         let Usage { series, max_series, journal_bytes, max_journal_bytes } = self.0.usage();
         for (name, help, value) in [
             ("upkeep_samples_series", "Series there are", series as u64),
-            ("upkeep_samples_series_limit", "Series there may be (limits.series)", max_series as u64),
-            ("upkeep_samples_journal_bytes", "What waits in the journal to be sealed", journal_bytes),
+            (
+                "upkeep_samples_series_limit",
+                "Series there may be (limits.series)",
+                max_series as u64,
+            ),
+            (
+                "upkeep_samples_journal_bytes",
+                "What waits in the journal to be sealed",
+                journal_bytes,
+            ),
             (
                 "upkeep_samples_journal_limit_bytes",
                 "Where the journal is sealed at once (storage.journal_mib)",

@@ -208,7 +208,12 @@ impl Engine {
             let mut max_samples = max_samples;
             let mut found = Vec::with_capacity(selectors.len());
             for matchers in &selectors {
-                let bounds = Reading { home: host, max_samples, deadline, ..Reading::of(matchers, after_ms, through_ms) };
+                let bounds = Reading {
+                    home: host,
+                    max_samples,
+                    deadline,
+                    ..Reading::of(matchers, after_ms, through_ms)
+                };
                 let series = store.read(&bounds)?;
                 let read: usize = series.iter().map(|one| one.values.len()).sum();
                 max_samples = max_samples.saturating_sub(read);

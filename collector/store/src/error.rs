@@ -92,7 +92,9 @@ pub enum StoreError {
         got: u32,
     },
     /// There would be more series than there may be.
-    #[error("home {home}: with {new} more there would be {count} series in all, the limit is {limit}")]
+    #[error(
+        "home {home}: with {new} more there would be {count} series in all, the limit is {limit}"
+    )]
     TooManySeries {
         /// The host whose they are, or the collector's own identity.
         home: HostId,

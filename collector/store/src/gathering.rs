@@ -101,7 +101,9 @@ impl Gathered {
 impl Paths {
     fn step(&mut self, from: usize, timestamps: &Arc<[i64]>) -> usize {
         let list = timestamps.as_ptr();
-        if let Some((.., end)) = self.last.filter(|(begin, last, _)| (*begin, *last) == (from, list)) {
+        if let Some((.., end)) =
+            self.last.filter(|(begin, last, _)| (*begin, *last) == (from, list))
+        {
             return end;
         }
         // The list is kept with the way, so no other one gets its address.

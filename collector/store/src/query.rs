@@ -140,8 +140,7 @@ impl Work<'_> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(READERS);
         let readers = (series / SERIES_A_READER).clamp(1, threads);
         thread::scope(|scope| {
-            let others: Vec<_> =
-                (1..readers).map(|_| scope.spawn(|| self.do_jobs())).collect();
+            let others: Vec<_> = (1..readers).map(|_| scope.spawn(|| self.do_jobs())).collect();
             let mut result = self.do_jobs();
             for other in others {
                 let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));

@@ -96,9 +96,7 @@ impl Rows {
 
     /// The blocks that may have rows of a stretch of time.
     pub(crate) fn blocks_within(&self, stretch: Stretch) -> impl Iterator<Item = &Arc<Block>> {
-        self.blocks
-            .iter()
-            .filter(move |block| stretch.overlaps(block.first_ms, block.last_ms))
+        self.blocks.iter().filter(move |block| stretch.overlaps(block.first_ms, block.last_ms))
     }
 
     /// The layouts of the rows of a stretch of time, in turn.

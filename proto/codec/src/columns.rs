@@ -96,8 +96,7 @@ impl<'a> Ranks<'a> {
             self.word = self.words.next().map_or(0, word_of);
         }
         let bit = 1_u64 << (place - self.first);
-        (self.word & bit != 0)
-            .then(|| self.before + (self.word & (bit - 1)).count_ones() as usize)
+        (self.word & bit != 0).then(|| self.before + (self.word & (bit - 1)).count_ones() as usize)
     }
 }
 

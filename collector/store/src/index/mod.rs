@@ -454,7 +454,9 @@ mod tests {
             assert_eq!(found.iter().collect::<Vec<_>>(), expect, "{one:?} and {other:?}");
         };
         let many: Vec<SeriesRef> = (0..1_000).map(|number| number * 3).collect();
-        for few in [&[][..], &[0], &[1], &[2997], &[9999], &[0, 3, 4, 6, 1_500, 2_996, 2_997, 2_998]] {
+        for few in
+            [&[][..], &[0], &[1], &[2997], &[9999], &[0, 3, 4, 6, 1_500, 2_996, 2_997, 2_998]]
+        {
             check(few, &many);
             check(&many, few);
         }

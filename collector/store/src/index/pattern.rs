@@ -36,9 +36,11 @@ fn texts_of(expression: &str) -> Option<Vec<String>> {
         match character {
             '|' => texts.push(String::new()),
             // A letter or digit after it has a meaning of its own, and these two stand for borders of words.
-            '\\' => text.push(characters.next().filter(|next| {
-                next.is_ascii_punctuation() && !matches!(next, '<' | '>')
-            })?),
+            '\\' => text.push(
+                characters
+                    .next()
+                    .filter(|next| next.is_ascii_punctuation() && !matches!(next, '<' | '>'))?,
+            ),
             '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
             other => text.push(other),
         }
@@ -55,7 +57,8 @@ mod tests {
         let check = |expression: &str, expect: Pattern| {
             assert_eq!(Pattern::of(expression), expect, "{expression}");
         };
-        let texts = |texts: &[&str]| Pattern::Texts(texts.iter().map(|one| (*one).into()).collect());
+        let texts =
+            |texts: &[&str]| Pattern::Texts(texts.iter().map(|one| (*one).into()).collect());
         let prefix = |prefix: &str, rest| Pattern::Prefix { prefix: prefix.into(), rest };
         check("", texts(&[""]));
         check("web1", texts(&["web1"]));
@@ -66,8 +69,8 @@ mod tests {
         check(r"a\.b.+", prefix("a.b", 1));
         check(".*", prefix("", 0));
         for other in [
-            "(a)|(b)", "(a|b", "a.b", "a+", "(?i:a)", "(?i)a", r"a\d", r"\Qa.b\E", r"a\", "[ab]", "a{2}", "^a$",
-            "a|b.*", ".*a", "(a|b).*", "a.*.+", r"a\.*", r"\<a",
+            "(a)|(b)", "(a|b", "a.b", "a+", "(?i:a)", "(?i)a", r"a\d", r"\Qa.b\E", r"a\", "[ab]",
+            "a{2}", "^a$", "a|b.*", ".*a", "(a|b).*", "a.*.+", r"a\.*", r"\<a",
         ] {
             check(other, Pattern::Other);
         }

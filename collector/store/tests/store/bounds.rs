@@ -55,7 +55,8 @@ fn there_are_no_more_series_than_there_may_be() {
     };
     store.describe(stream(1), 0, &[set("a"), set("b")]).unwrap();
     let error = store.describe(stream(2), 0, &[set("c"), set("d")]).unwrap_err();
-    let words = format!("home {}: with 2 more there would be 4 series in all, the limit is 3", host(2));
+    let words =
+        format!("home {}: with 2 more there would be 4 series in all, the limit is 3", host(2));
     assert_eq!(error.to_string(), words);
     // Nothing of what was refused is there, so that there is room for one.
     store.commit(points(&["c"])).unwrap();
