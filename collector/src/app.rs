@@ -31,7 +31,7 @@ use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest;
 use crate::notify::Alert;
-use crate::query::{self, Engine, StoreSource};
+use crate::query::{Engine, StoreSource};
 use crate::remote::{self, WriteIn};
 use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
