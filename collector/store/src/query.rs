@@ -173,7 +173,7 @@ impl Work<'_> {
         let mut gathering = Gathering::of(job.wanted.len());
         let mut result = Ok(());
         let range = chunk_range(job.home, self.stretch, self.core.longest_span_ms);
-        let read = self.snapshot.each_chunk(range.0, range.1, |key, bytes| {
+        let read = self.snapshot.chunks_until(range.0, range.1, |key, bytes| {
             match self.read_chunk(key, bytes, &job.wanted, &mut gathering) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(Unread::Malformed(error)) => {

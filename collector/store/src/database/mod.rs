@@ -207,9 +207,22 @@ impl Drop for Database {
 }
 
 impl Snapshot<'_> {
+    /// Gives the chunks of a range of keys as [`Self::chunks_until`] does, all of them.
+    pub(crate) fn each_chunk(
+        &self,
+        first: ChunkKey,
+        last: ChunkKey,
+        mut each: impl FnMut(&[u8; 32], &[u8]),
+    ) -> Result<(), StoreError> {
+        self.chunks_until(first, last, |key, value| {
+            each(key, value);
+            ControlFlow::Continue(())
+        })
+    }
+
     /// Gives the chunks of a range of keys, ends included, in the order of their keys, until it is
     /// told to stop. The bytes are as they lie there, their checksum not looked at yet.
-    pub(crate) fn each_chunk(
+    pub(crate) fn chunks_until(
         &self,
         first: ChunkKey,
         last: ChunkKey,
