@@ -30,6 +30,7 @@ impl Core {
     pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
         // Keeps sealing from adding to what is being looked at.
         let mut state = self.state();
+        self.apply_deletions(&mut state)?;
         let cutoff_ms = now_ms.saturating_sub(milliseconds(self.options.retention));
         let expired = self.expire(cutoff_ms);
         let kept = self.database.write("drop old samples from", |transaction| {

@@ -53,7 +53,6 @@ pub(crate) struct Index {
     /// By name and value.
     postings: hashbrown::HashMap<Symbol, Postings>,
     next: SeriesRef,
-    removals: u64,
 }
 
 /// A series in the index.
@@ -149,11 +148,6 @@ impl Index {
         self.next
     }
 
-    /// How often a series was removed: while it stays the same, a series that was there still is.
-    pub(crate) fn removals(&self) -> u64 {
-        self.removals
-    }
-
     /// How many series there are.
     pub(crate) fn len(&self) -> usize {
         self.by_labels.len()
@@ -192,7 +186,6 @@ impl Index {
         let mut touched = BTreeSet::new();
         for &number in numbers {
             let Some(series) = self.series.take(number) else { continue };
-            self.removals += 1;
             let hash = self.hasher.hash_one((series.home, &*series.labels));
             if let Ok(entry) = self.by_labels.find_entry(hash, |one| *one == number) {
                 entry.remove();

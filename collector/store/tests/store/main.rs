@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod care;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod failed_sync;
