@@ -33,7 +33,7 @@ use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest;
 use crate::notify::Alert;
-use crate::query::{self, Engine, StoreSource};
+use crate::query::{Engine, StoreSource};
 use crate::remote::{self, WriteIn};
 use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
@@ -100,8 +100,7 @@ impl Parts {
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
         let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
         let followed_from = remote::followed_from(&state, &config.remote_write)?;
-        let retention = config.storage.retention();
-        let options = Options { retention, followed_from, ..Options::default() };
+        let options = Options { followed_from, ..config.storage.options(&config.limits) };
         let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
         if followed_from.is_none() {
             store.keep_from(None)?;
@@ -414,7 +413,7 @@ fn start_http(
         clock: parts.clock.clone(),
         state: parts.state.clone(),
         fleet: Arc::clone(&parts.fleet),
-        engine: Engine::new(Arc::clone(&parts.store), query::Settings::default())
+        engine: Engine::new(Arc::clone(&parts.store), config.query.settings())
             .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
         write_in: Arc::new(write_in),
         rules,

@@ -8,7 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
+use upkeep_store::Options;
 
+use crate::query::Settings;
 use crate::remote::TargetSettings;
 
 /// The routing file that is used where the settings name none.
@@ -33,6 +35,8 @@ pub struct Config {
     pub http: Http,
     /// How samples are kept.
     pub storage: Storage,
+    /// What queries may take.
+    pub query: Query,
     /// Rules.
     pub rules: Rules,
     /// Where alerts go.
@@ -52,6 +56,7 @@ impl Default for Config {
             grpc: Grpc::default(),
             http: Http::default(),
             storage: Storage::default(),
+            query: Query::default(),
             rules: Rules::default(),
             alerts: Alerts::default(),
             limits: Limits::default(),
@@ -102,11 +107,15 @@ impl Default for Http {
 pub struct Storage {
     /// For how many days.
     pub retention_days: u32,
+    /// So much memory keeps pages of what is sealed, in MiB.
+    pub cache_mib: u32,
+    /// When the journal has so many MiB, and what of it is in memory about as many, it is sealed at once.
+    pub journal_mib: u32,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { retention_days: 15 }
+        Self { retention_days: 15, cache_mib: 64, journal_mib: 512 }
     }
 }
 
@@ -114,6 +123,46 @@ impl Storage {
     /// How long samples are kept.
     pub fn retention(&self) -> Duration {
         Duration::from_hours(24 * u64::from(self.retention_days))
+    }
+
+    /// What the store is opened with.
+    pub fn options(&self, limits: &Limits) -> Options {
+        const MIB: u64 = 1024 * 1024;
+        let cache_bytes = u64::from(self.cache_mib) * MIB;
+        Options {
+            retention: self.retention(),
+            cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
+            journal_bytes: u64::from(self.journal_mib) * MIB,
+            max_series: usize::try_from(limits.series).unwrap_or(usize::MAX),
+            ..Options::default()
+        }
+    }
+}
+
+/// What queries may take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Query {
+    /// The most samples that one may hold at a time.
+    pub max_samples: usize,
+    /// How long one may take, its wait for others included.
+    pub timeout: Span,
+    /// How many run at once.
+    pub concurrent: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        let Settings { max_samples, timeout, concurrency, .. } = Settings::default();
+        Self { max_samples, timeout: Span(timeout), concurrent: concurrency }
+    }
+}
+
+impl Query {
+    /// What queries are bounded by.
+    pub fn settings(&self) -> Settings {
+        let Self { max_samples, timeout, concurrent: concurrency } = *self;
+        Settings { max_samples, timeout: timeout.0, concurrency, ..Settings::default() }
     }
 }
 
@@ -177,6 +226,8 @@ pub struct Limits {
     pub series_per_sender: u32,
     /// How many all of them may have together.
     pub series_of_all_senders: u32,
+    /// How many series there may be in all.
+    pub series: u32,
 }
 
 impl Default for Limits {
@@ -185,6 +236,7 @@ impl Default for Limits {
             series_per_host: 2_000,
             series_per_sender: 500_000,
             series_of_all_senders: 1_000_000,
+            series: 5_000_000,
         }
     }
 }
@@ -241,8 +293,14 @@ impl Config {
         for (key, zero) in [
             ("grpc.handshakes_per_second", self.grpc.handshakes_per_second == 0),
             ("storage.retention_days", self.storage.retention_days == 0),
+            ("storage.cache_mib", self.storage.cache_mib == 0),
+            ("storage.journal_mib", self.storage.journal_mib == 0),
+            ("query.max_samples", self.query.max_samples == 0),
+            ("query.timeout", self.query.timeout.0.is_zero()),
+            ("query.concurrent", self.query.concurrent == 0),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
+            ("limits.series", self.limits.series == 0),
             ("limits.series_per_sender", self.limits.series_per_sender == 0),
             ("limits.series_of_all_senders", self.limits.series_of_all_senders == 0),
         ] {
@@ -290,6 +348,27 @@ mod tests {
         assert_eq!(config.http.listen.to_string(), "0.0.0.0:9443");
         assert!(config.http.tls);
         assert_eq!(config.rules.interval.to_string(), "15s");
+        let Query { max_samples, timeout, concurrent } = config.query;
+        assert_eq!((max_samples, concurrent), (50_000_000, 20));
+        assert_eq!(timeout.to_string(), "2m");
+        let (own, store) = (config.storage.options(&config.limits), Options::default());
+        assert_eq!(
+            (own.cache_bytes, own.journal_bytes, own.max_series, own.retention),
+            (store.cache_bytes, store.journal_bytes, store.max_series, store.retention)
+        );
+    }
+
+    #[test]
+    fn bounds_reach_the_store_and_the_queries() {
+        let text = "[storage]\ncache_mib = 8\njournal_mib = 16\n[limits]\nseries = 70\n\
+            [query]\nmax_samples = 9\ntimeout = \"3s\"\nconcurrent = 2\n";
+        let config = load(text).unwrap();
+        let store = config.storage.options(&config.limits);
+        let found = (store.cache_bytes, store.journal_bytes, store.max_series);
+        assert_eq!(found, (8 << 20, 16 << 20, 70));
+        let queries = config.query.settings();
+        assert_eq!((queries.max_samples, queries.concurrency), (9, 2));
+        assert_eq!(queries.timeout, Duration::from_secs(3));
     }
 
     #[test]
@@ -315,6 +394,20 @@ mod tests {
             "[grpc]\nhandshakes_per_second = 0\n[http]\ntls = false\n[storage]\nretention_days = 0\n",
             &["grpc.handshakes_per_second", "http.tls", "0.0.0.0:9443", "storage.retention_days"],
         );
+        check(
+            "[storage]\ncache_mib = 0\njournal_mib = 0\n[query]\nmax_samples = 0\ntimeout = \"0s\"\n\
+             concurrent = 0\n[limits]\nseries = 0\n",
+            &[
+                "storage.cache_mib",
+                "storage.journal_mib",
+                "query.max_samples",
+                "query.timeout",
+                "query.concurrent",
+                "limits.series: it must not be 0",
+            ],
+        );
+        check("[query]\ntimeout = 5\n", &["query", "collector.toml"]);
+        check("[storage]\njournal_mb = 5\n", &["journal_mb", "collector.toml"]);
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
         check("[certificates]\nhost_lifetime = \"59s\"\n", &["host_lifetime", "at least 1m"]);
         check(

@@ -484,6 +484,9 @@ impl Opened {
                 drop(self.session.services.failure.try_send(error.to_string()));
                 Status::unavailable(error.to_string())
             }
+            StoreError::TooManySeries { .. } => {
+                Status::resource_exhausted(format!("{error} (limits.series)"))
+            }
             _ => Status::unavailable(error.to_string()),
         }
     }

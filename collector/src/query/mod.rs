@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use upkeep_model::{HostId, Labels, Matcher, SeriesSamples};
 use upkeep_promql::{Answer, EvalError, Limits, Query, Source};
-use upkeep_store::{Store, StoreError};
+use upkeep_store::{Reading, Store, StoreError};
 
 pub use gaps::{GapSource, KnownGap};
 pub use source::StoreSource;
@@ -38,10 +38,10 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Prometheus' defaults, with fewer samples at a time: 10 million take about 160 MB.
+    /// Prometheus' defaults.
     fn default() -> Self {
         Self {
-            max_samples: 10_000_000,
+            max_samples: 50_000_000,
             max_points_per_series: 11_000,
             timeout: Duration::from_mins(2),
             concurrency: 20,
@@ -200,14 +200,26 @@ impl Engine {
         selectors: Vec<Vec<Matcher>>,
         window: Window,
     ) -> Result<Vec<Vec<SeriesSamples>>, QueryError> {
-        let place = self.place(self.settings.timeout).await?;
+        let Settings { timeout, max_samples, .. } = *self.settings;
+        let deadline = Instant::now().checked_add(timeout);
+        let place = self.place(timeout).await?;
         self.blocking(place, move |store| {
             let Window { after_ms, through_ms } = window;
-            let select = |matchers: &Vec<Matcher>| match host {
-                Some(host) => store.select_of(host, matchers, after_ms, through_ms),
-                None => store.select(matchers, after_ms, through_ms),
-            };
-            Ok(selectors.iter().map(select).collect::<Result<_, _>>()?)
+            let mut max_samples = max_samples;
+            let mut found = Vec::with_capacity(selectors.len());
+            for matchers in &selectors {
+                let bounds = Reading {
+                    home: host,
+                    max_samples,
+                    deadline,
+                    ..Reading::of(matchers, after_ms, through_ms)
+                };
+                let series = store.read(&bounds)?;
+                let read: usize = series.iter().map(|one| one.values.len()).sum();
+                max_samples = max_samples.saturating_sub(read);
+                found.push(series);
+            }
+            Ok(found)
         })
         .await
         .map(|(samples, _)| samples)
@@ -321,7 +333,11 @@ fn run(
 
 impl From<StoreError> for QueryError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
+        match error {
+            StoreError::Timeout => Self::Timeout("reading samples"),
+            StoreError::TooManySamples { .. } => Self::Evaluation(error.to_string()),
+            error => Self::Store(error.to_string()),
+        }
     }
 }
 

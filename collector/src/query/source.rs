@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use upkeep_model::SeriesSamples;
 use upkeep_promql::{Selection, Source, SourceError};
-use upkeep_store::Store;
+use upkeep_store::{Reading, Store, StoreError};
 
 use super::gaps::{self, GapSource, KnownGap};
 
@@ -23,9 +23,17 @@ impl StoreSource {
 
 impl Source for StoreSource {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
-        self.store
-            .select(&selection.matchers, selection.after_ms, selection.through_ms)
-            .map_err(|error| SourceError::Failed(error.to_string()))
+        let Selection { matchers, after_ms, through_ms, max_samples, deadline, .. } = selection;
+        let reading = Reading {
+            max_samples: *max_samples,
+            deadline: *deadline,
+            ..Reading::of(matchers, *after_ms, *through_ms)
+        };
+        self.store.read(&reading).map_err(|error| match error {
+            StoreError::TooManySamples { .. } => SourceError::TooManySamples,
+            StoreError::Timeout => SourceError::Timeout,
+            error => SourceError::Failed(error.to_string()),
+        })
     }
 }
 

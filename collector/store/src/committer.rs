@@ -13,10 +13,11 @@ use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 use crate::carried_series::CarriedSeries;
 use crate::core::{Core, Intake};
 use crate::delete::Deletion;
-use crate::head::Row;
 use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
+use crate::options::JOURNAL_OVERFULL;
 use crate::points::NumberedPoint;
+use crate::rows::Row;
 use crate::store::{Append, Done};
 use crate::stream::{Accepted, Stream};
 use crate::{StoreError, seal};
@@ -203,6 +204,10 @@ impl Committer {
         if let Some(reason) = &self.poison {
             return Err(StoreError::Poisoned { reason: reason.clone() });
         }
+        let (bytes, limit) = (self.core.journal.bytes(), self.core.options.journal_bytes);
+        if bytes > limit.saturating_mul(JOURNAL_OVERFULL) {
+            return Err(StoreError::Overfull { bytes, limit });
+        }
         let (segment, group) = self.journal.begin()?;
         if self.carried.segment != segment {
             let is_followed = self.core.followed.is_followed();
@@ -245,7 +250,7 @@ impl Committer {
                 self.stage_frame(staging, state, stream, sequence, body)
             }
             Append::Points { home, points } => {
-                let points = self.core.number_points(home, points);
+                let points = self.core.number_points(home, points)?;
                 self.stage_points(staging, home, points)
             }
             Append::Numbered { home, points } => {
@@ -371,7 +376,7 @@ impl Committer {
             let Accepted { timestamp_ms, layout, key: _ } = accepted;
             let stream = head.streams.entry(stream).or_default();
             stream.committed.insert(sequence..=sequence);
-            let body = bytes.slice(body);
+            let (layout, body) = (&layout, bytes.get(body).unwrap_or_default());
             stream.rows.push(Row { sequence, timestamp_ms, segment, layout, body });
         }
         for (home, points) in points {

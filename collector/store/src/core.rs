@@ -107,19 +107,29 @@ impl Core {
         if first_number > wanted {
             return Err(StoreError::Numbers { stream, wanted, got: first_number });
         }
-        let series = self.intern(stream.host, series);
+        let series = self.intern(stream.host, series)?;
         state.describe(first_number, &series);
         dirty.insert(stream);
         Ok(())
     }
 
-    /// The series of label sets; an empty set is no series.
-    pub(crate) fn intern(&self, home: HostId, series: &[Labels]) -> Vec<SeriesRef> {
+    /// The series of label sets; an empty set is no series. Takes all of them or none.
+    pub(crate) fn intern(
+        &self,
+        home: HostId,
+        series: &[Labels],
+    ) -> Result<Vec<SeriesRef>, StoreError> {
         let mut index = self.index_mut();
+        let known = |labels: &Labels| labels.is_empty() || index.find(home, labels).is_some();
+        let new = series.iter().filter(|labels| !known(labels)).count();
+        let (count, limit) = (index.len().saturating_add(new), self.options.max_series);
+        if new > 0 && count > limit {
+            return Err(StoreError::TooManySeries { home, new, count, limit });
+        }
         let of = |labels: &Labels| {
             if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
         };
-        series.iter().map(of).collect()
+        Ok(series.iter().map(of).collect())
     }
 
     /// The same of points; those of an empty set are left out.
@@ -127,10 +137,11 @@ impl Core {
         &self,
         home: HostId,
         points: Vec<(Labels, i64, f64)>,
-    ) -> Vec<NumberedPoint> {
-        let mut index = self.index_mut();
-        let points = points.into_iter().filter(|(labels, ..)| !labels.is_empty());
-        points.map(|(labels, at_ms, value)| (index.intern(home, &labels), at_ms, value)).collect()
+    ) -> Result<Vec<NumberedPoint>, StoreError> {
+        let labels: Vec<Labels> = points.iter().map(|(labels, ..)| labels.clone()).collect();
+        let numbers = self.intern(home, &labels)?.into_iter();
+        let points = numbers.zip(points).filter(|(number, _)| *number != UNKNOWN);
+        Ok(points.map(|(number, (_, at_ms, value))| (number, at_ms, value)).collect())
     }
 
     pub(crate) fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {

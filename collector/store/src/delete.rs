@@ -57,9 +57,7 @@ impl Core {
             .filter(|(_, series)| series.home == home)
             .map(|(number, _)| number)
             .collect();
-        for &number in &series {
-            index.remove(number);
-        }
+        index.remove(&series);
         let mut head = self.head_mut();
         head.streams.retain(|stream, _| stream.host != home);
         head.points.remove(home);

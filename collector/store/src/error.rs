@@ -91,6 +91,38 @@ pub enum StoreError {
         /// The number that came.
         got: u32,
     },
+    /// There would be more series than there may be.
+    #[error(
+        "home {home}: with {new} more there would be {count} series in all, the limit is {limit}"
+    )]
+    TooManySeries {
+        /// The host whose they are, or the collector's own identity.
+        home: HostId,
+        /// How many are not known yet.
+        new: usize,
+        /// How many there would be.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Sealing cannot keep up, or fails: nothing is taken until there is room again, so that memory
+    /// stays bounded. Nothing that was confirmed is lost.
+    #[error("{bytes} bytes of the journal wait to be sealed, the limit is {limit}")]
+    Overfull {
+        /// How many there are.
+        bytes: u64,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// A reading has more samples than it may have.
+    #[error("there are more than {limit} samples to read")]
+    TooManySamples {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The time for a reading is over.
+    #[error("reading samples took too long")]
+    Timeout,
     /// A sample is of a series whose number does not hold any more: retention removed the series, or it
     /// is of another home. Nothing of its append was taken; the number is to be asked for anew.
     #[error("home {home}: a series that samples came for is not there any more")]

@@ -1,14 +1,13 @@
 //! What was committed and is not sealed yet, in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use bytes::Bytes;
-use upkeep_codec::{DecodeError, decode};
 use upkeep_model::{Epoch, HostId, Ranges, StreamKey};
 
+use crate::index::SeriesRef;
 use crate::points::Points;
-use crate::stream::Layout;
+use crate::reading::Stretch;
+use crate::rows::Rows;
 
 /// Rows of streams and points of series, and how far each stream is committed.
 #[derive(Debug, Default)]
@@ -23,27 +22,7 @@ pub(crate) struct StreamRows {
     /// The records that are durable or were skipped.
     pub(crate) committed: Ranges,
     /// In the order in which they came.
-    pub(crate) rows: Vec<Row>,
-}
-
-/// A committed frame, as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) sequence: u64,
-    pub(crate) timestamp_ms: i64,
-    /// The journal segment that it is in.
-    pub(crate) segment: u64,
-    /// What its values are of.
-    pub(crate) layout: Arc<Layout>,
-    /// The bytes of the frame, shared with those of its group.
-    pub(crate) body: Bytes,
-}
-
-impl Row {
-    /// The values in the order of the layout's series.
-    pub(crate) fn values(&self) -> Result<Vec<f64>, DecodeError> {
-        decode(&self.body, |_| Some(&self.layout.key)).map(|frame| frame.values)
-    }
+    pub(crate) rows: Rows,
 }
 
 impl Head {
@@ -57,11 +36,28 @@ impl Head {
         self.streams.range(first..=last)
     }
 
+    /// The series that have something in a stretch of time, ascending.
+    pub(crate) fn series_within(&self, stretch: Stretch) -> Vec<SeriesRef> {
+        let mut series = Vec::new();
+        for stream in self.streams.values() {
+            let mut last: &[SeriesRef] = &[];
+            for layout in stream.rows.layouts_within(stretch) {
+                if *layout.series != *last {
+                    last = &layout.series;
+                    series.extend_from_slice(last);
+                }
+            }
+        }
+        series.extend(self.points.series_within(stretch));
+        series.sort_unstable();
+        series.dedup();
+        series
+    }
+
     /// Forgets what passes, given its segment and timestamp.
     pub(crate) fn forget(&mut self, mut is_sealed: impl FnMut(u64, i64) -> bool) {
         for stream in self.streams.values_mut() {
             stream.rows.retain(|row| !is_sealed(row.segment, row.timestamp_ms));
-            stream.rows.shrink_to(2 * stream.rows.len());
         }
         self.points.forget(is_sealed);
     }
@@ -70,7 +66,7 @@ impl Head {
     /// with the home's oldest segment: no point is in an older one, and none is due where neither of
     /// the two is.
     pub(crate) fn places(&self) -> impl Iterator<Item = (u64, i64)> {
-        let rows = self.streams.values().flat_map(|stream| &stream.rows);
+        let rows = self.streams.values().flat_map(|stream| stream.rows.iter());
         let of_points = self.points.bounds().flat_map(|bounds| {
             [(bounds.segment, bounds.first_ms), (bounds.segment, bounds.last_ms)]
         });

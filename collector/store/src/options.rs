@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// How often its bound a journal may be long while it is being sealed.
+pub const JOURNAL_OVERFULL: u64 = 4;
+
 /// How a store behaves; the default suits a collector of some thousand hosts.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,8 +25,12 @@ pub struct Options {
     pub cache_bytes: usize,
     /// A journal segment that has grown past this, in bytes, is followed by a new one.
     pub segment_bytes: u64,
-    /// A journal that has grown past this, in bytes, is sealed at once, whatever its spans' age.
+    /// A journal that has grown past this, in bytes, is sealed at once, whatever its spans' age; the
+    /// head in memory is about as large as the journal. One that has grown to
+    /// [`JOURNAL_OVERFULL`] times as much takes nothing until it was sealed.
     pub journal_bytes: u64,
+    /// How many series there may be.
+    pub max_series: usize,
     /// Whether the journal is followed: its segments from this one on are kept, even if sealed, until
     /// [`Store::keep_from`](crate::Store::keep_from) says otherwise.
     pub followed_from: Option<u64>,
@@ -41,6 +48,7 @@ impl Default for Options {
             cache_bytes: 64 * 1024 * 1024,
             segment_bytes: 64 * 1024 * 1024,
             journal_bytes: 512 * 1024 * 1024,
+            max_series: 5_000_000,
             followed_from: None,
         }
     }

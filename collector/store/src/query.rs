@@ -1,9 +1,15 @@
-//! Reading: finds series by their labels and merges what head and database have of them.
+//! Reading: finds series by their labels and puts together what head and database have of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use upkeep_model::{HostId, Labels, Matcher, SeriesSamples};
+use hashbrown::HashMap;
+use upkeep_model::{HostId, Labels, SeriesSamples};
 
 use crate::StoreError;
 use crate::binary::{Malformed, checked};
@@ -11,154 +17,88 @@ use crate::chunk::Chunk;
 use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
-use crate::head::{Head, Row};
-use crate::index::{SeriesRef, SymbolLabels};
-use crate::points::Point;
-use crate::seal::day_of;
-use crate::stream::Layout;
+use crate::gathering::{Gathered, Gathering};
+use crate::head_part::HeadPart;
+use crate::index::SeriesRef;
+use crate::reading::{Bounds, Reading, Stretch};
 
-/// A stretch of time: milliseconds, the first excluded, the second included.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch {
-    pub(crate) after_ms: i64,
-    pub(crate) through_ms: i64,
-}
+/// No reading takes more threads than this.
+const READERS: usize = 4;
 
-impl Stretch {
-    fn has(self, at_ms: i64) -> bool {
-        at_ms > self.after_ms && at_ms <= self.through_ms
-    }
+/// Fewer series than this are read by one thread: to start another costs as much as some hundred.
+const SERIES_A_READER: usize = 512;
 
-    fn is_empty(self) -> bool {
-        self.after_ms >= self.through_ms
-    }
-}
+/// The series that are wanted of one home, ascending, each with its place among the results.
+pub(crate) type Wanted = Vec<(SeriesRef, usize)>;
 
-/// The series to be read: by home, and for each its place among the results.
+/// The series to be read.
 #[derive(Debug, Default)]
-struct Wanted {
-    homes: BTreeMap<HostId, BTreeMap<SeriesRef, usize>>,
+struct Found {
+    homes: BTreeMap<HostId, Wanted>,
     labels: Vec<Labels>,
 }
 
-/// What the head has of one home.
-#[derive(Debug, Default)]
-struct HeadPart {
-    rows: Vec<Row>,
-    points: Vec<(usize, Vec<Point>)>,
+/// One home to be read.
+#[derive(Debug)]
+struct Job {
+    home: HostId,
+    wanted: Wanted,
+    head: HeadPart,
 }
 
-/// The samples of one label set, in the order of precedence.
-#[derive(Clone, Debug, Default)]
-struct Run {
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
+/// What those who read at the same time share.
+struct Work<'a> {
+    core: &'a Core,
+    snapshot: Snapshot<'a>,
+    stretch: Stretch,
+    bounds: Bounds,
+    jobs: Vec<Job>,
+    next: AtomicUsize,
+    /// What was read, by job and place.
+    done: Mutex<BTreeMap<usize, Vec<(usize, Gathered)>>>,
 }
 
 impl Core {
-    pub(crate) fn select(
-        &self,
-        home: Option<HostId>,
-        matchers: &[Matcher],
-        stretch: Stretch,
-    ) -> Result<Vec<SeriesSamples>, StoreError> {
+    pub(crate) fn read(&self, reading: &Reading<'_>) -> Result<Vec<SeriesSamples>, StoreError> {
+        let stretch = Stretch { after_ms: reading.after_ms, through_ms: reading.through_ms };
         if stretch.is_empty() {
             return Ok(Vec::new());
         }
-        let mut wanted = self.wanted(matchers);
-        if let Some(home) = home {
-            wanted.homes.retain(|one, _| *one == home);
-        }
+        let bounds = Bounds::of(reading);
+        let Found { homes, labels } = self.find(reading, &bounds)?;
         // Sealing commits before it empties the head; so what is taken from the head first and
         // then from the database, under the head's lock, misses nothing.
-        let (parts, snapshot) = {
+        let (jobs, snapshot) = {
             let head = self.head();
-            let parts: BTreeMap<HostId, HeadPart> = wanted
-                .homes
-                .iter()
-                .map(|(home, series)| (*home, head_part(&head, *home, series, stretch)))
-                .collect();
-            (parts, self.reported(Affected::default(), self.database.snapshot())?)
-        };
-        let mut runs = vec![Run::default(); wanted.labels.len()];
-        for (home, series) in &wanted.homes {
-            let range = chunk_range(*home, stretch, self.longest_span_ms);
-            self.read_chunks(&snapshot, range, series, stretch, &mut runs)?;
-            if let Some(part) = parts.get(home) {
-                self.read_head(part, series, &mut runs);
-            }
-        }
-        let samples = wanted.labels.into_iter().zip(runs).map(|(labels, run)| {
-            let Run { timestamps, values } = run.merged();
-            SeriesSamples { labels, timestamps: timestamps.into(), values }
-        });
-        Ok(samples.filter(|series| !series.timestamps.is_empty()).collect())
-    }
-
-    pub(crate) fn label_sets(&self, matchers: &[Matcher], stretch: Stretch) -> Vec<Labels> {
-        if stretch.is_empty() {
-            return Vec::new();
-        }
-        let index = self.index();
-        let found = index.select(matchers);
-        let alive = self.alive_in_head(stretch);
-        let days = (day_of(stretch.after_ms.saturating_add(1)), day_of(stretch.through_ms));
-        let mut sets: BTreeMap<SymbolLabels, Labels> = BTreeMap::new();
-        for (number, series) in found.into_iter().filter_map(|one| Some((one, index.get(one)?))) {
-            let is_sealed =
-                series.days.is_some_and(|(first, last)| first <= days.1 && last >= days.0);
-            if is_sealed || alive.contains(&number) {
-                sets.entry(Arc::clone(&series.labels)).or_insert_with(|| index.labels(series));
-            }
-        }
-        sets.into_values().collect()
-    }
-
-    /// The series that have something in the head in a stretch of time.
-    fn alive_in_head(&self, stretch: Stretch) -> HashSet<SeriesRef> {
-        let head = self.head();
-        let mut layouts: HashMap<*const Layout, &Layout> = HashMap::new();
-        let rows = head.streams.values().flat_map(|stream| &stream.rows);
-        for row in rows.filter(|row| stretch.has(row.timestamp_ms)) {
-            layouts.entry(Arc::as_ptr(&row.layout)).or_insert(&row.layout);
-        }
-        let of_rows = layouts.values().flat_map(|layout| layout.series.iter().copied());
-        let of_points = head.points.series().filter_map(|(home, number)| {
-            let is_alive = head.points.of(home, number).any(|point| stretch.has(point.at_ms));
-            is_alive.then_some(number)
-        });
-        of_rows.chain(of_points).collect()
-    }
-
-    fn wanted(&self, matchers: &[Matcher]) -> Wanted {
-        let index = self.index();
-        let mut wanted = Wanted::default();
-        let mut places: HashMap<SymbolLabels, usize> = HashMap::new();
-        for number in index.select(matchers) {
-            let Some(series) = index.get(number) else { continue };
-            let place = *places.entry(Arc::clone(&series.labels)).or_insert_with(|| {
-                wanted.labels.push(index.labels(series));
-                wanted.labels.len() - 1
+            let jobs = homes.into_iter().map(|(home, wanted)| {
+                let head = HeadPart::take(&head, home, &wanted, stretch);
+                Job { home, wanted, head }
             });
-            wanted.homes.entry(series.home).or_default().insert(number, place);
-        }
-        wanted
+            (jobs.collect(), self.reported(Affected::default(), self.database.snapshot())?)
+        };
+        let next = AtomicUsize::default();
+        let done = Mutex::default();
+        let work = Work { core: self, snapshot, stretch, bounds, jobs, next, done };
+        Ok(in_places(labels, work.finish()?))
     }
 
-    fn read_chunks(
-        &self,
-        snapshot: &Snapshot<'_>,
-        (first, last): (ChunkKey, ChunkKey),
-        series: &BTreeMap<SeriesRef, usize>,
-        stretch: Stretch,
-        runs: &mut [Run],
-    ) -> Result<(), StoreError> {
-        let read = snapshot.each_chunk(first, last, |key, bytes| {
-            if let Err(error) = read_chunk(key, bytes, series, stretch, runs) {
-                self.report_chunk(key, bytes, error);
+    fn find(&self, reading: &Reading<'_>, bounds: &Bounds) -> Result<Found, StoreError> {
+        let index = self.index();
+        let mut found = Found::default();
+        let mut places: HashMap<_, usize> = HashMap::new();
+        for number in index.select(reading.matchers) {
+            bounds.look()?;
+            let Some(series) = index.get(number) else { continue };
+            if reading.home.is_some_and(|home| home != series.home) {
+                continue;
             }
-        });
-        self.reported(Affected::host(first.host), read)
+            let place = *places.entry(Arc::clone(&series.labels)).or_insert_with(|| {
+                found.labels.push(index.labels(series));
+                found.labels.len() - 1
+            });
+            found.homes.entry(series.home).or_default().push((number, place));
+        }
+        Ok(found)
     }
 
     /// Reports pages of the database that turned out damaged, and hands the error on.
@@ -191,52 +131,152 @@ impl Core {
         let place = "samples.redb, table chunks";
         self.damage.report_of(affected, place, format!("{lost}: {error}"));
     }
+}
 
-    fn read_head(&self, part: &HeadPart, series: &BTreeMap<SeriesRef, usize>, runs: &mut [Run]) {
-        let mut picks: HashMap<*const Layout, Vec<(usize, usize)>> = HashMap::new();
-        for row in &part.rows {
-            let picks = picks
-                .entry(Arc::as_ptr(&row.layout))
-                .or_insert_with(|| picks_of(&row.layout, series));
-            if picks.is_empty() {
-                continue;
+impl Work<'_> {
+    /// Does all jobs, several at a time where it pays. Gives what was read in the order of the homes.
+    fn finish(self) -> Result<impl Iterator<Item = (usize, Gathered)>, StoreError> {
+        let series: usize = self.jobs.iter().map(|job| job.wanted.len()).sum();
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(READERS);
+        let readers = (series / SERIES_A_READER).clamp(1, threads);
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..readers).map(|_| scope.spawn(|| self.do_jobs())).collect();
+            let mut result = self.do_jobs();
+            for other in others {
+                let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+                result = result.and(other);
             }
-            // Rows were decoded once before they were taken, so this cannot fail.
-            let Ok(values) = row.values() else { continue };
-            for &(column, place) in picks.iter() {
-                if let (Some(run), Some(value)) = (runs.get_mut(place), values.get(column)) {
-                    run.push(row.timestamp_ms, *value);
+            result
+        })?;
+        let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(done.into_values().flatten())
+    }
+
+    fn do_jobs(&self) -> Result<(), StoreError> {
+        let mut done = Vec::new();
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = self.jobs.get(number) else { break };
+            let read = self.read(job);
+            if read.is_err() {
+                // The others need not begin another one.
+                self.next.store(self.jobs.len(), Ordering::Relaxed);
+            }
+            done.push((number, read?));
+        }
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).extend(done);
+        Ok(())
+    }
+
+    /// What chunks and head have of a home, by the place among the results.
+    fn read(&self, job: &Job) -> Result<Vec<(usize, Gathered)>, StoreError> {
+        let mut gathering = Gathering::of(job.wanted.len());
+        let mut result = Ok(());
+        let range = chunk_range(job.home, self.stretch, self.core.longest_span_ms);
+        let read = self.snapshot.chunks_until(range.0, range.1, |key, bytes| {
+            match self.read_chunk(key, bytes, &job.wanted, &mut gathering) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(Unread::Malformed(error)) => {
+                    self.core.report_chunk(key, bytes, error);
+                    ControlFlow::Continue(())
+                }
+                Err(Unread::Bounded(error)) => {
+                    result = Err(error);
+                    ControlFlow::Break(())
                 }
             }
+        });
+        self.core.reported(Affected::host(job.home), read)?;
+        result?;
+        job.head.read(&job.wanted, self.stretch, &self.bounds, &mut gathering)?;
+        let found = gathering.finish();
+        Ok(found.filter_map(|(run, one)| Some((job.wanted.get(run)?.1, one))).collect())
+    }
+
+    fn read_chunk(
+        &self,
+        key: &[u8; 32],
+        bytes: &[u8],
+        wanted: &Wanted,
+        gathering: &mut Gathering,
+    ) -> Result<(), Unread> {
+        let glance = Chunk::glance(bytes)?;
+        let begin = wanted.partition_point(|(number, _)| number < glance.series.start());
+        let end = wanted.partition_point(|(number, _)| number <= glance.series.end());
+        if begin >= end || !self.stretch.overlaps(*glance.times.start(), *glance.times.end()) {
+            return Ok(());
         }
-        for (place, points) in &part.points {
-            let Some(run) = runs.get_mut(*place) else { continue };
-            for point in points {
-                run.push(point.at_ms, point.value);
-            }
+        let chunk = Chunk::open(checked(key, bytes)?)?;
+        let mut cut: Option<Cut> = None;
+        for (run, (number, _)) in wanted.iter().enumerate().take(end).skip(begin) {
+            let Some((timestamps, values)) = chunk.samples(*number)? else { continue };
+            let cut = match cut.as_ref().filter(|cut| Arc::ptr_eq(&cut.whole, &timestamps)) {
+                Some(cut) => cut,
+                None => cut.insert(Cut::of(timestamps, self.stretch)),
+            };
+            let values = values.get(cut.range.clone()).unwrap_or_default();
+            self.bounds.charge(values.len())?;
+            gathering.extend(run, &cut.timestamps, values);
         }
+        Ok(())
     }
 }
 
-/// Columns of a layout that are wanted, and their places among the results.
-fn picks_of(layout: &Layout, series: &BTreeMap<SeriesRef, usize>) -> Vec<(usize, usize)> {
-    let columns = layout.series.iter().enumerate();
-    columns.filter_map(|(column, number)| Some((column, *series.get(number)?))).collect()
+/// The part of a list of timestamps that lies in the stretch.
+struct Cut {
+    whole: Arc<[i64]>,
+    range: std::ops::Range<usize>,
+    timestamps: Arc<[i64]>,
 }
 
-fn head_part(
-    head: &Head,
-    home: HostId,
-    series: &BTreeMap<SeriesRef, usize>,
-    stretch: Stretch,
-) -> HeadPart {
-    let rows = head.streams_of(home).flat_map(|(_, stream)| &stream.rows);
-    let rows = rows.filter(|row| stretch.has(row.timestamp_ms)).cloned().collect();
-    let points = series.iter().map(|(&number, &place)| {
-        let points = head.points.of(home, number).filter(|point| stretch.has(point.at_ms));
-        (place, points.collect())
+impl Cut {
+    fn of(whole: Arc<[i64]>, stretch: Stretch) -> Self {
+        let range = stretch.range_of(&whole);
+        let timestamps = match whole.get(range.clone()) {
+            Some(part) if part.len() < whole.len() => part.into(),
+            _ => Arc::clone(&whole),
+        };
+        Self { whole, range, timestamps }
+    }
+}
+
+/// Why a chunk was not read to its end.
+enum Unread {
+    Malformed(Malformed),
+    Bounded(StoreError),
+}
+
+impl From<Malformed> for Unread {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        Self::Bounded(error)
+    }
+}
+
+/// Brings samples to their labels; of two homes with the same label set, the first one's come first.
+fn in_places(
+    labels: Vec<Labels>,
+    found: impl Iterator<Item = (usize, Gathered)>,
+) -> Vec<SeriesSamples> {
+    let mut places: Vec<Option<Gathered>> = Vec::new();
+    places.resize_with(labels.len(), || None);
+    for (place, gathered) in found {
+        let Some(slot) = places.get_mut(place) else { continue };
+        *slot = Some(match slot.take() {
+            None => gathered,
+            Some(before) => before.with(&gathered),
+        });
+    }
+    let samples = labels.into_iter().zip(places).filter_map(|(labels, gathered)| {
+        let Gathered { timestamps, values } = gathered?;
+        Some(SeriesSamples { labels, timestamps, values })
     });
-    HeadPart { rows, points: points.collect() }
+    samples.filter(|series| !series.values.is_empty()).collect()
 }
 
 /// The keys between which all chunks lie that may have samples of a stretch.
@@ -244,69 +284,4 @@ fn chunk_range(host: HostId, stretch: Stretch, longest_span_ms: i64) -> (ChunkKe
     let from = stretch.after_ms.saturating_sub(longest_span_ms);
     let first = ChunkKey { host, span: from, number: 0 };
     (first, ChunkKey { host, span: stretch.through_ms, number: u64::MAX })
-}
-
-fn read_chunk(
-    key: &[u8; 32],
-    bytes: &[u8],
-    series: &BTreeMap<SeriesRef, usize>,
-    stretch: Stretch,
-    runs: &mut [Run],
-) -> Result<(), Malformed> {
-    let glance = Chunk::glance(bytes)?;
-    let is_outside =
-        *glance.times.start() > stretch.through_ms || *glance.times.end() <= stretch.after_ms;
-    if is_outside || series.range(glance.series).next().is_none() {
-        return Ok(());
-    }
-    let chunk = Chunk::open(checked(key, bytes)?)?;
-    for number in chunk.series() {
-        let Some(run) = series.get(&number).and_then(|place| runs.get_mut(*place)) else {
-            continue;
-        };
-        let Some((timestamps, values)) = chunk.samples(number)? else { continue };
-        let begin = timestamps.partition_point(|at| *at <= stretch.after_ms);
-        let end = timestamps.partition_point(|at| *at <= stretch.through_ms);
-        run.timestamps.extend_from_slice(timestamps.get(begin..end).unwrap_or_default());
-        run.values.extend_from_slice(values.get(begin..end).unwrap_or_default());
-    }
-    Ok(())
-}
-
-impl Run {
-    fn push(&mut self, at_ms: i64, value: f64) {
-        self.timestamps.push(at_ms);
-        self.values.push(value);
-    }
-
-    /// The samples in the order of time; of several for one instant the first stays.
-    fn merged(self) -> Self {
-        if self.timestamps.is_sorted_by(|one, next| one < next) {
-            return self;
-        }
-        let mut samples: Vec<(i64, f64)> = self.timestamps.into_iter().zip(self.values).collect();
-        samples.sort_by_key(|(at_ms, _)| *at_ms);
-        samples.dedup_by_key(|(at_ms, _)| *at_ms);
-        let (timestamps, values) = samples.into_iter().unzip();
-        Self { timestamps, values }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_value_of_an_instant_stays() {
-        let check = |samples: &[(i64, f64)], expect: &[(i64, f64)]| {
-            let (timestamps, values) = samples.iter().copied().unzip();
-            let Run { timestamps, values } = Run { timestamps, values }.merged();
-            let merged: Vec<_> = timestamps.into_iter().zip(values).collect();
-            assert_eq!(merged, expect);
-        };
-        check(&[], &[]);
-        check(&[(1, 1.0), (2, 2.0)], &[(1, 1.0), (2, 2.0)]);
-        check(&[(2, 2.0), (1, 1.0), (2, 3.0)], &[(1, 1.0), (2, 2.0)]);
-        check(&[(1, 1.0), (1, 2.0), (1, 3.0)], &[(1, 1.0)]);
-    }
 }

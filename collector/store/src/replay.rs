@@ -10,11 +10,11 @@ use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::damage::{Affected, DamageLog};
-use crate::head::Row;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::{Entry, JournalFolder};
 use crate::points::NumberedPoint;
 use crate::recover::Contents;
+use crate::rows::Row;
 use crate::stream::Stream;
 
 /// Reads all segments, cuts the torn tail of the last one, and returns which are damaged.
@@ -169,7 +169,7 @@ impl Replay<'_> {
         let coverage = self.contents.state.coverage;
         let at_ms = upkeep_codec::peek(&body).map(|head| head.timestamp_ms);
         let covered = at_ms.as_ref().is_ok_and(|at_ms| coverage.covers(segment, *at_ms));
-        let accepted = match stream.read(key, sequence, &body) {
+        let accepted = match stream.recall(key, sequence, &body) {
             Ok(accepted) => accepted,
             Err(_) if covered => return Ok(()),
             Err(error) => {
@@ -180,8 +180,8 @@ impl Replay<'_> {
         };
         stream.last_ms = stream.last_ms.max(Some(accepted.timestamp_ms));
         if !covered {
-            let (timestamp_ms, layout) = (accepted.timestamp_ms, accepted.layout);
-            let row = Row { sequence, timestamp_ms, segment, layout, body };
+            let (timestamp_ms, layout) = (accepted.timestamp_ms, &accepted.layout);
+            let row = Row { sequence, timestamp_ms, segment, layout, body: &body };
             self.contents.head.streams.entry(key).or_default().rows.push(row);
         }
         Ok(())
@@ -262,7 +262,7 @@ mod tests {
         let mut contents = Contents::default();
         contents.state.coverage = coverage;
         let damaged = replay(&journal, &[1], &mut contents, &damage).unwrap();
-        let rows = contents.head.streams.values().flat_map(|stream| &stream.rows);
+        let rows = contents.head.streams.values().flat_map(|stream| stream.rows.iter());
         let points = contents.head.points.series();
         let points = points.flat_map(|(home, number)| contents.head.points.of(home, number));
         let found = rows.map(|row| row.timestamp_ms).chain(points.map(|point| point.at_ms));

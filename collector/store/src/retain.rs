@@ -12,6 +12,7 @@ use crate::database::{
     CHUNKS, ChunkKey, DICTIONARIES, STATE, STATE_KEY, STREAMS, block_of, stored_bytes, write_blocks,
 };
 use crate::index::{Series, SeriesRef};
+use crate::rows::Rows;
 use crate::seal::{blocks_of, day_of, remove_generation, stream_record};
 use crate::stream::Saved;
 
@@ -79,10 +80,9 @@ impl Core {
         let mut streams = Vec::new();
         let mut needed: HashSet<SeriesRef> = HashSet::new();
         for (&key, stream) in &mut intake.streams {
-            let rows = head.streams.get(&key).map(|stream| stream.rows.as_slice());
-            let rows = rows.unwrap_or_default();
+            let rows = head.streams.get(&key).map(|stream| &stream.rows);
             let is_silent = stream.last_ms.is_some_and(|last| last < cutoff_ms)
-                && rows.is_empty()
+                && rows.is_none_or(Rows::is_empty)
                 && stream.saved.committed == stream.accepted;
             if is_silent && !stream.dictionary().is_empty() {
                 let before = stream.saved.clone();
@@ -96,7 +96,8 @@ impl Core {
                 streams.push((key, before, saved));
             }
             needed.extend(stream.dictionary());
-            needed.extend(rows.iter().flat_map(|row| row.layout.series.iter().copied()));
+            let layouts = rows.into_iter().flat_map(Rows::layouts);
+            needed.extend(layouts.flat_map(|layout| layout.series.iter().copied()));
         }
         needed.extend(head.points.series().map(|(_, number)| number));
         let homes = index.homes().into_iter().collect();
@@ -111,9 +112,7 @@ impl Core {
             .filter(|(number, series)| is_old(series) && !needed.contains(number))
             .map(|(number, _)| number)
             .collect();
-        for &number in &series {
-            index.remove(number);
-        }
+        index.remove(&series);
         let last_span = cutoff_ms.saturating_sub(self.longest_span_ms);
         Expired { last_span, homes, series, streams }
     }

@@ -22,9 +22,10 @@ use crate::database::{
     STREAMS, SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, stored_bytes,
     write_blocks,
 };
-use crate::head::{Head, Row};
+use crate::head::Head;
 use crate::index::{Index, SealedDays, Series, SeriesRef};
 use crate::points::Point;
+use crate::rows::{Block, Row, Rows};
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -172,11 +173,10 @@ impl Core {
     ) -> Result<(), Failure> {
         let coverage = draft.state.coverage;
         let mut spans = Spans::new();
-        let streams = covered_rows(&self.head(), host, coverage);
-        for (stream, rows) in streams {
-            for (span, rows) in rows {
+        for (stream, rows) in &rows_of(&self.head(), host) {
+            for (span, rows) in rows_by_span(rows, coverage) {
                 let transposed = tables_of_rows(&rows);
-                self.report_unread(stream, &transposed.unread);
+                self.report_unread(*stream, &transposed.unread);
                 draft.add(&mut spans, span, transposed);
             }
         }
@@ -191,7 +191,7 @@ impl Core {
         write_tables(transaction, host, spans, draft)
     }
 
-    fn report_unread(&self, stream: StreamKey, rows: &[&Row]) {
+    fn report_unread(&self, stream: StreamKey, rows: &[&Row<'_>]) {
         for row in rows {
             let place = format!("host {}, epoch {}", stream.host, stream.epoch);
             let affected = Affected::host(stream.host).within(row.timestamp_ms, row.timestamp_ms);
@@ -347,27 +347,15 @@ fn note_days(table: &Table, days: &mut Days) {
     }
 }
 
-type CoveredRows = Vec<(StreamKey, BTreeMap<i64, Vec<Row>>)>;
 type CoveredPoints = BTreeMap<i64, BTreeMap<SeriesRef, Vec<Point>>>;
 
-/// Copies the rows that a sealing covers of a host, by span; the head keeps them until that is
-/// committed.
-fn covered_rows(head: &Head, host: HostId, coverage: Coverage) -> CoveredRows {
-    let mut streams = Vec::new();
-    for (key, stream) in head.streams_of(host) {
-        let mut spans: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
-        for row in &stream.rows {
-            if coverage.covers(row.segment, row.timestamp_ms) {
-                let span = span_of(row.timestamp_ms, coverage.span_ms);
-                spans.entry(span).or_default().push(row.clone());
-            }
-        }
-        streams.push((*key, spans));
-    }
-    streams
+/// The rows of a host's streams; the head keeps them until those that a sealing covers are committed.
+fn rows_of(head: &Head, host: HostId) -> Vec<(StreamKey, Vec<Arc<Block>>)> {
+    let streams = head.streams_of(host);
+    streams.map(|(key, stream)| (*key, stream.rows.blocks().to_vec())).collect()
 }
 
-/// The same of the points of some series.
+/// The points of some series that a sealing covers, by span.
 fn covered_points(
     head: &Head,
     host: HostId,
@@ -385,9 +373,20 @@ fn covered_points(
     spans
 }
 
+/// The rows that a sealing covers.
+fn rows_by_span(blocks: &[Arc<Block>], coverage: Coverage) -> BTreeMap<i64, Vec<Row<'_>>> {
+    let mut spans: BTreeMap<i64, Vec<Row<'_>>> = BTreeMap::new();
+    for row in blocks.iter().flat_map(|block| block.rows()) {
+        if coverage.covers(row.segment, row.timestamp_ms) {
+            spans.entry(span_of(row.timestamp_ms, coverage.span_ms)).or_default().push(row);
+        }
+    }
+    spans
+}
+
 /// The oldest generation that a row which stays in the journal needs, by stream.
 fn oldest_generations(head: &Head, coverage: Coverage) -> BTreeMap<StreamKey, u32> {
-    let oldest = |rows: &[Row]| {
+    let oldest = |rows: &Rows| {
         let staying = rows.iter().filter(|row| !coverage.covers(row.segment, row.timestamp_ms));
         staying.map(|row| row.layout.generation).min()
     };

@@ -1,6 +1,5 @@
 //! The store as its users see it.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +18,10 @@ use crate::folder::Folder;
 use crate::follow::{Followed, Follower, Place};
 use crate::index::SeriesNumber;
 use crate::journal::Journal;
-use crate::query::Stretch;
+use crate::reading::Stretch;
 use crate::recover::{Contents, Recovered, recover};
 use crate::verify::Verification;
-use crate::{Options, StoreError, compact, seal};
+use crate::{Options, Reading, StoreError, compact, seal};
 
 /// So many submissions wait for the committer before submitting blocks: more than a group ever
 /// takes at the rates one committer can sync.
@@ -57,6 +56,19 @@ pub enum Append {
         /// Numbers, milliseconds since 1970, values.
         points: Vec<(SeriesNumber, i64, f64)>,
     },
+}
+
+/// What a store uses of what it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// How many series there are.
+    pub series: usize,
+    /// How many there may be.
+    pub max_series: usize,
+    /// How many bytes the journal has.
+    pub journal_bytes: u64,
+    /// With more it is sealed at once.
+    pub max_journal_bytes: u64,
 }
 
 /// Samples of all hosts. Share it behind an `Arc`; all methods block.
@@ -144,7 +156,8 @@ impl Store {
         self.core.describe(stream, first_number, series)
     }
 
-    /// The number of a series at a home, for [`Append::Numbered`]; one that is new is made.
+    /// The number of a series at a home, for [`Append::Numbered`]; one that is new is made, and counts
+    /// among [`Options::max_series`] without being refused: who calls this has bounds of his own.
     pub fn number(&self, home: HostId, labels: &Labels) -> SeriesNumber {
         SeriesNumber(self.core.index_mut().intern(home, labels))
     }
@@ -234,7 +247,15 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
-        self.core.select(None, matchers, Stretch { after_ms, through_ms })
+        self.read(&Reading::of(matchers, after_ms, through_ms))
+    }
+
+    /// The same within bounds, which are kept before there is memory for what is read.
+    ///
+    /// # Errors
+    /// When there are more samples than allowed, the time is over, or the database cannot be read.
+    pub fn read(&self, reading: &Reading<'_>) -> Result<Vec<SeriesSamples>, StoreError> {
+        self.core.read(reading)
     }
 
     /// The same, of one host's series only: those that it had under other names, too.
@@ -248,7 +269,7 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<SeriesSamples>, StoreError> {
-        self.core.select(Some(home), matchers, Stretch { after_ms, through_ms })
+        self.read(&Reading { home: Some(home), ..Reading::of(matchers, after_ms, through_ms) })
     }
 
     /// The label sets of the series that match and may have samples in a stretch of time.
@@ -275,9 +296,7 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let sets = self.label_sets(matchers, after_ms, through_ms)?;
-        let values: BTreeSet<&str> = sets.iter().filter_map(|labels| labels.get(name)).collect();
-        Ok(values.into_iter().map(str::to_owned).collect())
+        Ok(self.core.label_values(name, matchers, Stretch { after_ms, through_ms }))
     }
 
     /// The names of labels among those series, sorted.
@@ -290,10 +309,7 @@ impl Store {
         after_ms: i64,
         through_ms: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let sets = self.label_sets(matchers, after_ms, through_ms)?;
-        let names: BTreeSet<&str> =
-            sets.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+        Ok(self.core.label_names(matchers, Stretch { after_ms, through_ms }))
     }
 
     /// Reads what is committed in the order in which it was, from a place on; from now on without one.
@@ -308,6 +324,13 @@ impl Store {
     /// When those that nobody needs any more cannot be removed.
     pub fn keep_from(&self, segment: Option<u64>) -> Result<(), StoreError> {
         self.core.keep_from(segment)
+    }
+
+    /// How much of its bounds the store uses.
+    pub fn usage(&self) -> Usage {
+        let Options { max_series, journal_bytes: max_journal_bytes, .. } = self.core.options;
+        let series = self.core.index().len();
+        Usage { series, max_series, journal_bytes: self.core.journal.bytes(), max_journal_bytes }
     }
 
     /// Drops what is older than the retention.
@@ -453,5 +476,30 @@ mod tests {
         store.describe(stream, 0, &[Labels::new([("__name__", "x")])]).unwrap();
         store.commit(vec![frame]).unwrap();
         assert_eq!(store.committed(stream), Ranges::through(1));
+    }
+
+    #[test]
+    fn while_too_much_waits_to_be_sealed_nothing_is_taken_and_nothing_lost() {
+        let place = tempfile::tempdir().unwrap();
+        let options = Options { journal_bytes: 1, ..Options::default() };
+        let store = Store::open(place.path(), options).unwrap();
+        let home = HostId(Uuid::nil());
+        let append = |at_ms| {
+            let points = vec![(Labels::new([("__name__", "x")]), at_ms, 1.0)];
+            vec![Append::Points { home, points }]
+        };
+        // Sealing wants the state.
+        let state = store.core.state();
+        store.commit(append(1)).unwrap();
+        let error = store.commit(append(2)).unwrap_err();
+        assert!(matches!(error, StoreError::Overfull { limit: 1, .. }), "{error}");
+        drop(state);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while store.commit(append(2)).is_err() {
+            assert!(std::time::Instant::now() < until, "it was never sealed");
+            thread::yield_now();
+        }
+        let found = store.select(&[], 0, 9).unwrap();
+        assert_eq!(*found[0].timestamps, [1, 2]);
     }
 }

@@ -245,6 +245,25 @@ impl Stream {
         Ok(Accepted { timestamp_ms: frame.timestamp_ms, layout, key })
     }
 
+    /// Takes a frame of the journal, which was checked before it was written there: one that leans on a key
+    /// frame is not decoded again.
+    pub(crate) fn recall(
+        &mut self,
+        stream: StreamKey,
+        sequence: u64,
+        body: &Bytes,
+    ) -> Result<Accepted, StoreError> {
+        let fault = |source| StoreError::Frame { stream, sequence, source };
+        let head = upkeep_codec::peek(body).map_err(fault)?;
+        let Some(sequence_of_key) = head.key else { return self.read(stream, sequence, body) };
+        let used = self.next_use();
+        let key = self.keys.get_mut(&sequence_of_key);
+        let key = key.ok_or(fault(DecodeError::KeyUnknown(sequence_of_key)))?;
+        key.used = used;
+        let layout = Arc::clone(&key.layout);
+        Ok(Accepted { timestamp_ms: head.timestamp_ms, layout, key: head.key })
+    }
+
     /// Takes back what was accepted since, as it did not become durable.
     pub(crate) fn roll_back(&mut self, before: &Ranges) {
         let mut accepted = before.clone();
@@ -283,13 +302,22 @@ impl Stream {
 
     /// The layout of a key frame, or its first number that is not described.
     fn resolve(&self, key: &KeyFrame) -> Result<Arc<Layout>, u32> {
+        let generation = self.generation;
+        // Key frames follow one another with the same series, which they then share.
+        let layouts = self.keys.values().map(|known| &known.layout);
+        let mut same = layouts.filter(|known| known.generation == generation);
+        if let Some(same) = same.find(|known| known.key.numbers == key.numbers) {
+            let numbers = Arc::clone(&same.key.numbers);
+            let key = KeyFrame { numbers, values: Arc::clone(&key.values) };
+            return Ok(Arc::new(Layout { generation, key, series: Arc::clone(&same.series) }));
+        }
         let dictionary = self.dictionary();
         let series = key.numbers.iter().map(|&number| {
             let series = dictionary.get(number as usize).filter(|series| **series != UNKNOWN);
             series.copied().ok_or(number)
         });
         let series = series.collect::<Result<_, _>>()?;
-        Ok(Arc::new(Layout { generation: self.generation, key: key.clone(), series }))
+        Ok(Arc::new(Layout { generation, key: key.clone(), series }))
     }
 }
 
@@ -365,6 +393,26 @@ mod tests {
         assert!(stream.begin_at(11) && !stream.begin_at(1_000));
         assert!(stream.skip(1..=1_999));
         assert_eq!(stream.accepted.count(), 1);
+    }
+
+    #[test]
+    fn key_frames_of_the_same_series_share_them() {
+        let mut stream = Stream::default();
+        stream.describe(0, &[10, 11, 12]);
+        let key = |sequence, numbers: &[u32]| {
+            let row = numbers.iter().map(|number| (*number, sequence as f64)).collect();
+            Bytes::from(Encoder::default().encode(sequence, 0, row).bytes)
+        };
+        let read = |stream: &mut Stream, sequence, numbers: &[u32]| {
+            stream.read(KEY, sequence, &key(sequence, numbers)).unwrap().layout
+        };
+        let first = read(&mut stream, 1, &[0, 1]);
+        let second = read(&mut stream, 2, &[0, 1]);
+        assert!(Arc::ptr_eq(&first.series, &second.series));
+        assert_eq!((first.key.values[0], second.key.values[0]), (1.0, 2.0));
+        assert_eq!(*read(&mut stream, 3, &[0, 2]).series, [10, 12]);
+        stream.describe(1, &[13, 12]);
+        assert_eq!(*read(&mut stream, 4, &[0, 1]).series, [10, 13]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::varint::{Reader, put, put_signed};
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The factors of codes 0, 1 and 2.
-const SCALES: [f64; 3] = [1.0, 100.0, 1000.0];
+pub(crate) const SCALES: [f64; 3] = [1.0, 100.0, 1000.0];
 
 /// The code of a value kept as its eight bytes.
 const RAW: u8 = 3;
@@ -47,11 +47,7 @@ pub(crate) fn decode(
                 let sum = base.checked_add(reader.signed()?).ok_or(DecodeError::Base)?;
                 sum as f64 / scale
             }
-            None => {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(reader.take(8)?);
-                f64::from_le_bytes(bytes)
-            }
+            None => reader.float()?,
         };
         each(value);
     }
@@ -69,7 +65,7 @@ fn difference(value: f64, base: f64) -> Option<(u8, i64)> {
 }
 
 /// The nearest integer of a value times a scale, if that is in the range of exact integers.
-fn scaled(value: f64, scale: f64) -> Option<i64> {
+pub(crate) fn scaled(value: f64, scale: f64) -> Option<i64> {
     let product = (value * scale).round();
     (product.abs() < EXACT).then_some(product as i64)
 }

@@ -122,7 +122,7 @@ pub fn decode<'k>(
     Ok(frame)
 }
 
-fn read_head(reader: &mut Reader<'_>) -> Result<FrameHead, DecodeError> {
+pub(crate) fn read_head(reader: &mut Reader<'_>) -> Result<FrameHead, DecodeError> {
     let kind = reader.byte()?;
     let timestamp_ms = reader.signed()?;
     let key = match kind {

@@ -20,11 +20,13 @@
 //! A series that ends is in one more key frame with the staleness marker and in none thereafter.
 
 mod block;
+mod columns;
 mod dictionary;
 mod encoder;
 mod frame;
 mod varint;
 
+pub use columns::Columns;
 pub use dictionary::Dictionary;
 pub use encoder::{Encoded, Encoder};
 pub use frame::{DecodeError, Frame, FrameHead, KeyFrame, MAX_SERIES, decode, peek, retime};

@@ -18,6 +18,7 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let (&first, rest) = self.0.split_first().ok_or(DecodeError::Truncated)?;
         self.0 = rest;
@@ -30,6 +31,14 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    #[inline]
+    pub(crate) fn float(&mut self) -> Result<f64, DecodeError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        Ok(f64::from_le_bytes(*bytes))
+    }
+
+    #[inline]
     pub(crate) fn unsigned(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -46,6 +55,7 @@ impl<'a> Reader<'a> {
         Err(DecodeError::Overlong)
     }
 
+    #[inline]
     pub(crate) fn signed(&mut self) -> Result<i64, DecodeError> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))

@@ -12,9 +12,9 @@ pub const METRIC_NAME: &str = "__name__";
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
     /// The label's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The label's value; never empty inside [`Labels`].
-    pub value: String,
+    pub value: Arc<str>,
 }
 
 /// A set of labels: sorted by name, each name once, no empty values (an empty value means that the
@@ -24,7 +24,7 @@ pub struct Labels(Arc<Vec<Label>>);
 
 impl Labels {
     /// Makes a set from pairs in any order; of a name given twice the last value holds.
-    pub fn new<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn new<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut set = Self::default();
         for (name, value) in pairs {
             set.set(name, value);
@@ -32,10 +32,17 @@ impl Labels {
         set
     }
 
+    /// Makes a set of labels whose texts somebody else keeps as well. They must be in the order of their
+    /// names, each name once, and none without a value.
+    pub fn of_sorted(labels: Vec<Label>) -> Self {
+        debug_assert!(labels.is_sorted_by(|one, next| one.name < next.name), "{labels:?}");
+        Self(Arc::new(labels))
+    }
+
     /// The value of a label, or `None` where the set has no such label.
     pub fn get(&self, name: &str) -> Option<&str> {
         let at = self.position(name).ok()?;
-        self.0.get(at).map(|label| label.value.as_str())
+        self.0.get(at).map(|label| &*label.value)
     }
 
     /// The metric name, if the set has one.
@@ -44,19 +51,22 @@ impl Labels {
     }
 
     /// Sets a label; an empty value removes it.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        let (name, value) = (name.into(), value.into());
-        match self.position(&name) {
+    pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        match self.position(name) {
             Ok(at) if value.is_empty() => {
                 Arc::make_mut(&mut self.0).remove(at);
             }
             Ok(at) => {
                 if let Some(label) = Arc::make_mut(&mut self.0).get_mut(at) {
-                    label.value = value;
+                    label.value = value.into();
                 }
             }
             Err(_) if value.is_empty() => {}
-            Err(at) => Arc::make_mut(&mut self.0).insert(at, Label { name, value }),
+            Err(at) => {
+                let label = Label { name: name.into(), value: value.into() };
+                Arc::make_mut(&mut self.0).insert(at, label);
+            }
         }
     }
 
@@ -69,7 +79,7 @@ impl Labels {
 
     /// The set with one label set, for building in one expression.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.set(name, value);
         self
     }
@@ -88,7 +98,7 @@ impl Labels {
 
     /// The labels in order of their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
-        self.0.iter().map(|label| (label.name.as_str(), label.value.as_str()))
+        self.0.iter().map(|label| (&*label.name, &*label.value))
     }
 
     /// How many labels the set has, the metric name included.
@@ -102,7 +112,7 @@ impl Labels {
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|label| label.name.as_str().cmp(name))
+        self.0.binary_search_by(|label| (*label.name).cmp(name))
     }
 }
 
@@ -147,6 +157,13 @@ mod tests {
         let set = Labels::new([("b", "2"), ("a", "1"), ("b", "3"), ("c", "")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "3")]);
         assert_eq!(set.clone().with("a", "").len(), 1);
+    }
+
+    #[test]
+    fn sorted_labels_make_the_same_set() {
+        let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
+        let set = Labels::of_sorted(vec![label("a", "1"), label("b", "2")]);
+        assert_eq!(set, Labels::new([("b", "2"), ("a", "1")]));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::head::Row;
 use crate::index::SeriesRef;
 use crate::points::Point;
+use crate::rows::Row;
 use crate::stream::Layout;
 
 use super::MAX_ROWS;
@@ -34,14 +34,14 @@ pub(crate) struct Column {
 pub(crate) struct Transposed<'a> {
     pub(crate) tables: Vec<Table>,
     /// The rows that could not be read.
-    pub(crate) unread: Vec<&'a Row>,
+    pub(crate) unread: Vec<&'a Row<'a>>,
     /// How many values were left out since their instant has another one.
     pub(crate) conflicts: u64,
 }
 
 /// Transposes rows that lie in one span, in the order in which they came: of two values of a series
 /// for the same instant the first stays.
-pub(crate) fn tables_of_rows(rows: &[Row]) -> Transposed<'_> {
+pub(crate) fn tables_of_rows<'a>(rows: &'a [Row<'a>]) -> Transposed<'a> {
     let mut timestamps: Vec<i64> = rows.iter().map(|row| row.timestamp_ms).collect();
     timestamps.sort_unstable();
     timestamps.dedup();
@@ -51,7 +51,7 @@ pub(crate) fn tables_of_rows(rows: &[Row]) -> Transposed<'_> {
         for row in rows {
             let Ok(at) = stretch.binary_search(&row.timestamp_ms) else { continue };
             match row.values() {
-                Ok(values) => cells.put(at, &row.layout, values),
+                Ok(values) => cells.put(at, row.layout, values),
                 Err(_) => unread.push(row),
             }
         }

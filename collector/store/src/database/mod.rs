@@ -37,6 +37,7 @@ mod records;
 mod series;
 mod shrink;
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -210,19 +211,34 @@ impl Drop for Database {
 }
 
 impl Snapshot<'_> {
-    /// Gives the chunks of a range of keys, ends included, in the order of their keys. The bytes
-    /// are as they lie there, their checksum not looked at yet.
+    /// Gives the chunks of a range of keys as [`Self::chunks_until`] does, all of them.
     pub(crate) fn each_chunk(
         &self,
         first: ChunkKey,
         last: ChunkKey,
         mut each: impl FnMut(&[u8; 32], &[u8]),
     ) -> Result<(), StoreError> {
+        self.chunks_until(first, last, |key, value| {
+            each(key, value);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Gives the chunks of a range of keys, ends included, in the order of their keys, until it is
+    /// told to stop. The bytes are as they lie there, their checksum not looked at yet.
+    pub(crate) fn chunks_until(
+        &self,
+        first: ChunkKey,
+        last: ChunkKey,
+        mut each: impl FnMut(&[u8; 32], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let (first, last) = (first.to_bytes(), last.to_bytes());
         let read = guarded(|| {
             for chunk in self.chunks.range::<&[u8; 32]>(&first..=&last)? {
                 let (key, value) = chunk?;
-                each(key.value(), value.value());
+                if each(key.value(), value.value()).is_break() {
+                    break;
+                }
             }
             Ok(())
         });

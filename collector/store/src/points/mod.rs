@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use upkeep_model::HostId;
 
 use crate::index::SeriesRef;
+use crate::reading::Stretch;
 use log::{Log, Pushed};
 
 /// A sample by the number of its series: milliseconds, value.
@@ -95,6 +96,18 @@ impl Points {
     pub(crate) fn series(&self) -> impl Iterator<Item = (HostId, SeriesRef)> + use<'_> {
         let homes = self.homes.iter();
         homes.flat_map(|(home, points)| points.logs.keys().map(|number| (*home, *number)))
+    }
+
+    /// The series that have points in a stretch of time.
+    pub(crate) fn series_within(
+        &self,
+        stretch: Stretch,
+    ) -> impl Iterator<Item = SeriesRef> + use<'_> {
+        let overlaps = move |bounds: Bounds| stretch.overlaps(bounds.first_ms, bounds.last_ms);
+        let homes = self.homes.values().filter(move |home| home.bounds.is_some_and(overlaps));
+        let logs = homes.flat_map(|home| &home.logs);
+        let living = logs.filter(move |(_, log)| log.iter().any(|point| stretch.has(point.at_ms)));
+        living.map(|(number, _)| *number)
     }
 
     /// The homes that have points.

@@ -1,0 +1,143 @@
+//! What a reading takes of the head, and how it is decoded without the head's lock.
+
+use std::sync::Arc;
+
+use upkeep_codec::Columns;
+use upkeep_model::HostId;
+
+use crate::StoreError;
+use crate::gathering::Gathering;
+use crate::head::Head;
+use crate::index::SeriesRef;
+use crate::query::Wanted;
+use crate::reading::{Bounds, Stretch};
+use crate::rows::{Block, Passage, Row};
+
+/// The rows and points of one home.
+#[derive(Debug, Default)]
+pub(crate) struct HeadPart {
+    /// In the order in which they came, stream by stream.
+    blocks: Vec<Arc<Block>>,
+    points: Vec<Points>,
+}
+
+/// Points of a wanted series, in the order in which they came.
+#[derive(Debug)]
+struct Points {
+    run: usize,
+    timestamps: Arc<[i64]>,
+    values: Vec<f64>,
+}
+
+/// Which columns of a layout are wanted, and what for.
+#[derive(Debug)]
+struct Picked<'a> {
+    series: &'a [SeriesRef],
+    /// Columns, ascending.
+    columns: Vec<usize>,
+    /// For each of them the run that its values belong to.
+    runs: Vec<usize>,
+}
+
+impl HeadPart {
+    pub(crate) fn take(head: &Head, home: HostId, wanted: &Wanted, stretch: Stretch) -> Self {
+        let streams = head.streams_of(home);
+        let blocks = streams.flat_map(|(_, stream)| stream.rows.blocks_within(stretch));
+        let points = wanted.iter().enumerate().filter_map(|(run, (number, _))| {
+            let points = head.points.of(home, *number);
+            let points = points.filter(|point| stretch.has(point.at_ms));
+            let (timestamps, values): (Vec<i64>, Vec<f64>) =
+                points.map(|point| (point.at_ms, point.value)).unzip();
+            (!values.is_empty()).then(|| Points { run, timestamps: timestamps.into(), values })
+        });
+        Self { blocks: blocks.cloned().collect(), points: points.collect() }
+    }
+
+    pub(crate) fn read(
+        &self,
+        wanted: &Wanted,
+        stretch: Stretch,
+        bounds: &Bounds,
+        gathering: &mut Gathering,
+    ) -> Result<(), StoreError> {
+        let rows: usize = self.blocks.iter().map(|block| block.len()).sum();
+        let mut picked: Option<Picked<'_>> = None;
+        let mut reader = Reader { stretch, bounds, cells: Vec::new() };
+        for block in &self.blocks {
+            for passage in block.passages() {
+                let series = &*passage.layout.series;
+                let picked = match picked.as_ref().filter(|picked| picked.series == series) {
+                    Some(picked) => picked,
+                    None => {
+                        let fresh = Picked::of(series, wanted);
+                        fresh.runs.iter().for_each(|run| gathering.reserve(*run, rows));
+                        picked.insert(fresh)
+                    }
+                };
+                if !picked.runs.is_empty() {
+                    reader.read(&passage, picked, gathering)?;
+                }
+            }
+        }
+        for points in &self.points {
+            bounds.charge(points.values.len())?;
+            gathering.extend(points.run, &points.timestamps, &points.values);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Picked<'a> {
+    fn of(series: &'a [SeriesRef], wanted: &Wanted) -> Self {
+        let (mut columns, mut runs) = (Vec::new(), Vec::new());
+        for (column, number) in series.iter().enumerate() {
+            if let Ok(run) = wanted.binary_search_by_key(number, |(wanted, _)| *wanted) {
+                columns.push(column);
+                runs.push(run);
+            }
+        }
+        Self { series, columns, runs }
+    }
+}
+
+struct Reader<'a> {
+    stretch: Stretch,
+    bounds: &'a Bounds,
+    /// The values of a passage, column by column.
+    cells: Vec<f64>,
+}
+
+impl Reader<'_> {
+    fn read(
+        &mut self,
+        passage: &Passage<'_>,
+        picked: &Picked<'_>,
+        gathering: &mut Gathering,
+    ) -> Result<(), StoreError> {
+        let rows = passage.rows().filter(|row| self.stretch.has(row.timestamp_ms));
+        let rows: Vec<Row<'_>> = rows.collect();
+        self.bounds.charge(rows.len() * picked.columns.len())?;
+        let columns = Columns::new(&passage.layout.key, picked.columns.iter().copied());
+        self.cells.clear();
+        self.cells.resize(rows.len() * picked.columns.len(), 0.0);
+        let mut timestamps = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let mut slots = self.cells.iter_mut().skip(timestamps.len()).step_by(rows.len());
+            let decoded = columns.decode(row.body, |value| {
+                if let Some(slot) = slots.next() {
+                    *slot = value;
+                }
+            });
+            // Rows were decoded whole before they were taken, so this one is good.
+            if decoded.is_ok() {
+                timestamps.push(row.timestamp_ms);
+            }
+        }
+        let timestamps: Arc<[i64]> = timestamps.into();
+        for (&run, cells) in picked.runs.iter().zip(self.cells.chunks(rows.len().max(1))) {
+            let values = cells.get(..timestamps.len()).unwrap_or_default();
+            gathering.extend(run, &timestamps, values);
+        }
+        Ok(())
+    }
+}
