@@ -94,7 +94,8 @@ impl Parts {
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
         let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
         let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
-        let options = Options { retention, ..Options::default() };
+        let retention_bytes = config.storage.retention_bytes;
+        let options = Options { retention, retention_bytes, ..Options::default() };
         let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
         // What was set aside just now is not found again, so it is declared before all else.
         let declarer = Declarer::new(state.clone(), Arc::clone(&store));
@@ -131,7 +132,8 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let mut registry = Registry::default();
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
-    start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
+    let retention = Retention::load(&config.data_dir);
+    start_upkeep(&mut stages, &parts, retention, retention::Meters::register(&mut registry));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
@@ -196,7 +198,12 @@ fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
     });
 }
 
-fn start_upkeep(stages: &mut Stages, parts: &Parts, retention: Retention) {
+fn start_upkeep(
+    stages: &mut Stages,
+    parts: &Parts,
+    retention: Retention,
+    meters: retention::Meters,
+) {
     let parts = parts.clone();
     let retention = Arc::new(retention);
     stages.start("retention and renewal", |stop| async move {
@@ -213,7 +220,9 @@ fn start_upkeep(stages: &mut Stages, parts: &Parts, retention: Retention) {
         };
         while stop.run_until_cancelled(is_due()).await.is_some() {
             let (parts, retention) = (parts.clone(), Arc::clone(&retention));
-            let done = tokio::task::spawn_blocking(move || look_after(&parts, &retention)).await;
+            let meters = meters.clone();
+            let look = move || look_after(&parts, &retention, &meters);
+            let done = tokio::task::spawn_blocking(look).await;
             // A full disk, say: the next hour is another chance.
             if let Err(error) = done.map_err(anyhow::Error::from).and_then(|result| result) {
                 tracing::warn!("{error:#}");
@@ -223,11 +232,12 @@ fn start_upkeep(stages: &mut Stages, parts: &Parts, retention: Retention) {
     });
 }
 
-fn look_after(parts: &Parts, retention: &Retention) -> Result<()> {
+fn look_after(parts: &Parts, retention: &Retention, meters: &retention::Meters) -> Result<()> {
     let now_ms = parts.clock.now_ms();
     if retention.may_drop(&parts.clock) {
         parts.store.retain(now_ms).context("old samples cannot be dropped")?;
     }
+    meters.set(parts.store.size());
     let certificate = parts
         .authority
         .server_certificate(now_ms)

@@ -97,11 +97,13 @@ impl Default for Http {
 pub struct Storage {
     /// For how many days.
     pub retention_days: u32,
+    /// Once they take more bytes than this, the oldest go before their time.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { retention_days: 15 }
+        Self { retention_days: 15, retention_bytes: None }
     }
 }
 
@@ -221,6 +223,7 @@ impl Config {
         for (key, zero) in [
             ("grpc.handshakes_per_second", self.grpc.handshakes_per_second == 0),
             ("storage.retention_days", self.storage.retention_days == 0),
+            ("storage.retention_bytes", self.storage.retention_bytes == Some(0)),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
         ] {
@@ -280,8 +283,14 @@ mod tests {
             }
         };
         check(
-            "[grpc]\nhandshakes_per_second = 0\n[http]\ntls = false\n[storage]\nretention_days = 0\n",
-            &["grpc.handshakes_per_second", "http.tls", "0.0.0.0:9443", "storage.retention_days"],
+            "[grpc]\nhandshakes_per_second = 0\n[http]\ntls = false\n[storage]\nretention_days = 0\nretention_bytes = 0\n",
+            &[
+                "grpc.handshakes_per_second",
+                "http.tls",
+                "0.0.0.0:9443",
+                "storage.retention_days",
+                "storage.retention_bytes",
+            ],
         );
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
         check("[certificates]\nhost_lifetime = \"59s\"\n", &["host_lifetime", "at least 1m"]);

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) index: RwLock<Index>,
     pub(crate) head: RwLock<Head>,
     pub(crate) commands: SyncSender<Command>,
+    /// Bytes of sealed samples that were dropped since there was too much.
+    pub(crate) dropped_bytes: AtomicU64,
 }
 
 /// A duration in milliseconds, at least one.

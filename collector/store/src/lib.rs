@@ -36,4 +36,4 @@ mod verify;
 pub use damage::{Affected, Damage};
 pub use error::StoreError;
 pub use options::Options;
-pub use store::{Append, Done, Store};
+pub use store::{Append, Done, Size, Store};

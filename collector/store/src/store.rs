@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -46,6 +47,21 @@ pub enum Append {
         /// Full label sets, milliseconds since 1970, values.
         points: Vec<(Labels, i64, f64)>,
     },
+}
+
+/// What samples take on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// How many pieces the sealed samples lie in.
+    pub chunks: u64,
+    /// What these take.
+    pub chunk_bytes: u64,
+    /// What the file takes that they are in, with what is free in it.
+    pub database_bytes: u64,
+    /// What is not sealed yet.
+    pub journal_bytes: u64,
+    /// What was dropped since the store was opened because it was too much.
+    pub dropped_bytes: u64,
 }
 
 /// Samples of all hosts. Share it behind an `Arc`; all methods block.
@@ -101,6 +117,7 @@ impl Store {
             index: RwLock::new(index),
             head: RwLock::new(head),
             commands,
+            dropped_bytes: AtomicU64::default(),
         });
         let committer = Committer::new(Arc::clone(&core), writer, wakes.clone());
         let (compacting, sealing) = (Arc::clone(&core), Arc::clone(&core));
@@ -267,7 +284,18 @@ impl Store {
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 
-    /// Drops what is older than the retention.
+    /// What samples take on disk.
+    pub fn size(&self) -> Size {
+        Size {
+            chunks: self.core.state().chunks,
+            chunk_bytes: self.core.state().chunk_bytes,
+            database_bytes: self.core.database.bytes_on_disk(),
+            journal_bytes: self.core.journal.bytes(),
+            dropped_bytes: self.core.dropped_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Drops what is older than the retention, and the oldest of what is more than it may be.
     ///
     /// # Errors
     /// When the database cannot be written.

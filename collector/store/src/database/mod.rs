@@ -13,6 +13,7 @@
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
 //! | `marks` | span's start, host | when it was marked: the span has chunks to be packed again (module `compact`) |
+//! | `spans` | span's start (i64) | the bytes that its chunks take, of all hosts |
 //!
 //! A label set at a home has one series number for ever; numbers are not given again, not even
 //! after retention removed the series. Chunk numbers grow, so of two chunks of a span the lower
@@ -29,6 +30,7 @@
 //! error. A database that cannot be opened or loaded is moved to `quarantine/` and begun anew; what
 //! the journal still has is then sealed again.
 
+mod chunks;
 mod marks;
 mod migrate;
 mod records;
@@ -44,9 +46,10 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::StoreError;
 use crate::folder::Folder;
+use crate::{Options, StoreError};
 
+pub(crate) use chunks::{ChunkTable, bytes_beside_chunks, spans};
 pub(crate) use marks::{MarkKey, mark_from, mark_record, stored_bytes};
 pub(crate) use records::{
     ChunkKey, DictionaryKey, State, StreamRecord, VERSION, dictionary_from, dictionary_record,
@@ -59,6 +62,7 @@ pub(crate) const STREAMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinitio
 pub(crate) const DICTIONARIES: TableDefinition<'_, &[u8; 40], &[u8]> =
     TableDefinition::new("dictionaries");
 pub(crate) const MARKS: TableDefinition<'_, &[u8; 24], &[u8]> = TableDefinition::new("marks");
+pub(crate) const SPANS: TableDefinition<'_, i64, &[u8]> = TableDefinition::new("spans");
 pub(crate) const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
 
 /// The one key of [`STATE`].
@@ -119,6 +123,8 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 pub(crate) struct Database {
     folder: Folder,
     cache_bytes: usize,
+    /// Less that is free is not given back.
+    free_bytes: u64,
     open: RwLock<Option<redb::Database>>,
     has_failed: AtomicBool,
     /// What the file takes beside chunks when nothing in it is free, as far as that was seen.
@@ -135,12 +141,14 @@ pub(crate) struct Snapshot<'a> {
 
 impl Database {
     /// Opens or makes the database, with all its tables.
-    pub(crate) fn open(folder: &Folder, cache_bytes: usize) -> Result<Self, Failure> {
+    pub(crate) fn open(folder: &Folder, options: &Options) -> Result<Self, Failure> {
+        let Options { cache_bytes, free_bytes, .. } = *options;
         // What a cut left of a file that was to take this one's place.
         folder.unfinished_database().map_err(Failure::Io)?;
         let open = RwLock::new(Some(open(folder, cache_bytes)?));
         let (folder, has_failed) = (folder.clone(), AtomicBool::default());
-        Ok(Self { folder, cache_bytes, open, has_failed, beside_chunks: AtomicU64::default() })
+        let beside_chunks = AtomicU64::default();
+        Ok(Self { folder, cache_bytes, free_bytes, open, has_failed, beside_chunks })
     }
 
     /// Runs a transaction and commits it; on an error nothing of it is done.
@@ -256,6 +264,7 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
                 transaction.open_table(BLOCKS)?;
                 transaction.open_table(migrate::SERIES)?;
                 transaction.open_table(MARKS)?;
+                transaction.open_table(SPANS)?;
                 transaction.open_table(STREAMS)?;
                 transaction.open_table(DICTIONARIES)?;
                 transaction.open_table(CHUNKS)?;
