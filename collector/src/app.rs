@@ -5,6 +5,7 @@
 
 mod retention;
 mod stage;
+mod store_meters;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -31,12 +32,14 @@ use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest;
 use crate::notify::Alert;
 use crate::query::{self, Engine, StoreSource};
+use crate::remote::{self, WriteIn};
 use crate::rule::schedule::ALERT_QUEUE;
 use crate::rule::{self, Board};
 use crate::state::{self, Ending, Occurrence, State};
 
 use retention::Retention;
 use stage::Stages;
+use store_meters::StoreMeters;
 
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -93,10 +96,14 @@ impl Parts {
         let authority = Authority::open(folder, config.certificates.host_lifetime.0)?;
         let server_key = ServerKey::new(authority.server_certificate(now_ms)?)?;
         let state = State::open_checked(&folder.join(state::FILE_NAME), now_ms)?;
-        let retention = Duration::from_hours(24 * u64::from(config.storage.retention_days));
+        let followed_from = remote::followed_from(&state, &config.remote_write)?;
+        let retention = config.storage.retention();
         let retention_bytes = config.storage.retention_bytes;
-        let options = Options { retention, retention_bytes, ..Options::default() };
+        let options = Options { retention, retention_bytes, followed_from, ..Options::default() };
         let store = Arc::new(Store::open(&folder.join(STORE_FOLDER), options)?);
+        if followed_from.is_none() {
+            store.keep_from(None)?;
+        }
         // What was set aside just now is not found again, so it is declared before all else.
         let declarer = Declarer::new(state.clone(), Arc::clone(&store));
         declarer.declare(now_ms)?;
@@ -130,13 +137,14 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let (failure, mut failures) = mpsc::channel(1);
     let board = Arc::new(Board::default());
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(StoreMeters(Arc::clone(&parts.store))));
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
-    let retention = Retention::load(&config.data_dir);
-    start_upkeep(&mut stages, &parts, retention, retention::Meters::register(&mut registry));
+    start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
+    start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, failure)?;
     start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness), registry)?;
     readiness.release("start");
@@ -198,12 +206,7 @@ fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
     });
 }
 
-fn start_upkeep(
-    stages: &mut Stages,
-    parts: &Parts,
-    retention: Retention,
-    meters: retention::Meters,
-) {
+fn start_upkeep(stages: &mut Stages, parts: &Parts, retention: Retention) {
     let parts = parts.clone();
     let retention = Arc::new(retention);
     stages.start("retention and renewal", |stop| async move {
@@ -220,9 +223,7 @@ fn start_upkeep(
         };
         while stop.run_until_cancelled(is_due()).await.is_some() {
             let (parts, retention) = (parts.clone(), Arc::clone(&retention));
-            let meters = meters.clone();
-            let look = move || look_after(&parts, &retention, &meters);
-            let done = tokio::task::spawn_blocking(look).await;
+            let done = tokio::task::spawn_blocking(move || look_after(&parts, &retention)).await;
             // A full disk, say: the next hour is another chance.
             if let Err(error) = done.map_err(anyhow::Error::from).and_then(|result| result) {
                 tracing::warn!("{error:#}");
@@ -232,12 +233,11 @@ fn start_upkeep(
     });
 }
 
-fn look_after(parts: &Parts, retention: &Retention, meters: &retention::Meters) -> Result<()> {
+fn look_after(parts: &Parts, retention: &Retention) -> Result<()> {
     let now_ms = parts.clock.now_ms();
     if retention.may_drop(&parts.clock) {
         parts.store.retain(now_ms).context("old samples cannot be dropped")?;
     }
-    meters.set(parts.store.size());
     let certificate = parts
         .authority
         .server_certificate(now_ms)
@@ -356,6 +356,23 @@ fn start_ingest(
     Ok(())
 }
 
+/// Sends samples to others. What is not sent when it stops is sent after the next start.
+fn start_remote_write(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    meters: remote::OutMeters,
+) {
+    if config.remote_write.is_empty() {
+        return;
+    }
+    let Parts { state, store, .. } = parts.clone();
+    let targets = config.remote_write.clone();
+    stages.start("remote write", |stop| async move {
+        Ok(remote::run(targets, store, state, meters, stop).await?)
+    });
+}
+
 fn start_http(
     stages: &mut Stages,
     parts: &Parts,
@@ -370,6 +387,17 @@ fn start_http(
     } else {
         None
     };
+    let limits = remote::Limits {
+        series_per_sender: config.limits.series_per_sender,
+        series_of_all_senders: config.limits.series_of_all_senders,
+    };
+    let write_in = WriteIn::new(
+        Arc::clone(&parts.store),
+        Arc::clone(&parts.fleet),
+        limits,
+        config.storage.retention(),
+        remote::Meters::register(&mut registry),
+    );
     let meters = Meters::register(&mut registry);
     let services = http::Services {
         clock: parts.clock.clone(),
@@ -377,6 +405,7 @@ fn start_http(
         fleet: Arc::clone(&parts.fleet),
         engine: Engine::new(Arc::clone(&parts.store), query::Settings::default())
             .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
+        write_in: Arc::new(write_in),
         rules,
         readiness,
         registry: Arc::new(registry),

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 
+use crate::remote::TargetSettings;
+
 /// The routing file that is used where the settings name none.
 pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
 
@@ -35,10 +37,12 @@ pub struct Config {
     pub rules: Rules,
     /// Where alerts go.
     pub alerts: Alerts,
-    /// What one host may ask of the collector.
+    /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
     pub certificates: Certificates,
+    /// Where samples are sent to.
+    pub remote_write: Vec<TargetSettings>,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             alerts: Alerts::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
+            remote_write: Vec::new(),
         }
     }
 }
@@ -107,6 +112,13 @@ impl Default for Storage {
     }
 }
 
+impl Storage {
+    /// How long samples are kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.retention_days))
+    }
+}
+
 /// Rules.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -157,17 +169,25 @@ impl Alerts {
     }
 }
 
-/// What one host may ask of the collector.
+/// What one host or sender may ask of the collector.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// How many series a host may have.
     pub series_per_host: u32,
+    /// How many series one who sends by remote write may have within an hour.
+    pub series_per_sender: u32,
+    /// How many all of them may have together.
+    pub series_of_all_senders: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { series_per_host: 2_000 }
+        Self {
+            series_per_host: 2_000,
+            series_per_sender: 500_000,
+            series_of_all_senders: 1_000_000,
+        }
     }
 }
 
@@ -226,6 +246,8 @@ impl Config {
             ("storage.retention_bytes", self.storage.retention_bytes == Some(0)),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
+            ("limits.series_per_sender", self.limits.series_per_sender == 0),
+            ("limits.series_of_all_senders", self.limits.series_of_all_senders == 0),
         ] {
             if zero {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
@@ -234,6 +256,16 @@ impl Config {
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {
             let message = format!("it must be at least {}", Span(SHORTEST_LIFETIME));
             faults.push(Fault::of_key(main, "certificates.host_lifetime", &message));
+        }
+        for (index, target) in self.remote_write.iter().enumerate() {
+            if let Err(fault) = target.check() {
+                faults.push(Fault::of_key(main, "remote_write", &fault));
+            }
+            let others = self.remote_write.get(..index).unwrap_or_default();
+            if others.iter().any(|other| other.name == target.name) {
+                let message = format!("the name {:?} is given twice", target.name);
+                faults.push(Fault::of_key(main, "remote_write", &message));
+            }
         }
         faults
     }
@@ -294,6 +326,11 @@ mod tests {
         );
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);
         check("[certificates]\nhost_lifetime = \"59s\"\n", &["host_lifetime", "at least 1m"]);
+        check(
+            "[[remote_write]]\nname = \"a\"\nurl = \"http://192.168.1.5/\"\n\
+             [[remote_write]]\nname = \"a\"\nurl = \"https://x/\"\n",
+            &["remote_write \"a\": url must begin with https://", "\"a\" is given twice"],
+        );
         check("[rules]\ninterval = \"soon\"\n", &["interval", "collector.toml"]);
     }
 }

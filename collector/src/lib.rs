@@ -14,6 +14,8 @@ pub mod http;
 pub mod ingest;
 pub mod notify;
 pub mod query;
+pub mod remote;
 pub mod rule;
 pub mod state;
+pub mod trust;
 pub mod yaml;

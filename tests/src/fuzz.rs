@@ -15,7 +15,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// Every target, so that each knows its share of the time.
-pub const TARGETS: [&str; 14] = [
+pub const TARGETS: [&str; 15] = [
     "codec frames",
     "disks",
     "disks' values",
@@ -28,6 +28,7 @@ pub const TARGETS: [&str; 14] = [
     "package managers",
     "queries",
     "recordings",
+    "remote write",
     "texts of metrics",
     "tokens",
 ];

@@ -4,6 +4,7 @@
 
 mod agent;
 mod collector;
+mod conformance;
 mod cut_disk;
 mod fake_clock;
 mod fake_host;
@@ -25,6 +26,7 @@ mod webhook;
 
 pub use agent::{Agent, AgentOptions, FORGOTTEN};
 pub use collector::{Collector, CollectorOptions};
+pub use conformance::conformance;
 pub use cut_disk::CutDisk;
 pub use fake_clock::FakeClock;
 pub use fake_host::FakeHost;

@@ -125,14 +125,16 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Starts it again on what it has, on another port.
+    /// Starts it again on what it has, on the port that it had unless that was taken meanwhile.
     ///
     /// # Errors
     /// When it does not listen.
     pub async fn launch(&mut self) -> Result<()> {
         let log = self.log_path();
-        for _ in 0..PORTS {
-            self.address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        for attempt in 0..PORTS {
+            if attempt > 0 || self.address.is_empty() {
+                self.address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+            }
             let mut command = Command::new(&self.program);
             command.args(self.kind.arguments(self.folder.path(), &self.address));
             let mut running = Running::start(command.args(&self.arguments), &log)?;

@@ -2,6 +2,8 @@
 
 use upkeep_model::Labels;
 
+use crate::eval::{Column, Grid, is_present};
+
 /// The value of an expression, and what its author should know about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -53,6 +55,39 @@ pub struct Point {
 pub struct Row {
     /// The series.
     pub labels: Labels,
+    points: Points,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Points {
+    /// The evaluator's column as it is, with gaps where there is no value.
+    Steps {
+        grid: Grid,
+        values: Vec<f64>,
+    },
+    Listed(Vec<(i64, f64)>),
+}
+
+impl Row {
+    /// A series with its points: milliseconds since 1970, ascending, and values.
+    pub fn new(labels: Labels, points: Vec<(i64, f64)>) -> Self {
+        Self { labels, points: Points::Listed(points) }
+    }
+
+    pub(crate) fn of_column(column: Column, grid: Grid) -> Self {
+        let Column { labels, values, .. } = column;
+        Self { labels, points: Points::Steps { grid, values } }
+    }
+
     /// Milliseconds since 1970 and the value, ascending; moments without a value are left out.
-    pub points: Vec<(i64, f64)>,
+    pub fn points(&self) -> impl Iterator<Item = (i64, f64)> {
+        let (steps, listed) = match &self.points {
+            Points::Steps { grid, values } => {
+                let points = grid.moments().zip(values.iter().copied());
+                (Some(points.filter(|(_, value)| is_present(*value))), None)
+            }
+            Points::Listed(points) => (None, Some(points.iter().copied())),
+        };
+        steps.into_iter().flatten().chain(listed.into_iter().flatten())
+    }
 }

@@ -21,6 +21,6 @@ mod source;
 pub use answer::{Answer, Point, Row, Value};
 pub use eval::{EvalError, Limits};
 pub use number::format_value;
-pub use parse::{ParseError, parse, parse_selector};
+pub use parse::{ParseError, Tree, format, parse, parse_selector, parse_tree};
 pub use query::Query;
 pub use source::{Hint, Selection, Source, SourceError};

@@ -82,9 +82,9 @@ fn in_words(result: Result<Answer, EvalError>) -> String {
         }
         Value::Matrix(rows) => {
             let line = |row: &upkeep_promql::Row| {
-                let points = row.points.iter();
+                let points = row.points();
                 let points: Vec<String> = points
-                    .map(|(at, value)| format!("{}@{}", format_value(*value), at / 1000))
+                    .map(|(at, value)| format!("{}@{}", format_value(value), at / 1000))
                     .collect();
                 format!("{} {}", row.labels, points.join(" "))
             };

@@ -9,10 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
-use upkeep_store::Size;
 
 use crate::clock::Clock;
 
@@ -41,48 +38,6 @@ struct Noted {
 enum Verdict {
     Believed,
     Doubted { ahead_ms: i64 },
-}
-
-/// What samples take on disk, as of the last look.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Meters {
-    sealed: Gauge,
-    database: Gauge,
-    journal: Gauge,
-    dropped: Gauge,
-}
-
-impl Meters {
-    /// Meters that show in the registry.
-    pub(super) fn register(registry: &mut Registry) -> Self {
-        let meters = Self::default();
-        for (name, help, gauge) in [
-            ("sealed", "Bytes that sealed samples take", &meters.sealed),
-            ("database", "Bytes of the file that sealed samples are in", &meters.database),
-            ("journal", "Bytes of samples that are not sealed yet", &meters.journal),
-            (
-                "dropped",
-                "Bytes of samples dropped since the start because they were more than \
-                 storage.retention_bytes",
-                &meters.dropped,
-            ),
-        ] {
-            let name = format!("upkeep_collector_samples_{name}_bytes");
-            registry.register(name, help, gauge.clone());
-        }
-        meters
-    }
-
-    pub(super) fn set(&self, size: Size) {
-        for (gauge, bytes) in [
-            (&self.sealed, size.chunk_bytes),
-            (&self.database, size.database_bytes),
-            (&self.journal, size.journal_bytes),
-            (&self.dropped, size.dropped_bytes),
-        ] {
-            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
-    }
 }
 
 /// Keeps the clock in mind.

@@ -20,7 +20,7 @@ use thiserror::Error;
 use upkeep_model::{is_label_name, is_reserved};
 
 /// The value of the label that names what a host's series come from.
-const HOST_JOB: &str = "node";
+pub const HOST_JOB: &str = "node";
 
 /// The longest name of a host, as in DNS.
 const MAX_NAME_CHARS: usize = 253;

@@ -1,5 +1,6 @@
-//! The bounds that hold for every request: the size of its body, and that a bug in a handler is an
-//! error object for the client and a line in the log, not a broken connection.
+//! What holds for every request: a bound on the size of its body, that a long answer is compressed, and
+//! that a bug in a handler is an error object for the client and a line in the log, not a broken
+//! connection.
 
 use std::any::Any;
 use std::time::Duration;
@@ -9,7 +10,10 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use super::error::{ApiError, ErrorType};
 
@@ -52,6 +56,17 @@ pub(super) fn body_error(status: StatusCode, otherwise: impl FnOnce() -> ApiErro
 fn too_large() -> ApiError {
     let message = format!("the body is longer than {MAX_BODY_BYTES} bytes");
     ApiError::new(ErrorType::TooLarge, message)
+}
+
+/// Answers of fewer bytes are not worth compressing: they fit into a packet as they are.
+const COMPRESSED_FROM_BYTES: u64 = 1024;
+
+/// Compresses answers for who accepts gzip, as they are sent and with little work. What has no length
+/// is long.
+pub(super) fn compression() -> CompressionLayer<SizeAbove> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(COMPRESSED_FROM_BYTES))
 }
 
 type PanicAnswer = fn(Box<dyn Any + Send>) -> Response<Body>;

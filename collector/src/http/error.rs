@@ -37,6 +37,8 @@ pub enum ErrorType {
     MethodNotAllowed,
     /// The body exceeds [`super::MAX_BODY_BYTES`].
     TooLarge,
+    /// The body is of a kind that is not understood.
+    UnsupportedMedia,
     /// The body did not arrive within [`super::BODY_TIMEOUT`].
     TooSlow,
 }
@@ -54,6 +56,7 @@ impl ErrorType {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
         }
     }
@@ -71,6 +74,7 @@ impl ErrorType {
             Self::Forbidden => "forbidden",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
+            Self::UnsupportedMedia => "unsupported_media_type",
             Self::TooSlow => "too_slow",
         }
     }

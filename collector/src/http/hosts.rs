@@ -176,7 +176,7 @@ fn view(host: Found, buffer: BufferView, fleet: &Fleet, now_ms: i64) -> HostView
 
 /// Whether a host is there, with the reason where it is not known to be.
 #[derive(Debug, PartialEq, Eq)]
-enum Liveness {
+pub(super) enum Liveness {
     Up,
     Down(String),
     Unknown(String),
@@ -184,7 +184,7 @@ enum Liveness {
 
 /// What can be said of a host by the fleet's verdict. `heard` is whether something came from it
 /// since this collector started; before that, nobody is missed, and nobody is known to be there.
-fn liveness(verdict: Verdict, heard: bool, last_seen_ms: Option<i64>) -> Liveness {
+pub(super) fn liveness(verdict: Verdict, heard: bool, last_seen_ms: Option<i64>) -> Liveness {
     let seen = last_seen_ms.map(time::text);
     match (verdict, seen) {
         (Verdict::NotExpected, _) => {

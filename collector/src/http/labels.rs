@@ -5,21 +5,21 @@ use axum::response::Response;
 
 use super::error::ApiError;
 use super::parameters::Parameters;
-use super::series::{selectors, window};
+use super::series::look_up;
 use super::{Services, prometheus};
 
 /// Label names that are no identifiers may come escaped behind this, since not every client can
 /// put them into a path.
 const ESCAPED: &str = "U__";
 
-/// `GET|POST /api/v1/labels`: parameters `match[]`, `start`, `end`, `limit`.
+/// `GET|POST /api/v1/labels`: parameters `match[]`, `start`, `end`, `limit`, `timeout`.
 pub(super) async fn names(
     State(services): State<Services>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let limit = parameters.limit()?;
-    let (selectors, window) = (selectors(&parameters)?, window(&parameters)?);
-    Ok(prometheus::success_list(services.engine.label_names(selectors, window).await?, limit))
+    let found = services.engine.label_names(look_up(&parameters)?).await?;
+    Ok(prometheus::list(found, limit))
 }
 
 /// `GET /api/v1/label/{name}/values`: the same parameters.
@@ -29,10 +29,8 @@ pub(super) async fn values(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let limit = parameters.limit()?;
-    let name = unescape(&name);
-    let (selectors, window) = (selectors(&parameters)?, window(&parameters)?);
-    let values = services.engine.label_values(name, selectors, window).await?;
-    Ok(prometheus::success_list(values, limit))
+    let found = services.engine.label_values(unescape(&name), look_up(&parameters)?).await?;
+    Ok(prometheus::list(found, limit))
 }
 
 /// Undoes the escaping: `__` is an underscore, `_HEX_` a character by its code point. What is not

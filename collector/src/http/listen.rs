@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A peer that has not sent the whole head of its next request by then is cut off.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A peer that takes nothing of its answer for so long is cut off.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// So many connections are served at once; more wait in the kernel's queue. It is far above what
 /// people and dashboards open, and keeps idle peers within about 100 MB.
@@ -177,6 +181,9 @@ impl Server {
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let service = TowerToHyperService::new(self.router.clone());
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let stream = Box::pin(stream);
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {

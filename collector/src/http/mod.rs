@@ -13,6 +13,7 @@ mod build_info;
 mod damage;
 pub mod error;
 mod events;
+mod expressions;
 mod gaps;
 mod health;
 mod hosts;
@@ -20,10 +21,12 @@ mod inventory;
 mod known_gaps;
 mod labels;
 mod listen;
+mod metadata;
 mod meters;
 mod own_metrics;
 mod parameters;
 mod patches;
+mod pieces;
 mod processes;
 mod prometheus;
 mod query;
@@ -31,9 +34,11 @@ mod route;
 mod rules;
 mod series;
 mod story;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod time;
+mod write;
 
 use std::sync::Arc;
 
@@ -43,14 +48,18 @@ use tokio::task;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::query::Engine;
+use crate::remote::WriteIn;
 use crate::rule::Board;
 use crate::state::{State, StateError};
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
 pub use known_gaps::StateGaps;
-pub use listen::{HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, check_plain, serve};
+pub use listen::{
+    HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PlainRefused, ServeError, WRITE_TIMEOUT, check_plain, serve,
+};
 pub use meters::Meters;
+pub use pieces::SEND_TIMEOUT;
 pub use route::{Access, Route, Verb, routes};
 
 use error::{ApiError, ErrorType};
@@ -66,6 +75,8 @@ pub struct Services {
     pub fleet: Arc<Fleet>,
     /// Samples by PromQL.
     pub engine: Engine,
+    /// What others write.
+    pub write_in: Arc<WriteIn>,
     /// What the rules last said.
     pub rules: Arc<Board>,
     /// What is not ready yet.

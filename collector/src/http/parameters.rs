@@ -1,6 +1,8 @@
 //! Parameters of a request as Prometheus takes them: in the address or in a form, times as seconds
 //! or RFC 3339, durations as seconds or in its own notation.
 
+use std::time::Duration;
+
 use axum::Form;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::{Method, header};
@@ -66,6 +68,15 @@ impl Parameters {
     /// When the value is no duration.
     pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, ApiError> {
         self.parsed(name, parse_duration)
+    }
+
+    /// The same as a length of time; a negative one counts as not given.
+    ///
+    /// # Errors
+    /// When the value is no duration.
+    pub(super) fn length(&self, name: &str) -> Result<Option<Duration>, ApiError> {
+        let length = self.duration(name)?;
+        Ok(length.and_then(|length| u64::try_from(length).ok()).map(Duration::from_millis))
     }
 
     /// A duration that has to be given.

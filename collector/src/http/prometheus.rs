@@ -1,44 +1,37 @@
 //! Prometheus' JSON: `{"status":"success","data":…}`, with warnings and infos beside the data.
-//!
-//! Answers to queries can be large, so they are written series by series while the client reads;
-//! what was written is given free, and a slow client holds no thread.
 
 use std::io::Write;
-use std::iter;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream;
 use serde::Serialize;
 use upkeep_promql::{Answer, Point, Row, Value, format_value};
 
-/// Series are gathered into pieces of at least this size, so that small ones cost no write each.
-const CHUNK_BYTES: usize = 64 * 1024;
+use super::pieces::{self, Content, Element, WriteResult};
+use crate::query::Place;
 
 /// The warning where a limit cut results off, in Prometheus' words.
 const TRUNCATED: &str = "results truncated due to limit";
-
-type WriteResult = Result<(), serde_json::Error>;
 
 #[derive(Serialize)]
 struct Success<T> {
     status: &'static str,
     data: T,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
 }
 
 /// A response with small data.
 pub(super) fn success(data: impl Serialize) -> Response {
-    axum::Json(Success { status: "success", data, warnings: Vec::new() }).into_response()
+    axum::Json(Success { status: "success", data }).into_response()
 }
 
-/// A response with a list, cut off at a limit with a warning.
-pub(super) fn success_list<T: Serialize>(mut list: Vec<T>, limit: Option<usize>) -> Response {
+/// A response with a list, cut off at a limit with a warning. It keeps the place until it is sent.
+pub(super) fn list<T: Serialize + Send + 'static>(
+    (mut list, place): (Vec<T>, Place),
+    limit: Option<usize>,
+) -> Response {
     let warnings = truncate(&mut list, limit);
-    axum::Json(Success { status: "success", data: list, warnings }).into_response()
+    let list = list.into_iter().map(Item).collect();
+    let tail = tail("", &warnings, &[]);
+    pieces::respond(b"{\"status\":\"success\",\"data\":".to_vec(), Content::List(list), tail, place)
 }
 
 fn truncate<T>(list: &mut Vec<T>, limit: Option<usize>) -> Vec<String> {
@@ -51,37 +44,59 @@ fn truncate<T>(list: &mut Vec<T>, limit: Option<usize>) -> Vec<String> {
     }
 }
 
-/// A response with a query's answer, at most `limit` series of it.
-pub(super) fn answer(answer: Answer, limit: Option<usize>) -> Response {
+/// A response with a query's answer, at most `limit` series of it. It keeps the place until it is
+/// sent.
+pub(super) fn answer((answer, place): (Answer, Place), limit: Option<usize>) -> Response {
     let Answer { value, mut warnings, infos } = answer;
     match value {
         Value::Scalar { at_ms, value } => {
-            let text = format_value(value);
-            document("scalar", warnings, infos, Content::Single(Pair { at_ms, text }))
+            let pair = Pair { at_ms, text: format_value(value) };
+            document("scalar", (warnings, infos), Content::Single(pair), place)
         }
         Value::Text { at_ms, text } => {
-            document("string", warnings, infos, Content::Single(Pair { at_ms, text }))
+            document("string", (warnings, infos), Content::Single(Pair { at_ms, text }), place)
         }
         Value::Vector(mut points) => {
             warnings.extend(truncate(&mut points, limit));
-            document("vector", warnings, infos, Content::List(points))
+            document("vector", (warnings, infos), Content::List(points), place)
         }
         Value::Matrix(mut rows) => {
             warnings.extend(truncate(&mut rows, limit));
-            document("matrix", warnings, infos, Content::List(rows))
+            document("matrix", (warnings, infos), Content::List(rows), place)
         }
     }
 }
 
-/// What stands under `result`: one element, or a list of them.
-enum Content<E> {
-    Single(E),
-    List(Vec<E>),
+fn document<E: Element>(
+    result_type: &'static str,
+    (warnings, infos): (Vec<String>, Vec<String>),
+    content: Content<E>,
+    place: Place,
+) -> Response {
+    let head =
+        format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{result_type}\",\"result\":");
+    pieces::respond(head.into_bytes(), content, tail("}", &warnings, &infos), place)
 }
 
-/// A part of a result that writes itself as JSON.
-trait Element: Send + 'static {
-    fn write(&self, out: &mut Vec<u8>) -> WriteResult;
+/// What follows on the data.
+fn tail(closing: &str, warnings: &[String], infos: &[String]) -> Vec<u8> {
+    let mut tail = closing.to_owned();
+    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+        if !texts.is_empty() {
+            tail.push_str(&format!(",\"{name}\":{}", serde_json::json!(texts)));
+        }
+    }
+    tail.push('}');
+    tail.into_bytes()
+}
+
+/// What already knows how it is written.
+struct Item<T>(T);
+
+impl<T: Serialize + Send + 'static> Element for Item<T> {
+    fn write(&self, out: &mut Vec<u8>) -> WriteResult {
+        serde_json::to_writer(out, &self.0)
+    }
 }
 
 /// A time and a text, the form of every value.
@@ -112,11 +127,11 @@ impl Element for Row {
         out.extend_from_slice(b"{\"metric\":");
         serde_json::to_writer(&mut *out, &self.labels)?;
         out.extend_from_slice(b",\"values\":[");
-        for (number, (at_ms, value)) in self.points.iter().enumerate() {
+        for (number, (at_ms, value)) in self.points().enumerate() {
             if number > 0 {
                 out.push(b',');
             }
-            write_pair(out, *at_ms, &format_value(*value))?;
+            write_pair(out, at_ms, &format_value(value))?;
         }
         out.extend_from_slice(b"]}");
         Ok(())
@@ -143,81 +158,11 @@ fn write_seconds(out: &mut Vec<u8>, at_ms: i64) -> WriteResult {
     written.map_err(serde_json::Error::io)
 }
 
-fn document<E: Element>(
-    result_type: &'static str,
-    warnings: Vec<String>,
-    infos: Vec<String>,
-    content: Content<E>,
-) -> Response {
-    let head =
-        format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{result_type}\",\"result\":");
-    let pieces = Pieces::new(head.into_bytes(), content, move |out| {
-        out.push(b'}');
-        for (name, texts) in [("warnings", warnings), ("infos", infos)] {
-            if !texts.is_empty() {
-                write!(out, ",\"{name}\":").map_err(serde_json::Error::io)?;
-                serde_json::to_writer(&mut *out, &texts)?;
-            }
-        }
-        out.push(b'}');
-        Ok(())
-    });
-    let body = Body::from_stream(stream::iter(pieces));
-    let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], body).into_response()
-}
-
-/// The document as an iterator of pieces, each made when the one before was taken.
-struct Pieces<E, F> {
-    head: Vec<u8>,
-    is_list: bool,
-    elements: iter::Enumerate<std::vec::IntoIter<E>>,
-    tail: Option<F>,
-}
-
-impl<E: Element, F: FnOnce(&mut Vec<u8>) -> WriteResult> Pieces<E, F> {
-    fn new(mut head: Vec<u8>, content: Content<E>, tail: F) -> Self {
-        let (is_list, elements) = match content {
-            Content::Single(element) => (false, vec![element]),
-            Content::List(elements) => (true, elements),
-        };
-        if is_list {
-            head.push(b'[');
-        }
-        Self { head, is_list, elements: elements.into_iter().enumerate(), tail: Some(tail) }
-    }
-
-    fn fill(&mut self, piece: &mut Vec<u8>) -> WriteResult {
-        while piece.len() < CHUNK_BYTES {
-            let Some((number, element)) = self.elements.next() else {
-                let Some(tail) = self.tail.take() else { return Ok(()) };
-                if self.is_list {
-                    piece.push(b']');
-                }
-                return tail(piece);
-            };
-            if number > 0 {
-                piece.push(b',');
-            }
-            element.write(piece)?;
-        }
-        Ok(())
-    }
-}
-
-impl<E: Element, F: FnOnce(&mut Vec<u8>) -> WriteResult> Iterator for Pieces<E, F> {
-    type Item = Result<Bytes, serde_json::Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.tail.as_ref()?;
-        let mut piece = std::mem::take(&mut self.head);
-        let filled = self.fill(&mut piece);
-        Some(filled.map(|()| Bytes::from(piece)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
     use upkeep_model::{Labels, METRIC_NAME};
 
     use super::*;
@@ -236,7 +181,8 @@ mod tests {
         let up = Labels::new([(METRIC_NAME, "up"), ("job", "a\"b")]);
         let point = |at_ms, value| Point { labels: up.clone(), at_ms, value };
         let check = async |answered: Answer, limit, expect: &str| {
-            assert_eq!(body(answer(answered, limit)).await, expect);
+            let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            assert_eq!(body(answer((answered, place), limit)).await, expect);
         };
         check(
             of(Value::Scalar { at_ms: 1_500, value: f64::INFINITY }),
@@ -262,26 +208,12 @@ mod tests {
             r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a\"b"},"value":[1,"1"]}]},"warnings":["results truncated due to limit"]}"#,
         )
         .await;
-        let rows = vec![Row { labels: Labels::default(), points: vec![(0, 0.5), (20, f64::NAN)] }];
+        let rows = vec![Row::new(Labels::default(), vec![(0, 0.5), (20, f64::NAN)])];
         check(
             Answer { value: Value::Matrix(rows), warnings: Vec::new(), infos: vec!["i".into()] },
             None,
             r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[0,"0.5"],[0.020,"NaN"]]}]},"infos":["i"]}"#,
         )
         .await;
-    }
-
-    #[tokio::test]
-    async fn a_large_answer_comes_in_pieces_and_whole() {
-        let points: Vec<(i64, f64)> = (0..4_000).map(|step| (step * 1000, 1.0)).collect();
-        let row = |number: usize| Row {
-            labels: Labels::new([("n", number.to_string())]),
-            points: points.clone(),
-        };
-        let pieces = Pieces::new(Vec::new(), Content::List((0..10).map(row).collect()), |_| Ok(()));
-        let pieces: Vec<Bytes> = pieces.map(Result::unwrap).collect();
-        assert!(pieces.len() > 3, "{}", pieces.len());
-        let whole: serde_json::Value = serde_json::from_slice(&pieces.concat()).unwrap();
-        assert_eq!(whole.as_array().map(Vec::len), Some(10));
     }
 }

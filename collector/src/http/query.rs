@@ -1,7 +1,5 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::response::Response;
 use upkeep_promql::Query;
@@ -55,11 +53,7 @@ fn parse(parameters: &Parameters) -> Result<Query, ApiError> {
 }
 
 fn wishes(parameters: &Parameters) -> Result<Wishes, ApiError> {
-    let positive = |name| -> Result<Option<Duration>, ApiError> {
-        let length = parameters.duration(name)?;
-        Ok(length.and_then(|length| u64::try_from(length).ok()).map(Duration::from_millis))
-    };
     // A lookback of zero or less is none of the request's own, as in Prometheus.
-    let lookback = positive("lookback_delta")?.filter(|lookback| !lookback.is_zero());
-    Ok(Wishes { timeout: positive("timeout")?, lookback })
+    let lookback = parameters.length("lookback_delta")?.filter(|lookback| !lookback.is_zero());
+    Ok(Wishes { timeout: parameters.length("timeout")?, lookback })
 }

@@ -11,8 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, alerts, audit, availability, bounds, build_info, damage, events, gaps, health, hosts,
-    inventory, labels, own_metrics, patches, processes, query, rules, series,
+    Services, alerts, audit, availability, bounds, build_info, damage, events, expressions, gaps,
+    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, rules,
+    series, targets, write,
 };
 use crate::auth::{self, Scope};
 
@@ -60,6 +61,8 @@ pub struct Route {
     /// Who may use it.
     pub access: Access,
     handler: MethodRouter<Services>,
+    /// Whether the handler itself holds bodies against their bounds.
+    judges_bodies: bool,
 }
 
 impl Route {
@@ -69,14 +72,19 @@ impl Route {
         access: Access,
         handler: impl Handler<T, Services>,
     ) -> Self {
-        Self { verb, path, access, handler: on(verb.filter(), handler) }
+        let handler = on(verb.filter(), handler);
+        Self { verb, path, access, handler, judges_bodies: false }
+    }
+
+    fn judging_bodies(self) -> Self {
+        Self { judges_bodies: true, ..self }
     }
 }
 
 /// The table.
 pub fn routes() -> Vec<Route> {
     use Access::{Needs, Open};
-    use Scope::{Admin, Read};
+    use Scope::{Admin, Read, Write};
     use Verb::{Get, Post};
     vec![
         Route::new(Get, "/-/healthy", Open, health::healthy),
@@ -91,6 +99,13 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/labels", Needs(Read), labels::names),
         Route::new(Post, "/api/v1/labels", Needs(Read), labels::names),
         Route::new(Get, "/api/v1/label/{name}/values", Needs(Read), labels::values),
+        Route::new(Get, "/api/v1/metadata", Needs(Read), metadata::list),
+        Route::new(Get, "/api/v1/format_query", Needs(Read), expressions::format),
+        Route::new(Post, "/api/v1/format_query", Needs(Read), expressions::format),
+        Route::new(Get, "/api/v1/parse_query", Needs(Read), expressions::parse),
+        Route::new(Post, "/api/v1/parse_query", Needs(Read), expressions::parse),
+        Route::new(Get, "/api/v1/targets", Needs(Read), targets::list),
+        Route::new(Post, "/api/v1/write", Needs(Write), write::take).judging_bodies(),
         Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
         Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
         Route::new(Get, "/api/v1/alerts", Needs(Read), alerts::list),
@@ -117,14 +132,17 @@ pub(super) fn router(services: Services) -> Router {
             let guard = (services.clone(), scope);
             handler = handler.route_layer(middleware::from_fn_with_state(guard, authorize));
         }
+        if !route.judges_bodies {
+            handler = handler.layer(middleware::from_fn(bounds::refuse_large_body));
+        }
         router = router.route(route.path, handler);
     }
     router
         .fallback(async |uri: Uri| ApiError::not_found(format!("no such page: {}", uri.path())))
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(bounds::refuse_large_body))
         .layer(bounds::body_limit())
         .layer(bounds::catch_panic())
+        .layer(bounds::compression())
         .layer(middleware::from_fn_with_state(services.clone(), count))
         .with_state(services)
 }
@@ -132,12 +150,15 @@ pub(super) fn router(services: Services) -> Router {
 /// Lets a request through if its token's scopes cover the route's.
 async fn authorize(
     State((services, scope)): State<(Services, Scope)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     match auth::authorize(&services.state, request.headers(), scope, services.clock.now_ms()).await
     {
-        Ok(_) => next.run(request).await,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(refusal) => ApiError::from(refusal).into_response(),
     }
 }

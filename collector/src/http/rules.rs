@@ -2,19 +2,25 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
-use upkeep_model::Labels;
+use sha2::{Digest, Sha256};
+use upkeep_model::{Labels, Matcher};
 
 use super::alerts::AlertView;
 use super::error::ApiError;
 use super::parameters::Parameters;
-use super::{Services, prometheus, time};
+use super::{Services, prometheus, series, time};
 use crate::notify::Annotations;
-use crate::rule::{AlertStatus, GroupStatus, Health, Phase, RuleKind, RuleStatus};
+use crate::rule::{AlertStatus, GroupStatus, Health, Phase, RuleKind, RuleStatus, Snapshot};
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Rules {
     groups: Vec<GroupView>,
+    /// What to give as `group_next_token` for the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_next_token: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -73,23 +79,80 @@ struct Wanted {
     names: Vec<String>,
     groups: Vec<String>,
     files: Vec<String>,
+    selectors: Vec<Vec<Matcher>>,
 }
 
-/// `GET /api/v1/rules`: parameters `type`, `rule_name[]`, `rule_group[]`, `file[]`,
-/// `exclude_alerts`.
+/// Which groups of those that are wanted.
+struct Page {
+    /// So many.
+    limit: usize,
+    /// From the one of this token on.
+    from: Option<String>,
+}
+
+/// `GET /api/v1/rules`: parameters `type`, `rule_name[]`, `rule_group[]`, `file[]`, `match[]` (of the
+/// rules' labels), `exclude_alerts`, `group_limit`, `group_next_token`.
 pub(super) async fn list(
     State(services): State<Services>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let wanted = Wanted::parse(&parameters)?;
-    let snapshot = services.rules.snapshot();
-    let groups = snapshot.groups.iter().filter_map(|group| wanted.group(group)).collect();
-    Ok(prometheus::success(Rules { groups }))
+    let page = Page::parse(&parameters)?;
+    Ok(prometheus::success(page.of(&services.rules.snapshot(), &wanted)?))
+}
+
+impl Page {
+    fn parse(parameters: &Parameters) -> Result<Self, ApiError> {
+        let from = parameters.get("group_next_token").map(str::to_owned);
+        let Some(text) = parameters.get("group_limit") else {
+            let why = "group_limit needs to be present in order to paginate over the groups";
+            return match from {
+                Some(_) => Err(ApiError::parameter("group_next_token", why)),
+                None => Ok(Self { limit: usize::MAX, from: None }),
+            };
+        };
+        let refused = |why: String| ApiError::parameter("group_limit", why);
+        let limit: i32 = text.parse().map_err(|error| {
+            refused(format!("group_limit needs to be a valid number: {text:?}: {error}"))
+        })?;
+        let positive = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+        let refused = || refused("group_limit needs to be greater than 0".to_owned());
+        Ok(Self { limit: positive.ok_or_else(refused)?, from })
+    }
+
+    fn of(&self, snapshot: &Snapshot, wanted: &Wanted) -> Result<Rules, ApiError> {
+        let mut groups = snapshot.groups.as_slice();
+        if let Some(from) = &self.from {
+            let place = groups.iter().position(|group| token(group) == *from);
+            let gone = || {
+                let why = format!("invalid group_next_token '{from}'. were rule groups changed?");
+                ApiError::parameter("group_next_token", why)
+            };
+            groups = place.and_then(|place| groups.get(place..)).ok_or_else(gone)?;
+        }
+        let mut rules = Rules { groups: Vec::new(), group_next_token: None };
+        for group in groups {
+            let Some(view) = wanted.group(group) else { continue };
+            if rules.groups.len() == self.limit {
+                rules.group_next_token = Some(token(group));
+                break;
+            }
+            rules.groups.push(view);
+        }
+        Ok(rules)
+    }
+}
+
+/// Names a group among those of all files.
+fn token(group: &GroupStatus) -> String {
+    let file = group.file.display();
+    HEXLOWER.encode(&Sha256::digest(format!("{file};{}", group.name)))
 }
 
 impl Wanted {
     fn parse(parameters: &Parameters) -> Result<Self, ApiError> {
-        let (alerting, recording) = match parameters.get("type") {
+        let kind = parameters.get("type").map(str::to_lowercase);
+        let (alerting, recording) = match kind.as_deref() {
             None => (true, true),
             Some("alert") => (true, false),
             Some("record") => (false, true),
@@ -113,6 +176,7 @@ impl Wanted {
             names: all("rule_name[]"),
             groups: all("rule_group[]"),
             files: all("file[]"),
+            selectors: series::selectors(parameters)?,
         })
     }
 
@@ -124,8 +188,7 @@ impl Wanted {
         }
         let wanted = group.rules.iter().filter(|rule| self.rule(rule));
         let rules: Vec<RuleView> = wanted.map(|rule| rule_view(rule, self.alerts)).collect();
-        let filtered = !(self.alerting && self.recording && self.names.is_empty());
-        if filtered && rules.is_empty() {
+        if rules.is_empty() {
             return None;
         }
         Some(GroupView {
@@ -144,7 +207,12 @@ impl Wanted {
             RuleKind::Alerting { .. } => self.alerting,
             RuleKind::Recording => self.recording,
         };
-        of_kind && accepts(&self.names, &rule.name)
+        of_kind && accepts(&self.names, &rule.name) && self.selects(&rule.labels)
+    }
+
+    fn selects(&self, labels: &Labels) -> bool {
+        let fits = |all: &Vec<Matcher>| all.iter().all(|matcher| matcher.matches(labels));
+        self.selectors.is_empty() || self.selectors.iter().any(fits)
     }
 }
 

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use thiserror::Error;
-use upkeep_model::{Event, EventKind, Gap, Labels, Lane, StreamKey};
-use upkeep_store::{Append, Store, StoreError};
+use upkeep_model::{Event, EventKind, Gap, HostId, Labels, Lane, StreamKey};
+use upkeep_store::{Append, SeriesNumber, Store, StoreError};
 use upkeep_wire::{decode_event, v1};
 
 use super::Services;
@@ -29,6 +29,20 @@ pub(super) struct SampleRecord {
     pub(super) is_live: bool,
 }
 
+/// The series `up` of a host, found once for all of its frames.
+#[derive(Debug)]
+pub(super) struct Up {
+    labels: Labels,
+    number: SeriesNumber,
+}
+
+impl Up {
+    pub(super) fn new(store: &Store, home: HostId, labels: Labels) -> Self {
+        let number = store.number(home, &labels);
+        Self { labels, number }
+    }
+}
+
 /// Why records were not committed.
 #[derive(Debug, Error)]
 pub(super) enum CommitError {
@@ -49,22 +63,26 @@ pub(super) async fn commit_samples(
     services: &Services,
     stream: StreamKey,
     mut records: Vec<SampleRecord>,
-    up: &Labels,
+    up: &mut Up,
     now_ms: i64,
 ) -> Result<(), CommitError> {
     loop {
-        let appends = appends_of(stream, &records, up);
+        let appends = appends_of(stream, &records, up.number);
         let refused = match services.disk_work.append(&services.store, appends).await? {
             Ok(()) => return Ok(()),
             Err(StoreError::Frame { sequence, source, .. }) => (sequence, source.to_string()),
             Err(error @ StoreError::NotDescribed { sequence, .. }) => (sequence, error.to_string()),
+            Err(StoreError::SeriesGone { .. }) => {
+                up.number = services.store.number(stream.host, &up.labels);
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         records = set_aside(services, stream, records, refused, now_ms).await?;
     }
 }
 
-fn appends_of(stream: StreamKey, records: &[SampleRecord], up: &Labels) -> Vec<Append> {
+fn appends_of(stream: StreamKey, records: &[SampleRecord], up: SeriesNumber) -> Vec<Append> {
     let mut appends: Vec<Append> = records
         .iter()
         .map(|record| Append::Frame {
@@ -74,10 +92,9 @@ fn appends_of(stream: StreamKey, records: &[SampleRecord], up: &Labels) -> Vec<A
         })
         .collect();
     let live = records.iter().filter(|record| record.is_live);
-    let points: Vec<_> =
-        live.filter_map(|record| Some((up.clone(), record.timestamp_ms?, 1.0))).collect();
+    let points: Vec<_> = live.filter_map(|record| Some((up, record.timestamp_ms?, 1.0))).collect();
     if !points.is_empty() {
-        appends.push(Append::Points { home: stream.host, points });
+        appends.push(Append::Numbered { home: stream.host, points });
     }
     appends
 }

@@ -8,6 +8,7 @@
 mod admit;
 mod backlog;
 mod commit;
+mod described;
 mod disk_work;
 mod gather;
 mod listener;

@@ -20,7 +20,8 @@ use upkeep_wire::{MAX_BATCH_BYTES, lane_mark, v1};
 use super::Services;
 use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
-use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, commit_events, commit_samples};
+use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, Up, commit_events, commit_samples};
+use super::described::keep_metadata;
 use super::gather::gather;
 use super::marks::{Marks, Unsettled, turn};
 use super::pace::retry_after_ms;
@@ -73,7 +74,7 @@ struct Opened {
     clock: HostClock,
     /// Whether the collector's own clock is still the one that the host's was held against.
     clock_watch: ClockWatch,
-    up: Labels,
+    up: Up,
     described: u32,
     /// What was observed since the host opened the stream begins here.
     observed_from: u64,
@@ -179,7 +180,7 @@ impl Session {
             stream,
             clock,
             clock_watch,
-            up: self.member.up(),
+            up: Up::new(&self.services.store, stream.host, self.member.up()),
             described: 0,
             observed_from: open.live_from,
             interval_ms: i64::from(open.interval_ms.max(1)),
@@ -287,7 +288,7 @@ impl Opened {
             match message {
                 Message::Describe(describe) => {
                     let _turn = turn(&self.session.member, self.life).await?;
-                    self.describe(describe)?;
+                    self.describe(describe).await?;
                 }
                 Message::Reference(reference) => {
                     let _turn = turn(&self.session.member, self.life).await?;
@@ -307,18 +308,17 @@ impl Opened {
         self.take_samples(samples).await
     }
 
-    fn describe(&mut self, describe: v1::Describe) -> Result<(), Status> {
+    async fn describe(&mut self, describe: v1::Describe) -> Result<(), Status> {
         let series: Vec<Series> = describe.series.into_iter().map(Series::from).collect();
         let services = &self.session.services;
         admit_series(services.limits, self.described, describe.first_number, &series)
             .map_err(|refusal| refused(&refusal))?;
+        keep_metadata(services, (self.stream.host, &self.session.quota), &series).await;
         let count = u32::try_from(series.len()).unwrap_or(u32::MAX);
         let labels: Vec<Labels> =
             series.into_iter().map(|one| self.session.member.complete(one.labels)).collect();
-        services
-            .store
-            .describe(self.stream, describe.first_number, &labels)
-            .map_err(|error| self.failed(&error.into()))?;
+        let kept = services.store.describe(self.stream, describe.first_number, &labels);
+        kept.map_err(|error| self.failed(&error.into()))?;
         self.described = self.described.max(describe.first_number.saturating_add(count));
         Ok(())
     }
@@ -355,7 +355,7 @@ impl Opened {
         let past = Backlog::times(&admitted);
         if !admitted.is_empty() {
             let _turn = turn(&self.session.member, self.life).await?;
-            commit_samples(services, self.stream, admitted, &self.up, now_ms)
+            commit_samples(services, self.stream, admitted, &mut self.up, now_ms)
                 .await
                 .map_err(|error| self.failed(&error))?;
         }

@@ -112,6 +112,8 @@ async fn records_are_stored_under_the_host_of_the_certificate_and_then_acknowled
     assert_eq!(stored[0].values, [1.0, 2.0, 3.0]);
     let up = &door.samples("up")[0];
     assert_eq!((&up.timestamps, &up.values), (&stored[0].timestamps, &vec![1.0; 3]));
+    let known = door.services.state.metadata(None).unwrap();
+    assert_eq!(known.keys().collect::<Vec<_>>(), ["node_load1"]);
     let host = door.services.state.host(own.host).unwrap().unwrap();
     assert_eq!(host.facts.unwrap().kernel, "6.1");
     assert_eq!((host.interval_ms, host.agent_version.as_str()), (1_000, "0.2.0"));

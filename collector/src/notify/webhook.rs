@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,14 +10,11 @@ use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url, redirect};
 use rustls::ClientConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls_platform_verifier::Verifier;
 use serde::Serialize;
 use upkeep_model::Labels;
 
 use super::{Alert, Annotations, Notification, NotifyError, Secret, Status, address};
+use crate::trust;
 
 /// How long a request may take unless the configuration says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +80,8 @@ impl Webhook {
     /// # Errors
     /// When certificates cannot be read.
     pub fn new(settings: WebhookSettings) -> Result<Self, NotifyError> {
-        let tls = tls(settings.ca_file.as_ref())?;
+        let tls = trust::client_config(settings.ca_file.as_deref())
+            .map_err(|error| NotifyError::Configuration(error.to_string()))?;
         Ok(Self { settings, tls, client: Mutex::new(None) })
     }
 
@@ -208,25 +206,6 @@ pub fn parse_url(text: &str) -> Result<Url, NotifyError> {
         "http" | "https" if url.has_host() => Ok(url),
         _ => Err(fault("must begin with http:// or https:// and name a host")),
     }
-}
-
-fn tls(ca_file: Option<&PathBuf>) -> Result<ClientConfig, NotifyError> {
-    let failed = |error: rustls::Error| NotifyError::Configuration(format!("TLS: {error}"));
-    let certificates = match ca_file {
-        None => Vec::new(),
-        Some(path) => CertificateDer::pem_file_iter(path)
-            .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-            .map_err(|error| NotifyError::Configuration(format!("{}: {error}", path.display())))?,
-    };
-    let provider = Arc::new(ring::default_provider());
-    let verifier =
-        Verifier::new_with_extra_roots(certificates, Arc::clone(&provider)).map_err(failed)?;
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
 }
 
 /// Scheme, host and port: the rest may carry secrets.

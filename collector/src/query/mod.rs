@@ -107,6 +107,30 @@ pub struct Window {
     pub through_ms: i64,
 }
 
+/// What is asked about series and their labels.
+#[derive(Clone, Debug)]
+pub struct LookUp {
+    /// A series counts that one of them finds.
+    pub selectors: Vec<Vec<Matcher>>,
+    /// When it has samples.
+    pub window: Window,
+    /// A shorter time than the settings'.
+    pub timeout: Option<Duration>,
+}
+
+impl LookUp {
+    fn or_everything(mut self) -> Self {
+        if self.selectors.is_empty() {
+            self.selectors.push(Vec::new());
+        }
+        self
+    }
+}
+
+/// A place among the queries that run at once. Whoever still holds a large answer keeps it, so that
+/// there are no more of those at a time than places; it is given back as it is dropped.
+pub type Place = OwnedSemaphorePermit;
+
 /// Evaluates queries and looks up series; clones share the bounds.
 #[derive(Clone)]
 pub struct Engine {
@@ -134,7 +158,7 @@ impl Engine {
         &self.settings
     }
 
-    /// Evaluates a query.
+    /// Evaluates a query. The place that it ran in comes with the answer.
     ///
     /// # Errors
     /// When time or samples run out, the query does not fit the data, or the store fails.
@@ -143,8 +167,8 @@ impl Engine {
         query: Query,
         instants: Instants,
         wishes: Wishes,
-    ) -> Result<Answer, QueryError> {
-        let timeout = wishes.timeout.unwrap_or(Duration::MAX).min(self.settings.timeout);
+    ) -> Result<(Answer, Place), QueryError> {
+        let timeout = self.granted(wishes.timeout);
         let deadline = Instant::now().checked_add(timeout);
         let lookback = wishes.lookback.unwrap_or(self.settings.lookback);
         let limits = Limits {
@@ -186,18 +210,15 @@ impl Engine {
             Ok(selectors.iter().map(select).collect::<Result<_, _>>()?)
         })
         .await
+        .map(|(samples, _)| samples)
     }
 
     /// The label sets that match any of the selectors, sorted, each once.
     ///
     /// # Errors
     /// When the time runs out or the store fails.
-    pub async fn series(
-        &self,
-        selectors: Vec<Vec<Matcher>>,
-        window: Window,
-    ) -> Result<Vec<Labels>, QueryError> {
-        self.union(selectors, move |store, matchers| {
+    pub async fn series(&self, look_up: LookUp) -> Result<(Vec<Labels>, Place), QueryError> {
+        self.union(look_up, |store, matchers, window| {
             store.label_sets(matchers, window.after_ms, window.through_ms)
         })
         .await
@@ -208,12 +229,8 @@ impl Engine {
     ///
     /// # Errors
     /// When the time runs out or the store fails.
-    pub async fn label_names(
-        &self,
-        selectors: Vec<Vec<Matcher>>,
-        window: Window,
-    ) -> Result<Vec<String>, QueryError> {
-        self.union(or_everything(selectors), move |store, matchers| {
+    pub async fn label_names(&self, look_up: LookUp) -> Result<(Vec<String>, Place), QueryError> {
+        self.union(look_up.or_everything(), |store, matchers, window| {
             store.label_names(matchers, window.after_ms, window.through_ms)
         })
         .await
@@ -227,31 +244,45 @@ impl Engine {
     pub async fn label_values(
         &self,
         name: String,
-        selectors: Vec<Vec<Matcher>>,
-        window: Window,
-    ) -> Result<Vec<String>, QueryError> {
-        self.union(or_everything(selectors), move |store, matchers| {
+        look_up: LookUp,
+    ) -> Result<(Vec<String>, Place), QueryError> {
+        self.union(look_up.or_everything(), move |store, matchers, window| {
             store.label_values(&name, matchers, window.after_ms, window.through_ms)
         })
         .await
     }
 
+    /// What all selectors find. Who waits hears that the time is over as soon as it is; what the store
+    /// has begun by then goes on to its end, and keeps its place so long.
     async fn union<T: Ord + Send + 'static>(
         &self,
-        selectors: Vec<Vec<Matcher>>,
-        look_up: impl Fn(&Store, &[Matcher]) -> Result<Vec<T>, StoreError> + Send + 'static,
-    ) -> Result<Vec<T>, QueryError> {
-        let place = self.place(self.settings.timeout).await?;
-        self.blocking(place, move |store| {
+        look_up: LookUp,
+        find: impl Fn(&Store, &[Matcher], Window) -> Result<Vec<T>, StoreError> + Send + 'static,
+    ) -> Result<(Vec<T>, Place), QueryError> {
+        const WHERE: &str = "the look-up of series";
+        let timeout = self.granted(look_up.timeout);
+        let deadline = Instant::now().checked_add(timeout);
+        let place = self.place(timeout).await?;
+        let is_over = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let finding = self.blocking(place, move |store| {
             let mut found = Vec::new();
-            for matchers in &selectors {
-                found.extend(look_up(store, matchers)?);
+            for matchers in &look_up.selectors {
+                if is_over() {
+                    return Err(QueryError::Timeout(WHERE));
+                }
+                found.extend(find(store, matchers, look_up.window)?);
             }
             found.sort_unstable();
             found.dedup();
             Ok(found)
-        })
-        .await
+        });
+        let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()));
+        tokio::time::timeout(left, finding).await.unwrap_or(Err(QueryError::Timeout(WHERE)))
+    }
+
+    /// The time that a request has that wishes for some.
+    fn granted(&self, wish: Option<Duration>) -> Duration {
+        wish.unwrap_or(Duration::MAX).min(self.settings.timeout)
     }
 
     async fn place(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, QueryError> {
@@ -266,13 +297,9 @@ impl Engine {
         &self,
         place: OwnedSemaphorePermit,
         work: impl FnOnce(&Arc<Store>) -> Result<T, QueryError> + Send + 'static,
-    ) -> Result<T, QueryError> {
+    ) -> Result<(T, Place), QueryError> {
         let store = Arc::clone(&self.store);
-        let running = task::spawn_blocking(move || {
-            let done = work(&store);
-            drop(place);
-            done
-        });
+        let running = task::spawn_blocking(move || work(&store).map(|done| (done, place)));
         running.await.unwrap_or(Err(QueryError::Stopped))
     }
 }
@@ -310,10 +337,6 @@ impl From<EvalError> for QueryError {
     }
 }
 
-fn or_everything(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
-    if selectors.is_empty() { vec![Vec::new()] } else { selectors }
-}
-
 #[cfg(test)]
 mod tests {
     use upkeep_model::METRIC_NAME;
@@ -335,7 +358,7 @@ mod tests {
 
     async fn ask(engine: &Engine, expression: &str, wishes: Wishes) -> Result<Value, QueryError> {
         let query = upkeep_promql::parse(expression).unwrap();
-        engine.evaluate(query, Instants::At(100_000), wishes).await.map(|answer| answer.value)
+        engine.evaluate(query, Instants::At(100_000), wishes).await.map(|(answer, _)| answer.value)
     }
 
     fn length(value: &Value) -> usize {
@@ -359,6 +382,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_look_up_ends_when_its_time_is_over() {
+        let (_folder, engine) = engine(Settings::default());
+        let window = Window { after_ms: 0, through_ms: 100_000 };
+        let names = async |timeout| {
+            engine.label_names(LookUp { selectors: Vec::new(), window, timeout }).await
+        };
+        assert_eq!(names(None).await.unwrap().0, [METRIC_NAME]);
+        let refused = names(Some(Duration::ZERO)).await.unwrap_err();
+        assert!(matches!(refused, QueryError::Timeout(_)), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn who_holds_an_answer_keeps_its_place() {
+        let (_folder, engine) = engine(Settings { concurrency: 1, ..Settings::default() });
+        let query = || upkeep_promql::parse("up").unwrap();
+        let wishes = Wishes { timeout: Some(Duration::from_millis(20)), lookback: None };
+        let (_, place) = engine.evaluate(query(), Instants::At(0), wishes).await.unwrap();
+        let refused = engine.evaluate(query(), Instants::At(0), wishes).await.unwrap_err();
+        assert_eq!(refused.to_string(), "query timed out in query queue");
+        drop(place);
+        assert!(engine.evaluate(query(), Instants::At(0), wishes).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_query_reads_no_more_samples_than_allowed() {
         let (_folder, engine) = engine(Settings { max_samples: 50, ..Settings::default() });
         let sum = "sum_over_time(up[30s])";
@@ -374,7 +421,7 @@ mod tests {
         let found = async |lookback: Option<u64>| {
             let wishes = Wishes { lookback: lookback.map(Duration::from_secs), timeout: None };
             let query = upkeep_promql::parse("up").unwrap();
-            let answer = engine.evaluate(query, Instants::At(150_000), wishes).await.unwrap();
+            let (answer, _) = engine.evaluate(query, Instants::At(150_000), wishes).await.unwrap();
             length(&answer.value)
         };
         assert_eq!(found(None).await, 1);

@@ -8,7 +8,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::failing::Failing;
 use super::{
     StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
-    lives, occurrences, packages, presence, processes, row_sum, rule_alerts, runs, tokens, updates,
+    lives, metadata, occurrences, packages, presence, processes, remote_positions, row_sum,
+    rule_alerts, runs, tokens, updates,
 };
 
 /// One step of the schema.
@@ -39,6 +40,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "damage", sql: damage::SCHEMA },
     Migration { name: "checksums of rows", sql: check::SCHEMA },
     Migration { name: "lives of buffers", sql: lives::SCHEMA },
+    Migration { name: "what metrics are", sql: metadata::SCHEMA },
+    Migration { name: "positions of remote write", sql: remote_positions::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

@@ -29,6 +29,7 @@ mod gaps;
 mod hold;
 mod hosts;
 mod lives;
+mod metadata;
 mod migrations;
 mod occurrences;
 mod packages;
@@ -37,6 +38,7 @@ mod page;
 mod power_cut;
 mod presence;
 mod processes;
+mod remote_positions;
 mod row_sum;
 mod rule_alerts;
 mod runs;
@@ -70,10 +72,12 @@ pub use enrollments::{
 pub use events::{CommittedEvents, EventRecord};
 pub use gaps::{DeclaredGap, LossSummary, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
+pub use metadata::{MetadataByName, MetricMetadata, MetricType};
 pub use occurrences::{Ending, Occurrence, OccurrenceFilter, OccurrenceKind, SeenOccurrence};
 pub use packages::{HostPackage, PackageCursor, PackageFilter, PackageState};
 pub use page::{EventCursor, EventFilter};
 pub use presence::PresenceNews;
+pub use remote_positions::RemotePosition;
 pub use rule_alerts::{RuleAlert, RuleAlertChanges};
 pub use runs::Outage;
 pub use secret::SecretHash;
@@ -176,6 +180,7 @@ struct Connections {
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
     failing: Failing,
+    metadata: metadata::Known,
     /// The faults that the last look at all of it told.
     told: Mutex<Vec<String>>,
     _hold: Hold,
@@ -213,6 +218,7 @@ impl State {
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             failing,
+            metadata: metadata::Known::default(),
             told: Mutex::default(),
             _hold: hold,
         };

@@ -1,18 +1,21 @@
 //! Group commit: one thread gathers what all streams brought, writes once, syncs once, tells all.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use bytes::Bytes;
 use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
+use crate::carried_series::CarriedSeries;
 use crate::core::{Core, Intake};
-use crate::head::{NumberedPoint, Row};
+use crate::head::Row;
 use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
+use crate::points::NumberedPoint;
 use crate::store::{Append, Done};
 use crate::stream::{Accepted, Stream};
 use crate::{StoreError, seal};
@@ -78,8 +81,10 @@ pub(crate) struct Committer {
 #[derive(Debug, Default)]
 struct Carried {
     segment: u64,
+    /// Whether it is followed, so that it must tell what the database knows as well.
+    is_followed: bool,
     streams: HashMap<StreamKey, CarriedStream>,
-    series: HashSet<SeriesRef>,
+    series: CarriedSeries,
 }
 
 #[derive(Debug, Default)]
@@ -193,7 +198,8 @@ impl Committer {
         }
         let (segment, group) = self.journal.begin()?;
         if self.carried.segment != segment {
-            self.carried = Carried { segment, ..Carried::default() };
+            let is_followed = self.core.followed.is_followed();
+            self.carried = Carried { segment, is_followed, ..Carried::default() };
         }
         let core = Arc::clone(&self.core);
         let mut intake = core.intake();
@@ -232,8 +238,13 @@ impl Committer {
                 self.stage_frame(staging, state, stream, sequence, body)
             }
             Append::Points { home, points } => {
-                self.stage_points(staging, home, points);
-                Ok(())
+                let points = self.core.number_points(home, points);
+                self.stage_points(staging, home, points)
+            }
+            Append::Numbered { home, points } => {
+                let points =
+                    points.into_iter().map(|(number, at_ms, value)| (number.0, at_ms, value));
+                self.stage_points(staging, home, points.collect())
             }
         }
     }
@@ -276,23 +287,21 @@ impl Committer {
         &mut self,
         staging: &mut Staging,
         home: HostId,
-        points: Vec<(Labels, i64, f64)>,
-    ) {
-        let mut index = self.core.index_mut();
-        let mut numbered = Vec::with_capacity(points.len());
-        for (labels, at_ms, value) in points.into_iter().filter(|(labels, ..)| !labels.is_empty()) {
-            let number = index.intern(home, &labels);
-            // A series about to be removed by retention is alive again.
-            index.extend_days(number, (seal::day_of(at_ms), seal::day_of(at_ms)));
-            if self.carried.series.insert(number) {
-                staging.group.push(&Entry::Series { number, home, labels });
-            }
-            numbered.push((number, at_ms, value));
+        points: Vec<NumberedPoint>,
+    ) -> Result<(), StoreError> {
+        if points.is_empty() {
+            return Ok(());
         }
-        if !numbered.is_empty() {
-            staging.group.push(&Entry::Points { points: numbered.clone() });
-            staging.points.push((home, numbered));
+        let fresh = self.carried.series.see(&self.core, home, &points)?;
+        for (number, labels) in fresh {
+            staging.group.push(&Entry::Series { number, home, labels });
         }
+        let entry = Entry::Points { points };
+        staging.group.push(&entry);
+        if let Entry::Points { points } = entry {
+            staging.points.push((home, points));
+        }
+        Ok(())
     }
 
     /// Writes and syncs a group, then shows it to readers; or takes it back.
@@ -305,6 +314,9 @@ impl Committer {
         match self.journal.write(&bytes) {
             Ok(()) => {
                 self.publish(segment, &bytes, rows, points);
+                if let Some(end) = self.journal.end() {
+                    self.core.followed.note_end(end);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -356,7 +368,8 @@ impl Committer {
             stream.rows.push(Row { sequence, timestamp_ms, segment, layout, body });
         }
         for (home, points) in points {
-            head.add_points(home, segment, points);
+            let conflicts = head.points.add(home, segment, points);
+            self.core.conflicts.fetch_add(conflicts, Ordering::Relaxed);
         }
     }
 }
@@ -367,6 +380,7 @@ impl Submission {
         let one = |append: &Append| match append {
             Append::Frame { body, .. } => body.len(),
             Append::Points { points, .. } => points.len() * size_of::<(Labels, i64, f64)>(),
+            Append::Numbered { points, .. } => points.len() * size_of::<NumberedPoint>(),
         };
         self.appends.iter().map(one).sum()
     }
@@ -423,9 +437,10 @@ impl Carried {
     }
 
     fn of(&mut self, stream: StreamKey, state: &Stream) -> &mut CarriedStream {
+        let is_followed = self.is_followed;
         let fresh = || CarriedStream {
             generation: state.generation,
-            numbers: state.saved.numbers.get(&state.generation).copied().unwrap_or_default(),
+            numbers: if is_followed { 0 } else { saved_numbers(state) },
             keys: BTreeSet::new(),
             skipped: state.saved.committed.clone(),
         };
@@ -436,4 +451,8 @@ impl Carried {
         }
         carried
     }
+}
+
+fn saved_numbers(state: &Stream) -> u32 {
+    state.saved.numbers.get(&state.generation).copied().unwrap_or_default()
 }

@@ -16,9 +16,11 @@ use crate::committer::Command;
 use crate::damage::DamageLog;
 use crate::database::{Database, State};
 use crate::folder::Folder;
+use crate::follow::Followed;
 use crate::head::Head;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::JournalFolder;
+use crate::points::NumberedPoint;
 use crate::stream::Stream;
 use crate::{Options, StoreError};
 
@@ -34,6 +36,9 @@ pub(crate) struct Core {
     pub(crate) damaged_segments: BTreeSet<u64>,
     /// The longest span of any chunk that is or will be in the database, in milliseconds.
     pub(crate) longest_span_ms: i64,
+    pub(crate) followed: Followed,
+    /// So many samples were left out since their instant had another value.
+    pub(crate) conflicts: AtomicU64,
     pub(crate) state: Mutex<State>,
     pub(crate) intake: Mutex<Intake>,
     pub(crate) index: RwLock<Index>,
@@ -107,6 +112,17 @@ impl Core {
             if labels.is_empty() { UNKNOWN } else { index.intern(home, labels) }
         };
         series.iter().map(of).collect()
+    }
+
+    /// The same of points; those of an empty set are left out.
+    pub(crate) fn number_points(
+        &self,
+        home: HostId,
+        points: Vec<(Labels, i64, f64)>,
+    ) -> Vec<NumberedPoint> {
+        let mut index = self.index_mut();
+        let points = points.into_iter().filter(|(labels, ..)| !labels.is_empty());
+        points.map(|(labels, at_ms, value)| (index.intern(home, &labels), at_ms, value)).collect()
     }
 
     pub(crate) fn skip(&self, stream: StreamKey, numbers: RangeInclusive<u64>) -> bool {

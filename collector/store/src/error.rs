@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use upkeep_codec::DecodeError;
-use upkeep_model::StreamKey;
+use upkeep_model::{HostId, StreamKey};
 
 /// Why the store did not do what it was asked. It can be cloned, since one failed sync is told to
 /// everyone whose appends it would have made durable.
@@ -90,6 +90,13 @@ pub enum StoreError {
         wanted: u32,
         /// The number that came.
         got: u32,
+    },
+    /// A sample is of a series whose number does not hold any more: retention removed the series, or it
+    /// is of another home. Nothing of its append was taken; the number is to be asked for anew.
+    #[error("home {home}: a series that samples came for is not there any more")]
+    SeriesGone {
+        /// Whose series it was taken for.
+        home: HostId,
     },
     /// The database of sealed spans has pages that cannot be read; what lies on others still can.
     #[error("cannot {action} {}, which is damaged: {reason}", path.display())]

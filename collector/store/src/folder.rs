@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `journal/` | segments of what came in since the last sealing, and how far they are confirmed (module `journal`) |
 //! | `samples.redb` | everything sealed (module `database`); `samples.redb.new` while it is made |
+//! | `followed/` | segments that are sealed, and that somebody who follows the journal has not read (module `follow`) |
 //! | `quarantine/` | files that were found damaged, for somebody to look at; never read again |
 
 use std::fs::{self, DirBuilder, File};
@@ -52,6 +53,10 @@ impl Folder {
         File::open(unfinished)?.sync_all()?;
         fs::rename(unfinished, self.database())?;
         sync_folder(&self.path)
+    }
+
+    pub(crate) fn followed(&self) -> PathBuf {
+        self.path.join("followed")
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use upkeep_codec::{DecodeError, decode};
 use upkeep_model::{Epoch, HostId, Ranges, StreamKey};
 
-use crate::index::SeriesRef;
+use crate::points::Points;
 use crate::stream::Layout;
 
 /// Rows of streams and points of series, and how far each stream is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) streams: BTreeMap<StreamKey, StreamRows>,
-    pub(crate) points: BTreeMap<HostId, BTreeMap<SeriesRef, Vec<Point>>>,
+    pub(crate) points: Points,
 }
 
 /// One stream's part of the head.
@@ -39,18 +39,6 @@ pub(crate) struct Row {
     pub(crate) body: Bytes,
 }
 
-/// A sample by the number of its series: milliseconds, value.
-pub(crate) type NumberedPoint = (SeriesRef, i64, f64);
-
-/// A committed sample of a series that no stream brought.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Point {
-    pub(crate) at_ms: i64,
-    pub(crate) value: f64,
-    /// The journal segment that it is in.
-    pub(crate) segment: u64,
-}
-
 impl Row {
     /// The values in the order of the layout's series.
     pub(crate) fn values(&self) -> Result<Vec<f64>, DecodeError> {
@@ -69,45 +57,29 @@ impl Head {
         self.streams.range(first..=last)
     }
 
-    /// Adds points of a home.
-    pub(crate) fn add_points(
-        &mut self,
-        home: HostId,
-        segment: u64,
-        points: impl IntoIterator<Item = NumberedPoint>,
-    ) {
-        let series = self.points.entry(home).or_default();
-        for (number, at_ms, value) in points {
-            series.entry(number).or_default().push(Point { at_ms, value, segment });
-        }
-    }
-
     /// Forgets what passes, given its segment and timestamp.
     pub(crate) fn forget(&mut self, mut is_sealed: impl FnMut(u64, i64) -> bool) {
         for stream in self.streams.values_mut() {
             stream.rows.retain(|row| !is_sealed(row.segment, row.timestamp_ms));
             stream.rows.shrink_to(2 * stream.rows.len());
         }
-        for series in self.points.values_mut() {
-            series.retain(|_, points| {
-                points.retain(|point| !is_sealed(point.segment, point.at_ms));
-                !points.is_empty()
-            });
-        }
-        self.points.retain(|_, series| !series.is_empty());
+        self.points.forget(is_sealed);
     }
 
-    /// Segment and timestamp of everything in the head.
+    /// Segment and timestamp of every row, and of points the first and last time of each home, both
+    /// with the home's oldest segment: no point is in an older one, and none is due where neither of
+    /// the two is.
     pub(crate) fn places(&self) -> impl Iterator<Item = (u64, i64)> {
         let rows = self.streams.values().flat_map(|stream| &stream.rows);
-        let points = self.points.values().flat_map(|series| series.values().flatten());
-        rows.map(|row| (row.segment, row.timestamp_ms))
-            .chain(points.map(|point| (point.segment, point.at_ms)))
+        let of_points = self.points.bounds().flat_map(|bounds| {
+            [(bounds.segment, bounds.first_ms), (bounds.segment, bounds.last_ms)]
+        });
+        rows.map(|row| (row.segment, row.timestamp_ms)).chain(of_points)
     }
 
     /// The hosts that have anything in the head.
     pub(crate) fn hosts(&self) -> BTreeSet<HostId> {
         let of_rows = self.streams.iter().filter(|(_, stream)| !stream.rows.is_empty());
-        of_rows.map(|(key, _)| key.host).chain(self.points.keys().copied()).collect()
+        of_rows.map(|(key, _)| key.host).chain(self.points.homes()).collect()
     }
 }

@@ -13,6 +13,12 @@ use upkeep_model::{HostId, Labels, MatchOperator, Matcher};
 /// The number of a series.
 pub(crate) type SeriesRef = u32;
 
+/// The number of a series as users of the store keep it, so that its labels are looked up once. It
+/// holds as long as the store is open, or until retention removed the series: numbers are never given
+/// again, so one that does not hold any more is refused and taken for no other series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesNumber(pub(crate) SeriesRef);
+
 /// Stands for a series that is not known; it is never given out.
 pub(crate) const UNKNOWN: SeriesRef = SeriesRef::MAX;
 
@@ -31,6 +37,7 @@ pub(crate) struct Index {
     by_labels: HashMap<(HostId, SymbolLabels), SeriesRef>,
     postings: HashMap<Symbol, HashMap<Symbol, Vec<SeriesRef>>>,
     next: SeriesRef,
+    removals: u64,
 }
 
 /// A series in the index.
@@ -106,6 +113,11 @@ impl Index {
         self.next
     }
 
+    /// How often a series was removed: while it stays the same, a series that was there still is.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals
+    }
+
     fn put(&mut self, number: SeriesRef, series: Series) {
         for &(name, value) in series.labels.iter() {
             let postings = self.postings.entry(name).or_default().entry(value).or_default();
@@ -120,6 +132,7 @@ impl Index {
 
     pub(crate) fn remove(&mut self, number: SeriesRef) {
         let Some(series) = self.series.remove(&number) else { return };
+        self.removals += 1;
         for (name, value) in series.labels.iter() {
             let Some(values) = self.postings.get_mut(name) else { continue };
             if let Some(postings) = values.get_mut(value) {

@@ -4,13 +4,15 @@
 //! A frame's way: `Store::submit` → `committer` (group commit) → `journal` on disk and `head` in
 //! memory → `seal` (transposed by `chunk`) → `database`, where `compact` packs it again. A query's way: `index` (which series) →
 //! `head` and `database` → merged by `query`. Opening is `recover`, which loads the database and
-//! `replay`s the journal. `coverage` is the rule that says what is where.
+//! `replay`s the journal. Whoever wants everything that is committed, in the order in which it was, reads the
+//! journal behind the committer (`follow`). `coverage` is the rule that says what is where.
 //!
 //! The disk formats and what they guarantee are described above the code that reads and writes
 //! them: `folder` (which files), `journal`, `database`, `chunk` and its columns, `binary` (numbers
 //! and texts).
 
 mod binary;
+mod carried_series;
 mod chunk;
 mod committer;
 mod compact;
@@ -20,10 +22,12 @@ mod damage;
 mod database;
 mod error;
 mod folder;
+mod follow;
 mod head;
 mod index;
 mod journal;
 mod options;
+mod points;
 mod query;
 mod recover;
 mod replay;
@@ -35,5 +39,7 @@ mod verify;
 
 pub use damage::{Affected, Damage};
 pub use error::StoreError;
+pub use follow::{Batch, Follower, Place};
+pub use index::SeriesNumber;
 pub use options::Options;
 pub use store::{Append, Done, Size, Store};

@@ -32,6 +32,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// A journal that has grown past this, in bytes, is sealed at once, whatever its spans' age.
     pub journal_bytes: u64,
+    /// Whether the journal is followed: its segments from this one on are kept, even if sealed, until
+    /// [`Store::keep_from`](crate::Store::keep_from) says otherwise.
+    pub followed_from: Option<u64>,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             cache_bytes: 64 * 1024 * 1024,
             segment_bytes: 64 * 1024 * 1024,
             journal_bytes: 512 * 1024 * 1024,
+            followed_from: None,
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::chunk::Chunk;
 use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
-use crate::head::{Head, Point, Row};
+use crate::head::{Head, Row};
 use crate::index::{SeriesRef, SymbolLabels};
+use crate::points::Point;
 use crate::seal::day_of;
 use crate::stream::Layout;
 
@@ -84,7 +85,7 @@ impl Core {
             let range = chunk_range(*home, stretch, self.longest_span_ms);
             self.read_chunks(&snapshot, range, series, stretch, &mut runs)?;
             if let Some(part) = parts.get(home) {
-                self.read_head(part, series, stretch, &mut runs);
+                self.read_head(part, series, &mut runs);
             }
         }
         let samples = wanted.labels.into_iter().zip(runs).map(|(labels, run)| {
@@ -122,10 +123,10 @@ impl Core {
             layouts.entry(Arc::as_ptr(&row.layout)).or_insert(&row.layout);
         }
         let of_rows = layouts.values().flat_map(|layout| layout.series.iter().copied());
-        let points = head.points.values().flatten();
-        let of_points = points
-            .filter(|(_, points)| points.iter().any(|point| stretch.has(point.at_ms)))
-            .map(|(number, _)| *number);
+        let of_points = head.points.series().filter_map(|(home, number)| {
+            let is_alive = head.points.of(home, number).any(|point| stretch.has(point.at_ms));
+            is_alive.then_some(number)
+        });
         of_rows.chain(of_points).collect()
     }
 
@@ -191,13 +192,7 @@ impl Core {
         self.damage.report_of(affected, place, format!("{lost}: {error}"));
     }
 
-    fn read_head(
-        &self,
-        part: &HeadPart,
-        series: &BTreeMap<SeriesRef, usize>,
-        stretch: Stretch,
-        runs: &mut [Run],
-    ) {
+    fn read_head(&self, part: &HeadPart, series: &BTreeMap<SeriesRef, usize>, runs: &mut [Run]) {
         let mut picks: HashMap<*const Layout, Vec<(usize, usize)>> = HashMap::new();
         for row in &part.rows {
             let picks = picks
@@ -216,7 +211,7 @@ impl Core {
         }
         for (place, points) in &part.points {
             let Some(run) = runs.get_mut(*place) else { continue };
-            for point in points.iter().filter(|point| stretch.has(point.at_ms)) {
+            for point in points {
                 run.push(point.at_ms, point.value);
             }
         }
@@ -237,10 +232,9 @@ fn head_part(
 ) -> HeadPart {
     let rows = head.streams_of(home).flat_map(|(_, stream)| &stream.rows);
     let rows = rows.filter(|row| stretch.has(row.timestamp_ms)).cloned().collect();
-    let of_home = head.points.get(&home);
-    let points = series.iter().filter_map(|(number, place)| {
-        let points = of_home?.get(number)?;
-        Some((*place, points.clone()))
+    let points = series.iter().map(|(&number, &place)| {
+        let points = head.points.of(home, number).filter(|point| stretch.has(point.at_ms));
+        (place, points.collect())
     });
     HeadPart { rows, points: points.collect() }
 }

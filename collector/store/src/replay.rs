@@ -10,9 +10,10 @@ use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::damage::{Affected, DamageLog};
-use crate::head::{NumberedPoint, Row};
+use crate::head::Row;
 use crate::index::{Index, SeriesRef, UNKNOWN};
 use crate::journal::{Entry, JournalFolder};
+use crate::points::NumberedPoint;
 use crate::recover::Contents;
 use crate::stream::Stream;
 
@@ -194,7 +195,8 @@ impl Replay<'_> {
             }
         }
         for (home, points) in homes {
-            self.contents.head.add_points(home, segment, points);
+            // What conflicts was counted when it came.
+            self.contents.head.points.add(home, segment, points);
         }
         let (Some(first), Some(last)) = (lost.iter().min(), lost.iter().max()) else {
             return Ok(());
@@ -248,8 +250,11 @@ mod tests {
         let mut contents = Contents::default();
         contents.state.coverage = coverage;
         let damaged = replay(&journal, &[1], &mut contents, &damage).unwrap();
-        let places: Vec<i64> = contents.head.places().map(|(_, at_ms)| at_ms).collect();
-        assert_eq!(places, expect);
+        let rows = contents.head.streams.values().flat_map(|stream| &stream.rows);
+        let points = contents.head.points.series();
+        let points = points.flat_map(|(home, number)| contents.head.points.of(home, number));
+        let found = rows.map(|row| row.timestamp_ms).chain(points.map(|point| point.at_ms));
+        assert_eq!(found.collect::<Vec<_>>(), expect);
         let committed = contents.head.streams.get(&STREAM).map(|stream| &stream.committed);
         assert_eq!(committed, Some(&Ranges::through(3)));
         assert!(damaged.is_empty() && damage.findings().is_empty());

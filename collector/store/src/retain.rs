@@ -130,7 +130,7 @@ impl Core {
             needed.extend(stream.dictionary());
             needed.extend(rows.iter().flat_map(|row| row.layout.series.iter().copied()));
         }
-        needed.extend(head.points.values().flat_map(|series| series.keys().copied()));
+        needed.extend(head.points.series().map(|(_, number)| number));
         let homes = index.homes().into_iter().collect();
         let first_day = day_of(cutoff_ms);
         // A series that was only described, and is in no dictionary any more, has no days at all.

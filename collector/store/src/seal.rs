@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,11 +21,15 @@ use crate::database::{
     ChunkTable, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY, STREAMS,
     SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, write_blocks,
 };
-use crate::head::{Head, Point, Row};
+use crate::head::{Head, Row};
 use crate::index::{Index, SealedDays, Series, SeriesRef};
+use crate::points::Point;
 use crate::stream::{Saved, Stream};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The points of so many series are transposed at a time: a home may have hundred thousands.
+const SERIES_AT_ONCE: usize = 512;
 
 /// Why the sealing thread is woken before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +43,24 @@ pub(crate) enum Wake {
 /// Days of the first and last sample, by series.
 type Days = HashMap<SeriesRef, (i32, i32)>;
 
+/// What a host has to seal, by span.
+type Spans = BTreeMap<i64, Vec<Table>>;
+
+/// What a sealing does to chunks.
+#[derive(Debug)]
+struct Draft {
+    state: State,
+    days: Days,
+    /// How many values were left out since their instant has another one.
+    conflicts: u64,
+}
+
 /// What a sealing did, to be noted in memory once it is committed.
 #[derive(Debug)]
 struct Sealed {
     state: State,
     days: Days,
+    conflicts: u64,
     /// The series written, with the days as they were written.
     series: Vec<(SeriesRef, SealedDays)>,
     streams: Vec<(StreamKey, Saved)>,
@@ -124,18 +142,19 @@ impl Core {
         state.coverage = coverage;
         state.longest_span_ms = self.longest_span_ms;
         let hosts = self.head().hosts();
-        let mut days = Days::new();
+        let mut draft = Draft { state, days: Days::new(), conflicts: 0 };
         let mut chunks = ChunkTable::open(transaction)?;
         for host in hosts {
-            self.write_host(transaction, &mut chunks, host, &mut state, &mut days)?;
+            self.write_host(transaction, &mut chunks, host, &mut draft)?;
         }
         chunks.finish(transaction)?;
+        let Draft { mut state, days, conflicts } = draft;
         let streams = self.write_streams(transaction, coverage)?;
         let series = self.write_series(transaction, &days)?;
         state.next_series = self.index().next();
         let record = state.to_bytes(STATE_KEY);
         transaction.open_table(STATE)?.insert(STATE_KEY, record.as_slice())?;
-        Ok(Sealed { state, days, series, streams })
+        Ok(Sealed { state, days, conflicts, series, streams })
     }
 
     fn write_host(
@@ -143,41 +162,57 @@ impl Core {
         transaction: &WriteTransaction,
         chunks: &mut ChunkTable<'_>,
         host: HostId,
-        state: &mut State,
-        days: &mut Days,
+        draft: &mut Draft,
     ) -> Result<(), Failure> {
-        let mut marks = transaction.open_table(MARKS)?;
-        for (span, tables) in self.tables(host, state.coverage) {
-            tables.iter().for_each(|table| note_days(table, days));
-            let packed = encode(&tables, Effort::Quick);
-            for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
-                chunks.add(state, host, span, chunk)?;
-            }
-            mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
+        let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
+        let mut parts = series.chunks(SERIES_AT_ONCE);
+        // What the host sent and what was noted about it lie together in its chunks.
+        let mut spans = self.tables_of_streams(host, draft);
+        self.add_points(host, parts.next().unwrap_or_default(), &mut spans, draft);
+        write_spans(transaction, chunks, host, spans, draft)?;
+        for part in parts {
+            let mut spans = Spans::new();
+            self.add_points(host, part, &mut spans, draft);
+            write_spans(transaction, chunks, host, spans, draft)?;
         }
         Ok(())
     }
 
-    /// What a host has to seal, by span.
-    fn tables(&self, host: HostId, coverage: Coverage) -> BTreeMap<i64, Vec<Table>> {
-        let mut spans: BTreeMap<i64, Vec<Table>> = BTreeMap::new();
-        let (streams, points) = take_covered(&self.head(), host, coverage);
-        for (stream, rows) in streams {
-            for (span, rows) in rows {
-                let (tables, unread) = tables_of_rows(&rows);
-                for row in unread {
-                    let place = format!("host {}, epoch {}", stream.host, stream.epoch);
-                    let at_ms = row.timestamp_ms;
-                    let affected = Affected::host(stream.host).within(at_ms, at_ms);
-                    self.damage.report_of(affected, place, format!("record {}", row.sequence));
-                }
-                spans.entry(span).or_default().extend(tables);
+    fn tables_of_streams(&self, host: HostId, draft: &mut Draft) -> Spans {
+        let mut tables = Spans::new();
+        let streams = covered_rows(&self.head(), host, draft.state.coverage);
+        for (stream, spans) in streams {
+            for (span, rows) in spans {
+                let transposed = tables_of_rows(&rows);
+                self.report_unread(stream, &transposed.unread);
+                draft.conflicts += transposed.conflicts;
+                tables.entry(span).or_default().extend(transposed.tables);
             }
         }
-        for (span, points) in points {
-            spans.entry(span).or_default().extend(tables_of_points(points));
+        tables
+    }
+
+    fn add_points(
+        &self,
+        host: HostId,
+        series: &[SeriesRef],
+        tables: &mut Spans,
+        draft: &mut Draft,
+    ) {
+        let spans = covered_points(&self.head(), host, series, draft.state.coverage);
+        for (span, points) in spans {
+            let transposed = tables_of_points(points);
+            draft.conflicts += transposed.conflicts;
+            tables.entry(span).or_default().extend(transposed.tables);
         }
-        spans
+    }
+
+    fn report_unread(&self, stream: StreamKey, rows: &[&Row]) {
+        for row in rows {
+            let place = format!("host {}, epoch {}", stream.host, stream.epoch);
+            let affected = Affected::host(stream.host).within(row.timestamp_ms, row.timestamp_ms);
+            self.damage.report_of(affected, place, format!("record {}", row.sequence));
+        }
     }
 
     fn write_streams(
@@ -243,6 +278,7 @@ impl Core {
         for (&number, &days) in &sealed.days {
             index.extend_days(number, days);
         }
+        self.conflicts.fetch_add(sealed.conflicts, Ordering::Relaxed);
         let coverage = sealed.state.coverage;
         self.head_mut().forget(|segment, at_ms| coverage.covers(segment, at_ms));
     }
@@ -253,7 +289,9 @@ impl Core {
         for number in
             self.journal.numbers()?.into_iter().filter(|number| *number < needed.min(below))
         {
-            if self.damaged_segments.contains(&number) {
+            if self.followed.needs(number) && !self.damaged_segments.contains(&number) {
+                self.journal.keep(number, &self.folder.followed())?;
+            } else if self.damaged_segments.contains(&number) {
                 self.journal.set_aside(number, &self.folder.quarantine())?;
             } else {
                 self.journal.remove(number)?;
@@ -261,6 +299,26 @@ impl Core {
         }
         Ok(())
     }
+}
+
+fn write_spans(
+    transaction: &WriteTransaction,
+    chunks: &mut ChunkTable<'_>,
+    host: HostId,
+    spans: Spans,
+    draft: &mut Draft,
+) -> Result<(), Failure> {
+    let mut marks = transaction.open_table(MARKS)?;
+    let Draft { state, days, .. } = draft;
+    for (span, tables) in spans {
+        tables.iter().for_each(|table| note_days(table, days));
+        let packed = encode(&tables, Effort::Quick);
+        for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
+            chunks.add(state, host, span, chunk)?;
+        }
+        mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
+    }
+    Ok(())
 }
 
 /// Blocks as they are to be written.
@@ -303,27 +361,39 @@ fn note_days(table: &Table, days: &mut Days) {
 type CoveredRows = Vec<(StreamKey, BTreeMap<i64, Vec<Row>>)>;
 type CoveredPoints = BTreeMap<i64, BTreeMap<SeriesRef, Vec<Point>>>;
 
-/// Copies what a sealing covers of a host, by span; the head keeps it until that is committed.
-fn take_covered(head: &Head, host: HostId, coverage: Coverage) -> (CoveredRows, CoveredPoints) {
-    let span_ms = coverage.span_ms;
+/// Copies the rows that a sealing covers of a host, by span; the head keeps them until that is
+/// committed.
+fn covered_rows(head: &Head, host: HostId, coverage: Coverage) -> CoveredRows {
     let mut streams = Vec::new();
     for (key, stream) in head.streams_of(host) {
         let mut spans: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
         for row in &stream.rows {
             if coverage.covers(row.segment, row.timestamp_ms) {
-                spans.entry(span_of(row.timestamp_ms, span_ms)).or_default().push(row.clone());
+                let span = span_of(row.timestamp_ms, coverage.span_ms);
+                spans.entry(span).or_default().push(row.clone());
             }
         }
         streams.push((*key, spans));
     }
-    let mut points = CoveredPoints::new();
-    for (&series, all) in head.points.get(&host).into_iter().flatten() {
-        for point in all.iter().filter(|point| coverage.covers(point.segment, point.at_ms)) {
-            let span = points.entry(span_of(point.at_ms, span_ms)).or_default();
-            span.entry(series).or_default().push(*point);
+    streams
+}
+
+/// The same of the points of some series.
+fn covered_points(
+    head: &Head,
+    host: HostId,
+    series: &[SeriesRef],
+    coverage: Coverage,
+) -> CoveredPoints {
+    let mut spans = CoveredPoints::new();
+    for &number in series {
+        let points = head.points.of(host, number);
+        for point in points.filter(|point| coverage.covers(point.segment, point.at_ms)) {
+            let span = spans.entry(span_of(point.at_ms, coverage.span_ms)).or_default();
+            span.entry(number).or_default().push(point);
         }
     }
-    (streams, points)
+    spans
 }
 
 /// The oldest generation that a row which stays in the journal needs, by stream.

@@ -16,6 +16,8 @@ use crate::core::{Core, milliseconds};
 use crate::coverage::Extent;
 use crate::damage::{Damage, DamageLog};
 use crate::folder::Folder;
+use crate::follow::{Followed, Follower, Place};
+use crate::index::SeriesNumber;
 use crate::journal::Journal;
 use crate::query::Stretch;
 use crate::recover::{Contents, Recovered, recover};
@@ -46,6 +48,13 @@ pub enum Append {
         home: HostId,
         /// Full label sets, milliseconds since 1970, values.
         points: Vec<(Labels, i64, f64)>,
+    },
+    /// Samples of series whose numbers [`Store::number`] gave. All of them are taken or none.
+    Numbered {
+        /// Whose series they are.
+        home: HostId,
+        /// Numbers, milliseconds since 1970, values.
+        points: Vec<(SeriesNumber, i64, f64)>,
     },
 }
 
@@ -97,7 +106,8 @@ impl Store {
         recovered: Recovered,
         writer: Journal,
     ) -> Result<Self, StoreError> {
-        let Recovered { database, journal, contents, damaged_segments, .. } = recovered;
+        let Recovered { database, journal, contents, damaged_segments, next_segment } = recovered;
+        let followed_from = options.followed_from;
         let Contents { state, index, intake, head } = contents;
         let (commands, inbox) = mpsc::sync_channel(COMMANDS_WAITING);
         let (wakes, alarm) = mpsc::sync_channel(1);
@@ -112,6 +122,8 @@ impl Store {
             damage,
             damaged_segments,
             longest_span_ms,
+            followed: Followed::new(next_segment, followed_from),
+            conflicts: AtomicU64::new(0),
             state: Mutex::new(state),
             intake: Mutex::new(intake),
             index: RwLock::new(index),
@@ -143,6 +155,19 @@ impl Store {
         series: &[Labels],
     ) -> Result<(), StoreError> {
         self.core.describe(stream, first_number, series)
+    }
+
+    /// The number of a series at a home, for [`Append::Numbered`]; one that is new is made.
+    pub fn number(&self, home: HostId, labels: &Labels) -> SeriesNumber {
+        SeriesNumber(self.core.index_mut().intern(home, labels))
+    }
+
+    /// How many samples were left out since the store was opened because their instant had another
+    /// value already. What is seen: values within one span of one stream, and of the points of one
+    /// home. What is not: a stream against another or against points, and what was sealed before;
+    /// there the first sealed value is read, and nothing counted.
+    pub fn conflicts(&self) -> u64 {
+        self.core.conflicts.load(Ordering::Relaxed)
     }
 
     /// Gives a key frame of an already committed record, which records to come lean on.
@@ -284,11 +309,26 @@ impl Store {
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 
+    /// Reads what is committed in the order in which it was, from a place on; from now on without one.
+    /// The store must have been opened as one that is followed, or descriptions are missing.
+    pub fn follow(&self, from: Option<Place>) -> Follower {
+        Follower::new(Arc::clone(&self.core), from)
+    }
+
+    /// Keeps the journal's segments from this one on for whoever follows; without one, none.
+    ///
+    /// # Errors
+    /// When those that nobody needs any more cannot be removed.
+    pub fn keep_from(&self, segment: Option<u64>) -> Result<(), StoreError> {
+        self.core.keep_from(segment)
+    }
+
     /// What samples take on disk.
     pub fn size(&self) -> Size {
+        let state = *self.core.state();
         Size {
-            chunks: self.core.state().chunks,
-            chunk_bytes: self.core.state().chunk_bytes,
+            chunks: state.chunks,
+            chunk_bytes: state.chunk_bytes,
             database_bytes: self.core.database.bytes_on_disk(),
             journal_bytes: self.core.journal.bytes(),
             dropped_bytes: self.core.dropped_bytes.load(Ordering::Relaxed),

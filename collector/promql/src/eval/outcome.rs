@@ -57,7 +57,8 @@ pub(crate) fn range(
         Evaluated::Vector(columns) => drop_names(columns)?,
         Evaluated::Text(_) => return Err(EvalError::RangeOfType { got: got.to_string() }),
     };
-    let mut rows: Vec<Row> = columns.into_iter().map(|column| row(column, grid)).collect();
+    let mut rows: Vec<Row> =
+        columns.into_iter().map(|column| Row::of_column(column, grid)).collect();
     rows.sort_by(|one, other| one.labels.cmp(&other.labels));
     Ok(answer(Value::Matrix(rows), evaluator))
 }
@@ -80,11 +81,6 @@ fn range_grid(
         return Err(EvalError::Resolution { limit: limits.max_points_per_series });
     }
     Ok(grid)
-}
-
-fn row(column: Column, grid: Grid) -> Row {
-    let points = grid.moments().zip(column.values).filter(|(_, value)| is_present(*value));
-    Row { labels: column.labels, points: points.collect() }
 }
 
 fn answer(value: Value, evaluator: Evaluator<'_>) -> Answer {

@@ -194,7 +194,7 @@ impl Evaluator<'_> {
         let mut rows: Vec<Row> = names
             .into_iter()
             .zip(rows)
-            .map(|(column, points)| Row { labels: column.labels, points })
+            .map(|(column, points)| Row::new(column.labels, points))
             .collect();
         rows.sort_by(|one, other| one.labels.cmp(&other.labels));
         Ok(rows)

@@ -7,6 +7,7 @@
 mod guard;
 mod invariant;
 mod translate;
+mod tree;
 
 use std::panic;
 
@@ -14,7 +15,10 @@ use promql_parser::parser;
 use thiserror::Error;
 use upkeep_model::Matcher;
 
+use crate::expression::Expression;
 use crate::query::Query;
+
+pub use tree::Tree;
 
 /// Why a text is not an expression that can be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -45,6 +49,27 @@ pub enum ParseError {
 /// # Errors
 /// When the text is no valid expression, or uses what is not supported.
 pub fn parse(text: &str) -> Result<Query, ParseError> {
+    let (_, expression) = read(text)?;
+    Ok(Query::new(text.trim(), invariant::mark(expression)))
+}
+
+/// Lays an expression out for people: on one line where it is short, else indented.
+///
+/// # Errors
+/// As [`parse`].
+pub fn format(text: &str) -> Result<String, ParseError> {
+    Ok(read(text)?.0.prettify())
+}
+
+/// Parses an expression to its tree as other programs take it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_tree(text: &str) -> Result<Tree, ParseError> {
+    Ok(Tree::of(&read(text)?.0))
+}
+
+fn read(text: &str) -> Result<(parser::Expr, Expression), ParseError> {
     guard::check(text)?;
     // The parser slices strings and converts durations without checking; an odd text must not
     // take the caller down.
@@ -54,8 +79,8 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
         guard::refused_feature(text)
             .unwrap_or_else(|| ParseError::Invalid(in_prometheus_words(&message)))
     })?;
-    let expression = invariant::mark(translate::expression(&tree)?);
-    Ok(Query::new(text.trim(), expression))
+    let expression = translate::expression(&tree)?;
+    Ok((tree, expression))
 }
 
 /// Parses a bare selector such as `up{job="node"}` to its matchers, as look-ups of series take it.
@@ -109,6 +134,19 @@ mod tests {
     fn check(text: &str, expect: &str) {
         let message = parse(text).map(|_| "fine".to_owned()).unwrap_or_else(|e| e.to_string());
         assert!(message.contains(expect), "{text:.200}: {message}");
+    }
+
+    #[test]
+    fn expressions_are_laid_out() {
+        let check = |text: &str, expect: &str| assert_eq!(format(text).unwrap(), expect);
+        check("sum(rate(a{b=\"c\"}[5m]))by(job,x)", "sum by (job, x) (rate(a{b=\"c\"}[5m]))");
+        check(" a+on(x)group_left(y)b ", "a + on (x) group_left (y) b");
+        check("max_over_time((a)[1h:30s] offset 1d)", "max_over_time((a)[1h:30s] offset 1d)");
+        check("a>bool 5", "a > bool 5");
+        let long = format!("sum({0})/{0}", "abcdefghijklmnopqrstuvwxyz".repeat(3));
+        let name = "abcdefghijklmnopqrstuvwxyz".repeat(3);
+        check(&long, &format!("  sum({name})\n/\n  {name}"));
+        assert_eq!(format("sum(").unwrap_err(), parse("sum(").unwrap_err());
     }
 
     #[test]

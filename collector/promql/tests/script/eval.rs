@@ -216,7 +216,7 @@ impl Eval {
                     (None, When::Range { start, step, .. }) => (start, step),
                     (None, When::Instant(at)) => (at, 1),
                 };
-                let got = rows.iter().map(|row| (row.labels.clone(), row.points.clone()));
+                let got = rows.iter().map(|row| (row.labels.clone(), row.points().collect()));
                 compare(self.expected(start, step), got.collect())
             }
         }
@@ -274,7 +274,7 @@ fn when(text: &str) -> Option<(When, &str)> {
 fn only_at(answer: Answer, at: i64, scalar: bool) -> Answer {
     let Value::Matrix(rows) = answer.value else { return answer };
     let points = rows.into_iter().filter_map(|row| {
-        let value = row.points.iter().find(|(moment, _)| *moment == at)?.1;
+        let value = row.points().find(|(moment, _)| *moment == at)?.1;
         Some(upkeep_promql::Point { labels: row.labels, at_ms: at, value })
     });
     let points: Vec<_> = points.collect();

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use upkeep_store::Store;
 
-use super::world::{World, answer};
+use super::world::{World, answer, write_in};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{
@@ -132,9 +132,11 @@ async fn plain_http_beyond_loopback_is_refused() {
     let store = Arc::new(Store::open(&folder.path().join("samples"), Default::default()).unwrap());
     let mut registry = Registry::default();
     let meters = Meters::register(&mut registry);
+    let fleet = Arc::new(Fleet::load(&state, 0).unwrap());
     let services = Services {
         clock: Clock::system(),
-        fleet: Arc::new(Fleet::load(&state, 0).unwrap()),
+        write_in: write_in(&store, &fleet),
+        fleet,
         state,
         engine: Engine::new(store, Settings::default()),
         rules: Arc::new(Board::default()),

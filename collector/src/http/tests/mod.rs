@@ -2,9 +2,11 @@
 
 mod access;
 mod bounds;
+mod clients;
 mod fleet;
 mod inventory;
 mod outage;
 mod prometheus;
 mod rules;
 mod world;
+mod write;

@@ -106,9 +106,52 @@ async fn rules_are_filtered() {
     check("type=record", &["job:up:sum"]).await;
     check("rule_name[]=Quiet&rule_name[]=job:up:sum", &["Quiet", "job:up:sum"]).await;
     check("rule_group[]=other", &[]).await;
+    check("type=Alert&match[]={severity=\"critical\"}", &["HostSilent", "Quiet"]).await;
+    check("match[]={severity=\"info\"}&match[]={team=~\".+\"}", &[]).await;
     check("file[]=/etc/upkeep/rules.d/hosts.yml&type=record", &["job:up:sum"]).await;
     let (_, body) = world.get("/api/v1/rules?exclude_alerts=true&type=alert").await;
     assert_eq!(body["data"]["groups"][0]["rules"][0]["alerts"], json!([]));
     let error = "invalid parameter \"type\": not supported value \"other\"";
     world.check_error("/api/v1/rules?type=other", 400, "bad_data", error).await;
+}
+
+#[tokio::test]
+async fn groups_come_in_pages() {
+    let world = World::plain().await;
+    let kind = || vec![rule("job:up:sum", RuleKind::Recording, Health::Ok)];
+    let group = |name: &str, rules| {
+        Arc::new(GroupStatus {
+            name: name.to_owned(),
+            file: "/etc/upkeep/rules.d/hosts.yml".into(),
+            interval: Duration::from_secs(15),
+            limit: 0,
+            last_evaluation_ms: None,
+            evaluation_time: Duration::ZERO,
+            missed: 0,
+            rules,
+        })
+    };
+    let groups = [("a", kind()), ("empty", Vec::new()), ("b", kind()), ("c", kind())];
+    world.rules.reset(groups.into_iter().map(|(name, rules)| group(name, rules)).collect());
+    let page = async |query: &str| {
+        let (_, body) = world.get(&format!("/api/v1/rules?{query}")).await;
+        let groups = body["data"]["groups"].as_array().unwrap().clone();
+        let names: Vec<String> =
+            groups.iter().map(|group| group["name"].as_str().unwrap().to_owned()).collect();
+        (names.join(" "), body["data"]["groupNextToken"].as_str().map(str::to_owned))
+    };
+    assert_eq!(page("").await, ("a b c".to_owned(), None));
+    let (names, next) = page("group_limit=2").await;
+    assert_eq!(names, "a b");
+    let last = page(&format!("group_limit=2&group_next_token={}", next.unwrap())).await;
+    assert_eq!(last, ("c".to_owned(), None));
+    let check = async |query: &str, name: &str, why: &str| {
+        let error = format!("invalid parameter {name:?}: {why}");
+        world.check_error(&format!("/api/v1/rules?{query}"), 400, "bad_data", &error).await;
+    };
+    check("group_limit=0", "group_limit", "group_limit needs to be greater than 0").await;
+    let alone = "group_limit needs to be present in order to paginate over the groups";
+    check("group_next_token=x", "group_next_token", alone).await;
+    let gone = "invalid group_next_token 'x'. were rule groups changed?";
+    check("group_limit=1&group_next_token=x", "group_next_token", gone).await;
 }

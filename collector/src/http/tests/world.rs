@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
 use crate::query::{Engine, Settings};
+use crate::remote::{self, Limits, WriteIn};
 use crate::rule::Board;
 use crate::state::{
     By, EnrollmentAttempt, EventRecord, FILE_NAME, NewApiToken, NewEnrollmentToken, Scope,
@@ -83,6 +85,7 @@ impl World {
             fleet: Arc::clone(&fleet),
             engine: Engine::new(Arc::clone(&store), Settings::default())
                 .with_gaps(Arc::new(StateGaps::new(state.clone()))),
+            write_in: write_in(&store, &fleet),
             rules: Arc::clone(&rules),
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
@@ -196,6 +199,14 @@ pub(super) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let text = response.text().await.unwrap();
     let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     (status, json)
+}
+
+/// What others write, within bounds that a test can reach.
+pub(super) fn write_in(store: &Arc<Store>, fleet: &Arc<Fleet>) -> Arc<WriteIn> {
+    let limits = Limits { series_per_sender: 10, series_of_all_senders: 15 };
+    let retention = Duration::from_hours(24);
+    let meters = remote::Meters::default();
+    Arc::new(WriteIn::new(Arc::clone(store), Arc::clone(fleet), limits, retention, meters))
 }
 
 pub(super) fn by() -> By {

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use rustls::crypto::ring;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::head::{Point, Row};
+use crate::head::Row;
 use crate::index::SeriesRef;
+use crate::points::Point;
 use crate::stream::Layout;
 
 use super::MAX_ROWS;
@@ -28,14 +29,23 @@ pub(crate) struct Column {
     pub(crate) values: Vec<f64>,
 }
 
+/// What rows or points became.
+#[derive(Debug, Default)]
+pub(crate) struct Transposed<'a> {
+    pub(crate) tables: Vec<Table>,
+    /// The rows that could not be read.
+    pub(crate) unread: Vec<&'a Row>,
+    /// How many values were left out since their instant has another one.
+    pub(crate) conflicts: u64,
+}
+
 /// Transposes rows that lie in one span, in the order in which they came: of two values of a series
-/// for the same instant the first stays. Returns the rows that could not be read as well.
-pub(crate) fn tables_of_rows(rows: &[Row]) -> (Vec<Table>, Vec<&Row>) {
+/// for the same instant the first stays.
+pub(crate) fn tables_of_rows(rows: &[Row]) -> Transposed<'_> {
     let mut timestamps: Vec<i64> = rows.iter().map(|row| row.timestamp_ms).collect();
     timestamps.sort_unstable();
     timestamps.dedup();
-    let mut unread = Vec::new();
-    let mut tables = Vec::new();
+    let Transposed { mut tables, mut unread, mut conflicts } = Transposed::default();
     for stretch in timestamps.chunks(MAX_ROWS) {
         let mut cells = Cells { rows: stretch.len(), ..Cells::default() };
         for row in rows {
@@ -45,10 +55,11 @@ pub(crate) fn tables_of_rows(rows: &[Row]) -> (Vec<Table>, Vec<&Row>) {
                 Err(_) => unread.push(row),
             }
         }
+        conflicts += cells.conflicts;
         tables.push(Table { timestamps: stretch.to_vec(), columns: cells.into_columns() });
     }
     tables.retain(|table| !table.columns.is_empty());
-    (tables, unread)
+    Transposed { tables, unread, conflicts }
 }
 
 /// A table that is being filled row by row.
@@ -60,6 +71,7 @@ struct Cells {
     /// The columns of the layout that came last: rows of the same layout follow each other, and
     /// looking up every value's column would cost more than packing it.
     last: Option<(Arc<Layout>, Vec<usize>)>,
+    conflicts: u64,
 }
 
 impl Cells {
@@ -70,8 +82,10 @@ impl Cells {
         };
         for (&place, value) in places.iter().zip(values) {
             let cell = self.columns.get_mut(place).and_then(|(_, cells)| cells.get_mut(row));
-            if let Some(cell) = cell.filter(|cell| cell.is_none()) {
-                *cell = Some(value);
+            match cell {
+                Some(Some(first)) if first.to_bits() != value.to_bits() => self.conflicts += 1,
+                Some(cell @ None) => *cell = Some(value),
+                _ => {}
             }
         }
         self.last = Some((Arc::clone(layout), places));
@@ -98,11 +112,17 @@ impl Cells {
 
 /// Makes tables of points that lie in one span, given in the order in which they came. Series with
 /// the same timestamps share a table.
-pub(crate) fn tables_of_points(points: BTreeMap<SeriesRef, Vec<Point>>) -> Vec<Table> {
+pub(crate) fn tables_of_points(points: BTreeMap<SeriesRef, Vec<Point>>) -> Transposed<'static> {
+    let mut conflicts = 0;
     let mut by_timestamps: HashMap<Vec<i64>, Vec<Column>> = HashMap::new();
     for (series, mut points) in points {
         points.sort_by_key(|point| point.at_ms);
-        points.dedup_by_key(|point| point.at_ms);
+        points.dedup_by(|next, first| {
+            let is_again = next.at_ms == first.at_ms;
+            let is_other = next.value.to_bits() != first.value.to_bits();
+            conflicts += u64::from(is_again && is_other);
+            is_again
+        });
         for points in points.chunks(MAX_ROWS) {
             let timestamps = points.iter().map(|point| point.at_ms).collect();
             let values = points.iter().map(|point| point.value).collect();
@@ -110,5 +130,7 @@ pub(crate) fn tables_of_points(points: BTreeMap<SeriesRef, Vec<Point>>) -> Vec<T
             by_timestamps.entry(timestamps).or_default().push(column);
         }
     }
-    by_timestamps.into_iter().map(|(timestamps, columns)| Table { timestamps, columns }).collect()
+    let tables = by_timestamps.into_iter();
+    let tables = tables.map(|(timestamps, columns)| Table { timestamps, columns }).collect();
+    Transposed { tables, conflicts, unread: Vec::new() }
 }

@@ -17,6 +17,10 @@ const SKIP: u8 = 4;
 const SERIES: u8 = 5;
 const POINTS: u8 = 6;
 const SKIP_RANGE: u8 = 7;
+const POINT_COLUMNS: u8 = 8;
+
+/// About how many bytes a point takes, to set them aside at once.
+const POINT_BYTES: usize = 12;
 
 /// One entry of a segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +57,7 @@ impl Entry {
                 Ok(Self::Series { number, home: reader.host()?, labels: reader.labels()? })
             }
             POINTS => parse_points(&mut reader),
+            POINT_COLUMNS => parse_point_columns(&mut reader),
             _ => Err(Malformed::Unknown("the kind of the entry")),
         }
     }
@@ -96,15 +101,22 @@ fn put_head(out: &mut Vec<u8>, kind: u8, stream: StreamKey) {
 }
 
 fn put_points(out: &mut Vec<u8>, points: &[(u32, i64, f64)]) {
-    out.push(POINTS);
+    out.push(POINT_COLUMNS);
     put_unsigned(out, points.len() as u64);
+    out.reserve(POINT_BYTES * points.len());
     let mut last = 0;
-    for &(number, at_ms, value) in points {
-        put_unsigned(out, u64::from(number));
+    for &(number, ..) in points {
+        put_signed(out, i64::from(number) - last);
+        last = i64::from(number);
+    }
+    let mut last = 0;
+    for points in points.chunk_by(|(_, one, _), (_, next, _)| one == next) {
+        let Some(&(_, at_ms, _)) = points.first() else { continue };
+        put_unsigned(out, points.len() as u64);
         put_signed(out, at_ms.wrapping_sub(last));
-        out.extend_from_slice(&value.to_le_bytes());
         last = at_ms;
     }
+    points.iter().for_each(|(.., value)| out.extend_from_slice(&value.to_le_bytes()));
 }
 
 fn parse_describe(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
@@ -129,6 +141,31 @@ fn parse_points(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
         let number = reader.unsigned32()?;
         last = last.wrapping_add(reader.signed()?);
         points.push((number, last, reader.float()?));
+    }
+    Ok(Entry::Points { points })
+}
+
+fn parse_point_columns(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
+    let count = reader.count()?;
+    let mut points: Vec<(u32, i64, f64)> = Vec::with_capacity(count);
+    let mut last = 0_i64;
+    for _ in 0..count {
+        last = last.wrapping_add(reader.signed()?);
+        points.push((u32::try_from(last).map_err(|_| Malformed::Overlong)?, 0, 0.0));
+    }
+    let mut at_ms = 0_i64;
+    let mut rest = points.as_mut_slice();
+    while !rest.is_empty() {
+        let count = usize::try_from(reader.unsigned()?).map_err(|_| Malformed::Overlong)?;
+        at_ms = at_ms.wrapping_add(reader.signed()?);
+        let (now, later) = std::mem::take(&mut rest)
+            .split_at_mut_checked(count.max(1))
+            .ok_or(Malformed::Truncated)?;
+        now.iter_mut().for_each(|(_, at, _)| *at = at_ms);
+        rest = later;
+    }
+    for (.., value) in &mut points {
+        *value = reader.float()?;
     }
     Ok(Entry::Points { points })
 }
@@ -220,7 +257,13 @@ mod tests {
         let labels = Labels::new([("__name__", "up"), ("job", "node")]);
         let series = vec![labels.clone(), Labels::default()];
         let frame = Bytes::from_static(b"frame");
-        let points = vec![(1, i64::MAX, 1.0), (200, i64::MIN, f64::INFINITY), (0, 5, -0.0)];
+        let points = vec![
+            (1, i64::MAX, 1.0),
+            (200, i64::MIN, f64::INFINITY),
+            (0, 5, -0.0),
+            (1, 5, 3.5),
+            (u32::MAX, 6, 0.0),
+        ];
         for entry in [
             Entry::Describe { stream, generation: 2, first_number: 300, series },
             Entry::Reference { stream, generation: 0, sequence: 9, frame: frame.clone() },
@@ -233,10 +276,18 @@ mod tests {
             entry.put(&mut body);
             assert_eq!(Entry::parse(&body), Ok(entry));
         }
-        assert_eq!(Entry::parse(&[9]), Err(Malformed::Unknown("the kind of the entry")));
+        assert_eq!(Entry::parse(&[99]), Err(Malformed::Unknown("the kind of the entry")));
         let mut former = Vec::new();
         put_head(&mut former, SKIP, stream);
         put_unsigned(&mut former, 12);
         assert_eq!(Entry::parse(&former), Ok(Entry::Skip { stream, first: 1, last: 12 }));
+        let mut former = vec![POINTS, 2];
+        for (number, step_ms, value) in [(7, 1_000, 1.5), (9, -10, 2.5_f64)] {
+            put_unsigned(&mut former, number);
+            put_signed(&mut former, step_ms);
+            former.extend_from_slice(&value.to_le_bytes());
+        }
+        let points = vec![(7, 1_000, 1.5), (9, 990, 2.5)];
+        assert_eq!(Entry::parse(&former), Ok(Entry::Points { points }));
     }
 }

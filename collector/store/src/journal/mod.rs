@@ -25,11 +25,12 @@
 //! | 3 frame | stream, generation, sequence, frame to the end |
 //! | 4 skip | stream, sequence through which records will never come; read, and no longer written |
 //! | 5 series | number, home (16 bytes), label set |
-//! | 6 points | count; each: number of its series, milliseconds since the one before, value (8 bytes) |
+//! | 6 points | count; each: number of its series, milliseconds since the one before, value (8 bytes); read, and no longer written |
 //! | 7 skip | stream, first and last sequence of records that will never come |
+//! | 8 points | count; the numbers of their series, each as the difference to the one before; their times in runs, each how many points share it and milliseconds since the one before; their values (8 bytes each) |
 //!
 //! A stream's *generation* counts how often a number got another label set; a frame's numbers mean
-//! what the descriptions of its own generation say. Numbers of kinds 5 and 6 hold within a segment.
+//! what the descriptions of its own generation say. Numbers of kinds 5, 6 and 8 hold within a segment.
 //!
 //! # Guarantees
 //! - A *group* is written at once, synced, and only then confirmed; the next group begins after
@@ -50,4 +51,5 @@ mod segment;
 mod tide;
 
 pub(crate) use entry::{Entry, Group};
-pub(crate) use segment::{Journal, JournalFolder, WriteError};
+pub(crate) use scan::walk;
+pub(crate) use segment::{HEADER_BYTES, Journal, JournalFolder, WriteError, seed_in};

@@ -66,6 +66,34 @@ fn find(bytes: &[u8], seed: u32, header: usize) -> Vec<Found> {
     found
 }
 
+/// What a part of a segment holds that begins where an entry does, and is perhaps cut off within one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Walk {
+    /// Where the bodies of good entries are, in order.
+    pub(crate) bodies: Vec<Range<usize>>,
+    /// How many bytes hold no good entry and should.
+    pub(crate) damaged: usize,
+    /// Where the entry begins that is cut off; the length of the bytes if there is none.
+    pub(crate) end: usize,
+}
+
+/// Walks a part of a segment.
+pub(crate) fn walk(bytes: &[u8], seed: u32) -> Walk {
+    let found = find(bytes, seed, 0);
+    let good_until = found.last().map_or(0, |entry| entry.whole.end);
+    // Behind the last good entry one may begin that goes on in the next part.
+    let places = good_until..bytes.len();
+    let cut_off = places.clone().find(|at| {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        rest.len() <= HEADER_BYTES
+            || header_at(rest, seed, *at).is_some_and(|(entry, _)| entry.whole.end > bytes.len())
+    });
+    let end = cut_off.unwrap_or(bytes.len());
+    let good: usize = found.iter().map(|entry| entry.whole.len()).sum();
+    let body = |entry: Found| entry.whole.start + HEADER_BYTES..entry.whole.end;
+    Walk { bodies: found.into_iter().map(body).collect(), damaged: end - good, end }
+}
+
 /// The header that these bytes begin with, if it is good, and the checksum of its body.
 fn header_at(rest: &[u8], seed: u32, at: usize) -> Option<(Found, u32)> {
     let header = rest.first_chunk::<HEADER_BYTES>()?;
@@ -116,6 +144,25 @@ mod tests {
     /// Two groups of three entries, 50 bytes each.
     fn two_groups() -> Vec<u8> {
         [group(1, 3), group(2, 3)].concat()
+    }
+
+    #[test]
+    fn a_part_is_walked_to_the_entry_that_is_cut_off() {
+        let bytes = two_groups();
+        for length in 0..=bytes.len() {
+            let walk = walk(&bytes[..length], SEED);
+            let whole = length / 50;
+            assert_eq!(
+                (walk.bodies.len(), walk.damaged, walk.end),
+                (whole, 0, whole * 50),
+                "{length}"
+            );
+        }
+        let mut spoilt = bytes.clone();
+        spoilt[60] ^= 1;
+        spoilt[130] ^= 1;
+        let walk = walk(&spoilt[..280], SEED);
+        assert_eq!((walk.bodies.len(), walk.damaged, walk.end), (3, 100, 250));
     }
 
     fn check(bytes: &[u8], is_last: bool, bodies: usize, damage: Option<Range<usize>>, end: usize) {

@@ -19,7 +19,7 @@ use crate::binary::Reader;
 use crate::folder::sync_folder;
 
 const MAGIC: &[u8; 8] = b"upkeepJ1";
-const HEADER_BYTES: usize = 40;
+pub(crate) const HEADER_BYTES: usize = 40;
 const EXTENSION: &str = "segment";
 const COPY_EXTENSION: &str = "copy";
 
@@ -50,6 +50,30 @@ impl JournalFolder {
         Ok(folder)
     }
 
+    /// The numbers of the segments in a folder, ascending; none if it is not there.
+    pub(crate) fn kept(kept: &Path) -> Result<Vec<u64>, StoreError> {
+        if kept.exists() { numbers_in(kept) } else { Ok(Vec::new()) }
+    }
+
+    /// Removes a segment that was kept.
+    pub(crate) fn remove_kept(number: u64, kept: &Path) -> Result<(), StoreError> {
+        let path = kept.join(file_name(number));
+        fs::remove_file(&path).map_err(|source| StoreError::io("remove", &path, source))
+    }
+
+    /// Opens a segment, which may have been kept elsewhere; `None` if it is in neither place.
+    pub(crate) fn find(&self, number: u64, kept: &Path) -> Result<Option<File>, StoreError> {
+        // It may be moved just between the two looks, and only that way.
+        for path in [self.path_of(number), kept.join(file_name(number))] {
+            match File::open(&path) {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(StoreError::io("open", &path, source)),
+            }
+        }
+        Ok(None)
+    }
+
     /// How many bytes all segments have together.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -57,16 +81,7 @@ impl JournalFolder {
 
     /// The numbers of the segments that are there, ascending.
     pub(crate) fn numbers(&self) -> Result<Vec<u64>, StoreError> {
-        let error = |source| StoreError::io("list", &self.path, source);
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(error)? {
-            let path = entry.map_err(error)?.path();
-            let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            numbers.extend(stem.filter(|_| is_segment).and_then(|stem| stem.parse::<u64>().ok()));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        numbers_in(&self.path)
     }
 
     /// Reads a segment. The last one may have a torn tail, behind what was confirmed.
@@ -93,14 +108,23 @@ impl JournalFolder {
         Ok(())
     }
 
+    /// Moves a segment out of the journal, for whoever follows it.
+    pub(crate) fn keep(&self, number: u64, kept: &Path) -> Result<(), StoreError> {
+        self.move_to(number, kept, "keep")
+    }
+
     /// Moves a damaged segment elsewhere instead of removing it, for somebody to look at.
     pub(crate) fn set_aside(&self, number: u64, quarantine: &Path) -> Result<(), StoreError> {
+        self.move_to(number, quarantine, "set aside")
+    }
+
+    fn move_to(&self, number: u64, to: &Path, action: &'static str) -> Result<(), StoreError> {
         let path = self.path_of(number);
         let length = self.length(number);
-        fs::create_dir_all(quarantine)
-            .and_then(|()| fs::rename(&path, quarantine.join(file_name(number))))
-            .and_then(|()| sync_folder(quarantine))
-            .map_err(|source| StoreError::io("set aside", &path, source))?;
+        sync_made(to)
+            .and_then(|()| fs::rename(&path, to.join(file_name(number))))
+            .and_then(|()| sync_folder(to))
+            .map_err(|source| StoreError::io(action, &path, source))?;
         self.bytes.fetch_sub(length, Ordering::Relaxed);
         Ok(())
     }
@@ -242,6 +266,11 @@ impl Journal {
         Ok(())
     }
 
+    /// The current segment and its length.
+    pub(crate) fn end(&self) -> Option<(u64, u64)> {
+        self.current.as_ref().map(|current| (current.number, current.length))
+    }
+
     /// Ends the current segment and returns the number that the next one will have.
     pub(crate) fn rotate(&mut self) -> u64 {
         self.current = None;
@@ -270,6 +299,35 @@ impl Journal {
         let seed = seed(number, salt);
         Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })
     }
+}
+
+/// Makes a folder, unless it is there, so that it stays.
+fn sync_made(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
+fn numbers_in(folder: &Path) -> Result<Vec<u64>, StoreError> {
+    let error = |source| StoreError::io("list", folder, source);
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        numbers.extend(stem.filter(|_| is_segment).and_then(|stem| stem.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// What a segment's checksums start from, by its first bytes.
+pub(crate) fn seed_in(file: &File, number: u64) -> Option<u32> {
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0).ok()?;
+    seed_of(&header, number)
 }
 
 /// Writes a segment's bytes again from a place on, and cuts off what stands behind them.

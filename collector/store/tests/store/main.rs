@@ -9,11 +9,15 @@ mod failed_sync;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod follow;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod intake;
 #[cfg(test)]
 mod old_formats;
+#[cfg(test)]
+mod points;
 #[cfg(test)]
 mod power_cut;
 #[cfg(test)]

@@ -8,9 +8,10 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
 use upkeep_model::Ranges;
-use upkeep_store::{Append, Options, Store};
+use upkeep_store::{Append, Options, Place, Store};
 
 use crate::fixture::{Agent, Model, SPAN_MS, host, labels, options, samples};
+use crate::follow::told_samples;
 
 /// States that are tried of each kind of disk unless told otherwise.
 const FEW: u64 = 26;
@@ -56,7 +57,8 @@ struct SampleStore;
 /// The folder is made by the store, in one that is there; a segment takes a few ticks.
 fn open(folder: &Path) -> Store {
     let retention = Duration::from_millis(RETENTION_MS as u64);
-    let options = Options { segment_bytes: 1_500, retention, ..options() };
+    let followed_from = Some(0);
+    let options = Options { segment_bytes: 1_500, retention, followed_from, ..options() };
     Store::open(&folder.join("samples"), options).unwrap()
 }
 
@@ -77,7 +79,13 @@ impl Life {
         let set = labels(&[("__name__", "recorded"), ("tick", &(at_ms % 5).to_string())]);
         let value = f64::from(random.random_range(0..1000));
         model.add(&set, at_ms, value);
-        appends.push(Append::Points { home: host(9), points: vec![(set, at_ms, value)] });
+        // As rules do, and as those who know their series by number.
+        appends.push(if self.models.len().is_multiple_of(2) {
+            Append::Points { home: host(9), points: vec![(set, at_ms, value)] }
+        } else {
+            let points = vec![(store.number(host(9), &set), at_ms, value)];
+            Append::Numbered { home: host(9), points }
+        });
         self.models.push(model);
         appends
     }
@@ -193,6 +201,9 @@ impl Durable for SampleStore {
             }
         };
         check(&store, &model, "after the cut");
+        // Who follows the journal misses nothing of it, also of what was sealed and dropped since.
+        let followed = told_samples(&mut store.follow(Some(Place::default())));
+        assert_eq!(followed, model.0, "followed after the cut");
         // And on it goes.
         let at_ms = TICKS * TICK_MS + 10 * SPAN_MS;
         Agent::new(3, 1).commit(&store, &mut model, at_ms, &[("load", 1.0)]);

@@ -1,0 +1,50 @@
+//! Whom we trust when we connect to others: the system's roots, and certificates of a file beside them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
+use thiserror::Error;
+
+/// Why nobody can be trusted.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The library refuses.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS as a client of others.
+///
+/// # Errors
+/// When certificates cannot be read.
+pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TrustError> {
+    let certificates = match ca_file {
+        None => Vec::new(),
+        Some(path) => CertificateDer::pem_file_iter(path)
+            .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
+            .map_err(|error| TrustError::File {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?,
+    };
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Verifier::new_with_extra_roots(certificates, Arc::clone(&provider))?;
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}

@@ -1,0 +1,109 @@
+//! Which series of points the current journal segment tells the labels of.
+//!
+//! Every point that comes is held against this, so it is a list by number and asks the index only
+//! about what it does not know.
+
+use std::collections::HashMap;
+
+use upkeep_model::{HostId, Labels};
+
+use crate::StoreError;
+use crate::core::Core;
+use crate::index::SeriesRef;
+use crate::points::NumberedPoint;
+use crate::seal::day_of;
+
+/// Stands for a home.
+type HomeKey = u32;
+
+/// What is known of a series in the current segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Known {
+    /// The segment does not have it.
+    #[default]
+    Nothing,
+    /// The segment has it, and whether retention left it in the index is to be looked up.
+    Told,
+    /// The segment has it, and the index that it lives on this day.
+    Alive(i32),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CarriedSeries {
+    by_number: Vec<(HomeKey, Known)>,
+    homes: HashMap<HostId, HomeKey>,
+    /// How often a series had been removed from the index when all this was found out.
+    removals: u64,
+}
+
+impl CarriedSeries {
+    /// Sees to it that retention keeps the series of points, and gives those that the segment is yet
+    /// to tell the labels of.
+    pub(crate) fn see(
+        &mut self,
+        core: &Core,
+        home: HostId,
+        points: &[NumberedPoint],
+    ) -> Result<Vec<(SeriesRef, Labels)>, StoreError> {
+        self.note_removals(core.index().removals());
+        let next = HomeKey::try_from(self.homes.len()).unwrap_or(HomeKey::MAX);
+        let key = *self.homes.entry(home).or_insert(next);
+        let mut unseen: Vec<(SeriesRef, i32)> = Vec::new();
+        for &(number, at_ms, _) in points {
+            let day = day_of(at_ms);
+            if self.known(number) != Some((key, Known::Alive(day)))
+                && unseen.last() != Some(&(number, day))
+            {
+                unseen.push((number, day));
+            }
+        }
+        if unseen.is_empty() { Ok(Vec::new()) } else { self.look_up(core, home, key, unseen) }
+    }
+
+    fn look_up(
+        &mut self,
+        core: &Core,
+        home: HostId,
+        key: HomeKey,
+        mut unseen: Vec<(SeriesRef, i32)>,
+    ) -> Result<Vec<(SeriesRef, Labels)>, StoreError> {
+        unseen.sort_unstable();
+        unseen.dedup();
+        let mut index = core.index_mut();
+        let is_there = |number| index.get(number).is_some_and(|series| series.home == home);
+        if !unseen.iter().all(|(number, _)| is_there(*number)) {
+            return Err(StoreError::SeriesGone { home });
+        }
+        let mut fresh = Vec::new();
+        for (number, day) in unseen {
+            // A series about to be removed by retention is alive again.
+            index.extend_days(number, (day, day));
+            let at = number as usize;
+            if self.by_number.len() <= at {
+                self.by_number.resize(index.next() as usize, Default::default());
+            }
+            let Some(slot) = self.by_number.get_mut(at) else { continue };
+            if slot.1 == Known::Nothing
+                && let Some(series) = index.get(number)
+            {
+                fresh.push((number, index.labels(series)));
+            }
+            *slot = (key, Known::Alive(day));
+        }
+        Ok(fresh)
+    }
+
+    fn known(&self, number: SeriesRef) -> Option<(HomeKey, Known)> {
+        self.by_number.get(number as usize).copied()
+    }
+
+    fn note_removals(&mut self, removals: u64) {
+        if removals != std::mem::replace(&mut self.removals, removals) {
+            for (_, known) in &mut self.by_number {
+                if let Known::Alive(_) = known {
+                    *known = Known::Told;
+                }
+            }
+        }
+    }
+}
