@@ -16,6 +16,7 @@ use crate::database::{
 };
 use crate::index::{Series, SeriesRef};
 use crate::seal::{blocks_of, day_of, remove_generation, stream_record};
+use crate::store::Size;
 use crate::stream::Saved;
 
 /// What retention takes out of the database.
@@ -29,6 +30,24 @@ struct Expired {
 }
 
 impl Core {
+    /// What samples take. It waits for nobody who writes.
+    pub(crate) fn size(&self) -> Size {
+        let state = self.database.read(|transaction| {
+            let table = transaction.open_table(STATE)?;
+            let record = table.get(STATE_KEY)?;
+            Ok(record.and_then(|record| State::from_bytes(STATE_KEY, record.value()).ok()))
+        });
+        // Before anything was sealed there is no state; that it cannot be read is told by who must.
+        let state = state.ok().flatten().unwrap_or_default();
+        Size {
+            chunks: state.chunks,
+            chunk_bytes: state.chunk_bytes,
+            database_bytes: self.database.bytes_on_disk(),
+            journal_bytes: self.journal.bytes(),
+            dropped_bytes: self.dropped_bytes.load(Ordering::Relaxed),
+        }
+    }
+
     pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
         // Keeps sealing from adding to what is being looked at.
         let mut state = self.state();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -325,14 +325,7 @@ impl Store {
 
     /// What samples take on disk.
     pub fn size(&self) -> Size {
-        let state = *self.core.state();
-        Size {
-            chunks: state.chunks,
-            chunk_bytes: state.chunk_bytes,
-            database_bytes: self.core.database.bytes_on_disk(),
-            journal_bytes: self.core.journal.bytes(),
-            dropped_bytes: self.core.dropped_bytes.load(Ordering::Relaxed),
-        }
+        self.core.size()
     }
 
     /// Drops what is older than the retention, and the oldest of what is more than it may be.
