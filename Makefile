@@ -1,10 +1,10 @@
 # Every target also sets up what it needs. CARGO_TARGET_DIR is respected.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test package bench fuzz chaos audit systems
+.PHONY: help demo test package bench bench-store fuzz chaos audit systems
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
 
 demo: ## Start a collector and an agent of this machine, and show its health and patches
 	@packaging/install-needs build
@@ -32,6 +32,12 @@ bench: ## Measure cost and speed, and print the figures
 	@cargo build --package upkeep-agent --profile small --quiet
 	@UPKEEP_AGENT="$$(realpath $${CARGO_TARGET_DIR:-target})/small/upkeep-agent" UPKEEP_PEERS="$$(packaging/peers)" \
 		cargo run --release --quiet --package upkeep-tests --bin bench
+
+bench-store: ## Measure the store beside victoria-metrics and prometheus (SCENARIOS="native disk" for some, printed only)
+	@packaging/install-needs build bench
+	@cargo build --package upkeep-collector --package upkeep-agent --package upkeep-tests --bins --release --quiet
+	@cargo run --release --quiet --package upkeep-tests --bin bench_store -- \
+		$(if $(SCENARIOS),,--write docs/bench/store.md) $(SCENARIOS)
 
 fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for FUZZ_SECONDS (60 unless told)
 	@packaging/install-needs build

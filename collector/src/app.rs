@@ -23,9 +23,11 @@ use tracing_subscriber::EnvFilter;
 use upkeep_store::{Options, Store};
 
 use crate::alert::{self, Dispatcher};
+use crate::archive::STORE_FOLDER;
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
+use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness, StateGaps};
@@ -44,9 +46,6 @@ use store_meters::StoreMeters;
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
 
-/// The folder of the samples in the data folder.
-const STORE_FOLDER: &str = "samples";
-
 /// So many connections wait in the kernel's queue until they are accepted.
 const CONNECTIONS_WAITING: u32 = 1024;
 
@@ -58,6 +57,9 @@ const WAIT_FOR_HANDSHAKE: u32 = 5;
 /// and how soon when the clock was set.
 const UPKEEP: Duration = Duration::from_hours(1);
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
+
+/// How long work on the disk that has begun may go on when everything else has ended.
+const DISK_WORK_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs the server until a signal says to stop.
 ///
@@ -71,7 +73,8 @@ pub fn serve(config_file: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::clone(&parts.store);
     let result = runtime.block_on(run(&config, parts));
-    drop(runtime);
+    // A backup may be copying; what it leaves is removed at the next start.
+    runtime.shutdown_timeout(DISK_WORK_ENDS_WITHIN);
     let closed = store.close().context("closing the samples");
     tracing::info!("stopped");
     result.and(closed)
@@ -140,6 +143,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     registry.register_collector(Box::new(StoreMeters(Arc::clone(&parts.store))));
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
+    start_control(&mut stages, &parts, &config.data_dir);
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
@@ -203,6 +207,14 @@ fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
     stages.start("the watch for damage", |stop| async move {
         damage::watch(declarer, meters, clock, stop).await;
         Ok(())
+    });
+}
+
+fn start_control(stages: &mut Stages, parts: &Parts, data_dir: &Path) {
+    let Parts { state, store, fleet, declarer, clock, .. } = parts.clone();
+    let held = Held::new(data_dir, state, store, declarer, Some(fleet));
+    stages.start("the door for commands", |stop| async move {
+        Ok(control::serve(held, clock, stop).await?)
     });
 }
 

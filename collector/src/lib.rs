@@ -3,11 +3,13 @@
 
 pub mod alert;
 pub mod app;
+pub mod archive;
 pub mod auth;
 pub mod ca;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod damage;
 pub mod fleet;
 pub mod http;

@@ -9,14 +9,14 @@ use upkeep_collector::command::{self, Command, CommandLine};
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
-        Command::Serve => app::serve(&line.config),
-        _ => command::run(&line).map_err(anyhow::Error::from),
+        Command::Serve => app::serve(&line.config).map_err(|error| (1, error)),
+        _ => command::run(&line).map_err(|error| (error.exit_code(), error.into())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err((code, error)) => {
             eprintln!("upkeep-collector: {}", told(&error));
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }

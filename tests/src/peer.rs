@@ -216,8 +216,20 @@ impl Peer {
     /// # Errors
     /// When it does not answer.
     pub async fn flush(&self) -> Result<()> {
+        self.tell_victoria_metrics("/internal/force_flush").await
+    }
+
+    /// Begins to merge all it has into as few files as it can, which only VictoriaMetrics does when told.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn merge(&self) -> Result<()> {
+        self.tell_victoria_metrics("/internal/force_merge").await
+    }
+
+    async fn tell_victoria_metrics(&self, path: &str) -> Result<()> {
         if self.kind == PeerKind::VictoriaMetrics {
-            self.client.get(self.url("/internal/force_flush")).send().await?.error_for_status()?;
+            self.client.get(self.url(path)).send().await?.error_for_status()?;
         }
         Ok(())
     }

@@ -76,16 +76,14 @@ const EVERYWHERE: &[&str] = &[
 ];
 
 /// At least so many expressions of the dashboard ask for nothing but these.
-const LEAST_WITH_RESULTS: usize = 60;
+const LEAST_WITH_RESULTS: usize = 70;
 
-/// Expressions that may have no result although there is data for all that they ask for, each with the
-/// reason: a part of it that says so.
-const MAY_BE_EMPTY: &[(&str, &str)] = &[
-    (" != ", "a comparison that keeps what differs"),
-    (" > 0", "a comparison that keeps what is there at all"),
-    (" == ", "a comparison that keeps what is equal"),
-    (" < ", "a comparison that keeps what is too little"),
-];
+/// Beginnings of expressions that may have no result although there is data for all that they ask for, each
+/// with the reason.
+const MAY_BE_EMPTY: &[(&str, &str)] = &[(
+    "sum by(instance) (rate(node_cpu_guest_seconds_total",
+    "it keeps what is more than 0, and not every machine has guests",
+)];
 
 #[tokio::test]
 async fn dashboards_and_rules_of_others_find_what_a_real_agent_sees() -> Result<()> {
@@ -110,8 +108,8 @@ async fn dashboards_and_rules_of_others_find_what_a_real_agent_sees() -> Result<
     let panels: Vec<String> =
         panels.iter().map(|panel| filled(panel, &instance, &nodename)).collect();
     let asked = ask_all(&collector, &panels).await?;
-    let with_results = judge(&asked);
-    ensure!(with_results.is_empty(), "without a result:\n{}", with_results.join("\n"));
+    let wrong = judge(&asked);
+    ensure!(wrong.is_empty(), "there is data, and no result:\n{}", wrong.join("\n"));
     let everywhere: BTreeSet<&str> = EVERYWHERE.iter().copied().collect();
     let plain = asked.iter().filter(|one| one.asks_only_for(&everywhere));
     let (plain, without): (Vec<_>, Vec<_>) = plain.partition(|one| one.has_result);
@@ -145,7 +143,7 @@ impl Asked {
     }
 
     fn may_be_empty(&self) -> bool {
-        MAY_BE_EMPTY.iter().any(|(part, _)| self.text.contains(part))
+        MAY_BE_EMPTY.iter().any(|(beginning, _)| self.text.starts_with(beginning))
     }
 }
 
@@ -189,6 +187,9 @@ async fn get(collector: &Collector, path: &str, parameters: &[(&str, &str)]) -> 
 
 /// The selectors in a tree, each as `name{matchers}` without its times.
 fn collect_selectors(node: &Value, found: &mut Vec<String>) {
+    if node.is_null() {
+        return;
+    }
     if let Some(matchers) = node["matchers"].as_array() {
         let name = node["name"].as_str().unwrap_or_default();
         let named = |matcher: &&Value| name.is_empty() || matcher["name"] != "__name__";

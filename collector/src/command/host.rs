@@ -1,12 +1,13 @@
-//! `host list|show|revoke|rename|tag`
+//! `host list|show|revoke|rename|tag|delete`
 
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CommandError, by_operator, moment, open_state, print_json, print_table};
+use super::{CommandError, by_operator, held, moment, open_state, print_json, print_table};
 use crate::config::Config;
+use crate::control::Request;
 use crate::fleet;
 use crate::state::{HostChange, HostRecord, State};
 
@@ -31,6 +32,15 @@ pub enum Command {
     Revoke {
         /// The host.
         host: String,
+    },
+    /// Shut a host out and delete all that is known of it: samples, facts, updates, events, declared gaps.
+    /// Its entries in the audit log stay, and so do backups.
+    Delete {
+        /// The host.
+        host: String,
+        /// Do it; without, it is only said what would be deleted.
+        #[arg(long)]
+        yes: bool,
     },
     /// Give a host another name; its series from now on carry it.
     Rename {
@@ -59,6 +69,7 @@ pub(super) fn run(config: &Config, command: &Command) -> Result<(), CommandError
             let changed = state.revoke_host(find(&state, host)?.id, &by_operator())?;
             done(changed, host, "")
         }
+        Command::Delete { host, yes } => delete(config, &state, &find(&state, host)?, *yes),
         Command::Rename { host, name } => {
             fleet::check_name(name).map_err(|fault| CommandError::Argument(fault.to_string()))?;
             let changed = state.rename_host(find(&state, host)?.id, name, &by_operator())?;
@@ -70,6 +81,27 @@ pub(super) fn run(config: &Config, command: &Command) -> Result<(), CommandError
             done(state.tag_host(found.id, &tags, &by_operator())?, host, "")
         }
     }
+}
+
+fn delete(
+    config: &Config,
+    state: &State,
+    host: &HostRecord,
+    is_confirmed: bool,
+) -> Result<(), CommandError> {
+    let (id, name) = (host.id, &host.instance);
+    let (enrolled, seen) = (moment(Some(host.enrolled_at_ms)), moment(host.last_seen_ms));
+    eprintln!("{name} ({id}), {}, enrolled {enrolled}, last seen {seen}:", status(host));
+    eprintln!("  all samples under its identity, whatever name it had");
+    for (table, rows) in state.rows_of_host(id)? {
+        eprintln!("  {rows} rows of {table}");
+    }
+    if !is_confirmed {
+        return Err(CommandError::Unconfirmed);
+    }
+    held::ask(config, &Request::DeleteHost { host: id, actor: by_operator().actor })?;
+    eprintln!("{name} is deleted.");
+    Ok(())
 }
 
 fn find(state: &State, name: &str) -> Result<HostRecord, CommandError> {

@@ -1,12 +1,15 @@
 //! The command line: one file and one variant for each group of commands.
 
 mod api_token;
+mod backup;
 mod check_config;
+mod held;
 mod host;
 mod init;
 mod owner;
 mod query;
 mod rules;
+mod store;
 mod token;
 
 use std::io::{self, Write as _};
@@ -20,9 +23,11 @@ use upkeep_config::ConfigError;
 
 pub use query::QueryCommandError;
 
+use crate::archive::ArchiveError;
 use crate::ca::{Authority, CaError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::ControlError;
 use crate::state::{self, By, State, StateError};
 use crate::yaml::Faults;
 
@@ -54,6 +59,13 @@ pub enum Command {
     /// The hosts of the fleet.
     #[command(subcommand)]
     Host(host::Command),
+    /// Copy everything that a collector needs into a folder, while it runs or not.
+    Backup(backup::BackupArguments),
+    /// Fill an empty data folder from a backup; the collector must not run.
+    Restore(backup::RestoreArguments),
+    /// The samples as they lie on disk.
+    #[command(subcommand)]
+    Store(store::Command),
     /// The value of a PromQL expression, by the HTTP API.
     Query(query::Arguments),
     /// The rules that hosts are judged by.
@@ -95,6 +107,30 @@ pub enum CommandError {
         /// How it was named.
         name: String,
     },
+    /// The data as a whole cannot be used.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A backup cannot be made or restored.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A server has the samples open, and its socket is not there.
+    #[error("a collector has the samples open and cannot be asked; its log says why")]
+    Unreachable,
+    /// A server of another version answers something else.
+    #[error("the collector answers something else than it was asked; is it of another version?")]
+    Unexpected,
+    /// Something is damaged, and was told.
+    #[error("{findings} findings of damage")]
+    Damaged {
+        /// How many.
+        findings: usize,
+    },
+    /// Nothing can be said about damage.
+    #[error("{0}")]
+    Unread(Box<CommandError>),
+    /// It was not confirmed.
+    #[error("nothing was deleted; give --yes to do it")]
+    Unconfirmed,
     /// An argument has a value that it cannot have.
     #[error("{0}")]
     Argument(String),
@@ -114,6 +150,13 @@ pub enum CommandError {
     Json(#[from] serde_json::Error),
 }
 
+impl CommandError {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Unread(_)) { 2 } else { 1 }
+    }
+}
+
 /// Runs any command but `serve`.
 ///
 /// # Errors
@@ -129,6 +172,14 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
         Command::Token(command) => token::run(&config_of_owner(line)?, command),
         Command::ApiToken(command) => api_token::run(&config_of_owner(line)?, command),
         Command::Host(command) => host::run(&config_of_owner(line)?, command),
+        Command::Backup(arguments) => {
+            backup::back_up(&config_of_owner(line)?, &line.config, arguments)
+        }
+        Command::Restore(arguments) => backup::restore(&config_of_owner(line)?, arguments),
+        Command::Store(command) => {
+            let config = config_of_owner(line);
+            store::run(&config.map_err(|error| CommandError::Unread(Box::new(error)))?, command)
+        }
     }
 }
 

@@ -91,6 +91,7 @@ pub async fn serve(
         router: super::route::router(services),
         shutdown,
         abort: CancellationToken::new(),
+        write_timeout: WRITE_TIMEOUT,
     };
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -121,6 +122,7 @@ struct Server {
     shutdown: CancellationToken,
     /// Ends connections that did not end within the grace.
     abort: CancellationToken,
+    write_timeout: Duration,
 }
 
 impl Server {
@@ -182,7 +184,7 @@ impl Server {
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let service = TowerToHyperService::new(self.router.clone());
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        stream.set_write_timeout(Some(self.write_timeout));
         let stream = Box::pin(stream);
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -201,7 +203,27 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_an_answer_is_cut_off() {
+        let server = Server {
+            tls: None,
+            router: Router::new().route("/", get(async || "x".repeat(1024 * 1024))),
+            shutdown: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            write_timeout: Duration::from_millis(50),
+        };
+        let (mut client, served) = tokio::io::duplex(1024);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let ended = timeout(Duration::from_secs(5), server.requests(served, peer)).await;
+        assert!(ended.is_ok(), "the connection is still open");
+        drop(client);
+    }
 
     #[test]
     fn plain_http_is_for_loopback_only() {

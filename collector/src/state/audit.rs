@@ -55,6 +55,12 @@ pub enum Action {
     HostRename,
     /// A host's tags were changed.
     HostTag,
+    /// A host and all that was known of it was deleted.
+    HostDelete,
+    /// A backup was made.
+    Backup,
+    /// The data folder was filled from a backup.
+    Restore,
 }
 
 impl fmt::Display for Action {
@@ -71,6 +77,9 @@ impl fmt::Display for Action {
             Self::HostRevoke => "host-revoke",
             Self::HostRename => "host-rename",
             Self::HostTag => "host-tag",
+            Self::HostDelete => "host-delete",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
         })
     }
 }

@@ -141,6 +141,11 @@ struct Inspected {
     confirmed: Option<u64>,
 }
 
+/// What is wrong with a database, in words; nothing if it is as it was written.
+pub(super) fn faults(path: &Path) -> Result<Vec<String>, StateError> {
+    inspect(path).map(|inspected| inspected.faults)
+}
+
 /// Reads all of a database and changes nothing, not even by closing it.
 fn inspect(path: &Path) -> Result<Inspected, StateError> {
     let looked = Connection::open(path).and_then(|connection| {

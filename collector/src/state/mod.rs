@@ -19,9 +19,11 @@ mod audit;
 mod changes;
 mod check;
 mod column;
+mod copy;
 mod damage;
 #[cfg(test)]
 mod damaged;
+mod deletion;
 mod enrollments;
 mod events;
 mod failing;

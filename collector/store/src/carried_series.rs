@@ -1,7 +1,8 @@
 //! Which series of points the current journal segment tells the labels of.
 //!
 //! Every point that comes is held against this, so it is a list by number and asks the index only
-//! about what it does not know.
+//! about what it does not know. What it knows holds for the segment: until that is sealed, and another
+//! one begun, its points are in the head, for which retention leaves their series alone.
 
 use std::collections::HashMap;
 
@@ -16,24 +17,13 @@ use crate::seal::day_of;
 /// Stands for a home.
 type HomeKey = u32;
 
-/// What is known of a series in the current segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Known {
-    /// The segment does not have it.
-    #[default]
-    Nothing,
-    /// The segment has it, and whether retention left it in the index is to be looked up.
-    Told,
-    /// The segment has it, and the index that it lives on this day.
-    Alive(i32),
-}
+/// The home of a series that the segment has, and a day that the index knows it lives on.
+type Carried = (HomeKey, i32);
 
 #[derive(Debug, Default)]
 pub(crate) struct CarriedSeries {
-    by_number: Vec<(HomeKey, Known)>,
+    by_number: Vec<Option<Carried>>,
     homes: HashMap<HostId, HomeKey>,
-    /// How often a series had been removed from the index when all this was found out.
-    removals: u64,
 }
 
 impl CarriedSeries {
@@ -45,15 +35,13 @@ impl CarriedSeries {
         home: HostId,
         points: &[NumberedPoint],
     ) -> Result<Vec<(SeriesRef, Labels)>, StoreError> {
-        self.note_removals(core.index().removals());
         let next = HomeKey::try_from(self.homes.len()).unwrap_or(HomeKey::MAX);
         let key = *self.homes.entry(home).or_insert(next);
         let mut unseen: Vec<(SeriesRef, i32)> = Vec::new();
         for &(number, at_ms, _) in points {
             let day = day_of(at_ms);
-            if self.known(number) != Some((key, Known::Alive(day)))
-                && unseen.last() != Some(&(number, day))
-            {
+            let known = self.by_number.get(number as usize).copied().flatten();
+            if known != Some((key, day)) && unseen.last() != Some(&(number, day)) {
                 unseen.push((number, day));
             }
         }
@@ -80,30 +68,16 @@ impl CarriedSeries {
             index.extend_days(number, (day, day));
             let at = number as usize;
             if self.by_number.len() <= at {
-                self.by_number.resize(index.next() as usize, Default::default());
+                self.by_number.resize(index.next() as usize, None);
             }
             let Some(slot) = self.by_number.get_mut(at) else { continue };
-            if slot.1 == Known::Nothing
+            if slot.is_none()
                 && let Some(series) = index.get(number)
             {
                 fresh.push((number, index.labels(series)));
             }
-            *slot = (key, Known::Alive(day));
+            *slot = Some((key, day));
         }
         Ok(fresh)
-    }
-
-    fn known(&self, number: SeriesRef) -> Option<(HomeKey, Known)> {
-        self.by_number.get(number as usize).copied()
-    }
-
-    fn note_removals(&mut self, removals: u64) {
-        if removals != std::mem::replace(&mut self.removals, removals) {
-            for (_, known) in &mut self.by_number {
-                if let Known::Alive(_) = known {
-                    *known = Known::Told;
-                }
-            }
-        }
     }
 }

@@ -12,6 +12,7 @@ use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
 use crate::carried_series::CarriedSeries;
 use crate::core::{Core, Intake};
+use crate::delete::Deletion;
 use crate::head::Row;
 use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Append(Submission),
     /// End the current segment and answer with the next one's number.
     Rotate(SyncSender<u64>),
+    /// Take a host out of memory, and answer with what the database has yet to lose.
+    Forget(HostId, SyncSender<Deletion>),
     /// Write what was declared, answer, and end.
     Stop(SyncSender<Result<(), StoreError>>),
 }
@@ -133,6 +136,10 @@ impl Committer {
                 }
                 Command::Rotate(answer) => {
                     let _ = answer.send(self.journal.rotate());
+                }
+                Command::Forget(home, answer) => {
+                    let below = self.journal.rotate();
+                    let _ = answer.send(self.core.forget(home, below));
                 }
                 Command::Stop(answer) => {
                     let _ = answer.send(self.commit_declared());

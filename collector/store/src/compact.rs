@@ -235,6 +235,8 @@ impl Core {
 
     /// Writes the database anew if much of its file is free.
     fn shrink(&self) -> Result<(), StoreError> {
+        // While somebody reads all of it, it stays: the next compaction is another chance.
+        let Ok(_alone) = self.reading.try_write() else { return Ok(()) };
         // Nothing may be written to the old file once it is being copied.
         let state = self.state();
         let shrunk = self.database.shrink(state.chunk_bytes);

@@ -1,6 +1,6 @@
 //! What the threads of the store share.
 //!
-//! Locks are taken in this order: `state`, `intake`, `index`, `head`; none is held while a file is
+//! Locks are taken in this order: `reading`, `state`, `deletions`, `intake`, `index`, `head`; none is held while a file is
 //! written, except `state`, which keeps sealing and retention apart.
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +15,7 @@ use upkeep_model::{HostId, Labels, StreamKey};
 use crate::committer::Command;
 use crate::damage::DamageLog;
 use crate::database::{Database, State};
+use crate::delete::Deletion;
 use crate::folder::Folder;
 use crate::follow::Followed;
 use crate::head::Head;
@@ -40,10 +41,15 @@ pub(crate) struct Core {
     /// So many samples were left out since their instant had another value.
     pub(crate) conflicts: AtomicU64,
     pub(crate) state: Mutex<State>,
+    /// Hosts that are to be removed from the database before anything else is written there.
+    pub(crate) deletions: Mutex<Vec<Deletion>>,
     pub(crate) intake: Mutex<Intake>,
     pub(crate) index: RwLock<Index>,
     pub(crate) head: RwLock<Head>,
     pub(crate) commands: SyncSender<Command>,
+    /// Held by whoever reads everything; the database is not written anew meanwhile, since its file
+    /// could not be exchanged, and queries would wait for that.
+    pub(crate) reading: RwLock<()>,
     /// Bytes of sealed samples that were dropped since there was too much.
     pub(crate) dropped_bytes: AtomicU64,
 }
@@ -64,6 +70,10 @@ pub(crate) struct Intake {
 impl Core {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn deletions(&self) -> MutexGuard<'_, Vec<Deletion>> {
+        self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn intake(&self) -> MutexGuard<'_, Intake> {
@@ -159,5 +169,12 @@ impl Core {
         let (answer, next) = mpsc::sync_channel(1);
         self.commands.send(Command::Rotate(answer)).map_err(|_| StoreError::Closed)?;
         next.recv().map_err(|_| StoreError::Closed)
+    }
+
+    /// Has the committer take a host out of memory.
+    pub(crate) fn forget_by_committer(&self, home: HostId) -> Result<Deletion, StoreError> {
+        let (answer, forgotten) = mpsc::sync_channel(1);
+        self.commands.send(Command::Forget(home, answer)).map_err(|_| StoreError::Closed)?;
+        forgotten.recv().map_err(|_| StoreError::Closed)
     }
 }

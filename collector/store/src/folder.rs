@@ -89,7 +89,7 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Makes durable that a file or folder is in the one it is in.
-fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         // A relative name without folders is in the current one.
         Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),

@@ -37,7 +37,6 @@ pub(crate) struct Index {
     by_labels: HashMap<(HostId, SymbolLabels), SeriesRef>,
     postings: HashMap<Symbol, HashMap<Symbol, Vec<SeriesRef>>>,
     next: SeriesRef,
-    removals: u64,
 }
 
 /// A series in the index.
@@ -113,11 +112,6 @@ impl Index {
         self.next
     }
 
-    /// How often a series was removed: while it stays the same, a series that was there still is.
-    pub(crate) fn removals(&self) -> u64 {
-        self.removals
-    }
-
     fn put(&mut self, number: SeriesRef, series: Series) {
         for &(name, value) in series.labels.iter() {
             let postings = self.postings.entry(name).or_default().entry(value).or_default();
@@ -132,7 +126,6 @@ impl Index {
 
     pub(crate) fn remove(&mut self, number: SeriesRef) {
         let Some(series) = self.series.remove(&number) else { return };
-        self.removals += 1;
         for (name, value) in series.labels.iter() {
             let Some(values) = self.postings.get_mut(name) else { continue };
             if let Some(postings) = values.get_mut(value) {

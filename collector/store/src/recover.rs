@@ -1,18 +1,21 @@
 //! Opening: loads what the database has and reads the journal again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadTransaction, ReadableTable};
-use upkeep_model::StreamKey;
+use upkeep_model::{HostId, StreamKey};
+use uuid::Uuid;
 
 use crate::binary::{Malformed, Reader};
 use crate::core::Intake;
 use crate::coverage::Coverage;
 use crate::damage::{Affected, DamageLog};
 use crate::database::{
-    BLOCKS, CHUNKS, ChunkKey, DICTIONARIES, Database, DictionaryKey, Failure, STATE, STATE_KEY,
-    STREAMS, State, StreamRecord, VERSION, block_from, dictionary_from, numbers_of, stored_bytes,
+    BLOCKS, CHUNKS, ChunkKey, DELETED, DICTIONARIES, Database, DictionaryKey, Failure, STATE,
+    STATE_KEY, STREAMS, State, StreamRecord, VERSION, block_from, dictionary_from, numbers_of,
+    stored_bytes,
 };
+use crate::delete::deleted_below;
 use crate::folder::Folder;
 use crate::head::Head;
 use crate::index::{Index, SeriesRef, UNKNOWN};
@@ -44,6 +47,8 @@ pub(crate) struct Contents {
     pub(crate) index: Index,
     pub(crate) intake: Intake,
     pub(crate) head: Head,
+    /// What segments below this one have of a host that was deleted counts no more.
+    pub(crate) deleted: BTreeMap<HostId, u64>,
 }
 
 pub(crate) fn recover(
@@ -146,6 +151,18 @@ fn load(transaction: &ReadTransaction, damage: &DamageLog) -> Result<Contents, F
             Err(error) => {
                 let lost = format!("the mark of host {}, epoch {}", stream.host, stream.epoch);
                 report(Affected::host(stream.host), "streams", error, lost);
+            }
+        }
+    }
+    for row in transaction.open_table(DELETED)?.iter()? {
+        let (key, record) = row?;
+        let host = HostId(Uuid::from_bytes(*key.value()));
+        match deleted_below(key.value(), record.value()) {
+            Ok(below) => drop(contents.deleted.insert(host, below)),
+            Err(error) => {
+                let what =
+                    "that a host was deleted, so the journal's last of it is back".to_owned();
+                report(Affected::host(host), "deleted", error, what);
             }
         }
     }

@@ -105,6 +105,12 @@ impl Replay<'_> {
         entry: Entry,
         series: &mut HashMap<u32, (HostId, SeriesRef)>,
     ) -> Result<(), Loss> {
+        if let Some(home) = entry.home().filter(|home| self.is_deleted(segment, *home)) {
+            if let Entry::Series { number, .. } = entry {
+                series.insert(number, (home, UNKNOWN));
+            }
+            return Ok(());
+        }
         let Contents { index, intake, .. } = &mut *self.contents;
         match entry {
             Entry::Describe { stream, generation, first_number, series } => {
@@ -137,6 +143,11 @@ impl Replay<'_> {
             }
             Entry::Points { points } => self.points(segment, &points, series),
         }
+    }
+
+    /// Whether what a segment has of a host was deleted.
+    fn is_deleted(&self, segment: u64, home: HostId) -> bool {
+        self.contents.deleted.get(&home).is_some_and(|below| segment < *below)
     }
 
     fn frame(
@@ -188,6 +199,7 @@ impl Replay<'_> {
         for &(number, at_ms, value) in points {
             match series.get(&number) {
                 _ if coverage.covers(segment, at_ms) => {}
+                Some(&(_, UNKNOWN)) => {}
                 Some(&(home, number)) => {
                     homes.entry(home).or_default().push((number, at_ms, value));
                 }

@@ -51,6 +51,7 @@ impl Core {
     pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
         // Keeps sealing from adding to what is being looked at.
         let mut state = self.state();
+        self.apply_deletions(&mut state)?;
         let cutoff_ms = now_ms.saturating_sub(milliseconds(self.options.retention));
         let too_much = self.too_much(&state)?;
         // What is in a span that goes is not before it, so no series of later samples goes with it.

@@ -12,7 +12,7 @@ use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
 use crate::binary::stream_bytes;
-use crate::chunk::{Effort, Table, encode, tables_of_points, tables_of_rows};
+use crate::chunk::{Effort, Table, Transposed, encode, tables_of_points, tables_of_rows};
 use crate::compact::mark;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
@@ -43,9 +43,6 @@ pub(crate) enum Wake {
 /// Days of the first and last sample, by series.
 type Days = HashMap<SeriesRef, (i32, i32)>;
 
-/// What a host has to seal, by span.
-type Spans = BTreeMap<i64, Vec<Table>>;
-
 /// What a sealing does to chunks.
 #[derive(Debug)]
 struct Draft {
@@ -53,6 +50,16 @@ struct Draft {
     days: Days,
     /// How many values were left out since their instant has another one.
     conflicts: u64,
+}
+
+/// Tables of one host by their spans.
+type Spans = BTreeMap<i64, Vec<Table>>;
+
+impl Draft {
+    fn add(&mut self, spans: &mut Spans, span: i64, transposed: Transposed<'_>) {
+        self.conflicts += transposed.conflicts;
+        spans.entry(span).or_default().extend(transposed.tables);
+    }
 }
 
 /// What a sealing did, to be noted in memory once it is committed.
@@ -114,6 +121,7 @@ impl Core {
     /// Seals what is due, or everything, and removes the journal segments that this frees.
     pub(crate) fn seal(&self, extent: Extent, now_ms: i64) -> Result<(), StoreError> {
         let mut state = self.state();
+        self.apply_deletions(&mut state)?;
         let span_ms = milliseconds(self.options.span);
         let is_needed = match extent {
             Extent::Due => self.head().places().any(|(_, at_ms)| is_due(at_ms, now_ms, span_ms)),
@@ -164,47 +172,25 @@ impl Core {
         host: HostId,
         draft: &mut Draft,
     ) -> Result<(), Failure> {
-        let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
-        let mut parts = series.chunks(SERIES_AT_ONCE);
-        // What the host sent and what was noted about it lie together in its chunks.
-        let mut spans = self.tables_of_streams(host, draft);
-        self.add_points(host, parts.next().unwrap_or_default(), &mut spans, draft);
-        write_spans(transaction, chunks, host, spans, draft)?;
-        for part in parts {
-            let mut spans = Spans::new();
-            self.add_points(host, part, &mut spans, draft);
-            write_spans(transaction, chunks, host, spans, draft)?;
-        }
-        Ok(())
-    }
-
-    fn tables_of_streams(&self, host: HostId, draft: &mut Draft) -> Spans {
-        let mut tables = Spans::new();
-        let streams = covered_rows(&self.head(), host, draft.state.coverage);
-        for (stream, spans) in streams {
-            for (span, rows) in spans {
+        let coverage = draft.state.coverage;
+        let mut spans = Spans::new();
+        let streams = covered_rows(&self.head(), host, coverage);
+        for (stream, rows) in streams {
+            for (span, rows) in rows {
                 let transposed = tables_of_rows(&rows);
                 self.report_unread(stream, &transposed.unread);
-                draft.conflicts += transposed.conflicts;
-                tables.entry(span).or_default().extend(transposed.tables);
+                draft.add(&mut spans, span, transposed);
             }
         }
-        tables
-    }
-
-    fn add_points(
-        &self,
-        host: HostId,
-        series: &[SeriesRef],
-        tables: &mut Spans,
-        draft: &mut Draft,
-    ) {
-        let spans = covered_points(&self.head(), host, series, draft.state.coverage);
-        for (span, points) in spans {
-            let transposed = tables_of_points(points);
-            draft.conflicts += transposed.conflicts;
-            tables.entry(span).or_default().extend(transposed.tables);
+        let series: Vec<SeriesRef> = self.head().points.series_of(host).collect();
+        for part in series.chunks(SERIES_AT_ONCE) {
+            let points = covered_points(&self.head(), host, part, coverage);
+            for (span, points) in points {
+                draft.add(&mut spans, span, tables_of_points(points));
+            }
+            write_tables(transaction, chunks, host, std::mem::take(&mut spans), draft)?;
         }
+        write_tables(transaction, chunks, host, spans, draft)
     }
 
     fn report_unread(&self, stream: StreamKey, rows: &[&Row]) {
@@ -301,7 +287,25 @@ impl Core {
     }
 }
 
-fn write_spans(
+/// Blocks as they are to be written.
+pub(crate) fn blocks_of(
+    index: &Index,
+    blocks: BTreeSet<u32>,
+    days_of: impl Fn(SeriesRef, &Series) -> SealedDays,
+) -> Vec<(u32, Vec<SeriesRow>)> {
+    let block = |block: u32| {
+        let series = index.among(numbers_of(block)).map(|(number, series)| SeriesRow {
+            number,
+            home: series.home,
+            days: days_of(number, series),
+            labels: index.labels(series),
+        });
+        (block, series.collect())
+    };
+    blocks.into_iter().map(block).collect()
+}
+
+fn write_tables(
     transaction: &WriteTransaction,
     chunks: &mut ChunkTable<'_>,
     host: HostId,
@@ -319,24 +323,6 @@ fn write_spans(
         mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
     }
     Ok(())
-}
-
-/// Blocks as they are to be written.
-pub(crate) fn blocks_of(
-    index: &Index,
-    blocks: BTreeSet<u32>,
-    days_of: impl Fn(SeriesRef, &Series) -> SealedDays,
-) -> Vec<(u32, Vec<SeriesRow>)> {
-    let block = |block: u32| {
-        let series = index.among(numbers_of(block)).map(|(number, series)| SeriesRow {
-            number,
-            home: series.home,
-            days: days_of(number, series),
-            labels: index.labels(series),
-        });
-        (block, series.collect())
-    };
-    blocks.into_iter().map(block).collect()
 }
 
 fn merged(one: SealedDays, other: SealedDays) -> SealedDays {

@@ -21,6 +21,7 @@ use crate::index::SeriesNumber;
 use crate::journal::Journal;
 use crate::query::Stretch;
 use crate::recover::{Contents, Recovered, recover};
+use crate::verify::Verification;
 use crate::{Options, StoreError, compact, seal};
 
 /// So many submissions wait for the committer before submitting blocks: more than a group ever
@@ -108,7 +109,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let Recovered { database, journal, contents, damaged_segments, next_segment } = recovered;
         let followed_from = options.followed_from;
-        let Contents { state, index, intake, head } = contents;
+        let Contents { state, index, intake, head, deleted: _ } = contents;
         let (commands, inbox) = mpsc::sync_channel(COMMANDS_WAITING);
         let (wakes, alarm) = mpsc::sync_channel(1);
         let (halt, halted) = mpsc::sync_channel(0);
@@ -125,11 +126,13 @@ impl Store {
             followed: Followed::new(next_segment, followed_from),
             conflicts: AtomicU64::new(0),
             state: Mutex::new(state),
+            deletions: Mutex::default(),
             intake: Mutex::new(intake),
             index: RwLock::new(index),
             head: RwLock::new(head),
             commands,
             dropped_bytes: AtomicU64::default(),
+            reading: RwLock::default(),
         });
         let committer = Committer::new(Arc::clone(&core), writer, wakes.clone());
         let (compacting, sealing) = (Arc::clone(&core), Arc::clone(&core));
@@ -362,13 +365,34 @@ impl Store {
         self.core.compact(now_ms, &|| false, &|_| true)
     }
 
-    /// Reads everything sealed and checks it; what is damaged is told by [`Store::damage`]. Sealing
-    /// and retention wait meanwhile.
+    /// Reads everything, the journal too, and checks it; what is damaged is told by [`Store::damage`] as
+    /// well. Nothing waits meanwhile.
     ///
     /// # Errors
-    /// When the database cannot be read to its end.
-    pub fn verify(&self) -> Result<(), StoreError> {
+    /// When the database or a segment of the journal cannot be read to its end.
+    pub fn verify(&self) -> Result<Verification, StoreError> {
         self.core.verify()
+    }
+
+    /// Copies the store as it is now into a folder that is not there yet, while it goes on: everything
+    /// that was confirmed before is in it, and of what comes later nothing. Gives what is damaged: it is
+    /// copied as it lies there and fails its checksum in the copy, too. On an error no folder of that
+    /// name is left, after a cut perhaps one whose name ends with `.unfinished`.
+    ///
+    /// # Errors
+    /// When the folder is there already or cannot be written, or the store cannot be read to its end.
+    pub fn snapshot(&self, to: &Path) -> Result<Vec<Damage>, StoreError> {
+        self.core.snapshot(to)
+    }
+
+    /// Deletes a host: its samples, series and how far its streams are committed. Should it come again,
+    /// it begins anew. What of the host is being submitted meanwhile may be there afterwards.
+    ///
+    /// # Errors
+    /// When the database cannot be written. The host is then not served any more, and deleted with the
+    /// next sealing, unless the store is opened anew before.
+    pub fn delete_home(&self, home: HostId) -> Result<(), StoreError> {
+        self.core.delete_home(home)
     }
 
     /// What was found damaged since the store was opened.

@@ -41,7 +41,7 @@ use crate::index::SeriesRef;
 
 pub(crate) use merge::merge;
 pub(crate) use pack::{Effort, encode};
-pub(crate) use table::{Table, tables_of_points, tables_of_rows};
+pub(crate) use table::{Table, Transposed, tables_of_points, tables_of_rows};
 
 /// No section has more rows; it bounds what a reader allocates.
 pub(crate) const MAX_ROWS: usize = 8192;

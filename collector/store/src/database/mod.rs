@@ -12,6 +12,7 @@
 //! | `streams` | host, epoch | mark, generation, latest timestamp; key frames, packed by zstd: count, of each sequence and bytes; ranges committed behind the mark: first and last, to the end |
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
+//! | `deleted` | host | number of a segment: what the journal has of the host in those below counts no more |
 //! | `marks` | span's start, host | when it was marked: the span has chunks to be packed again (module `compact`) |
 //! | `spans` | span's start (i64) | the bytes that its chunks take, of all hosts |
 //!
@@ -31,6 +32,7 @@
 //! the journal still has is then sealed again.
 
 mod chunks;
+mod copy;
 mod marks;
 mod migrate;
 mod records;
@@ -42,7 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
-    Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableHandle,
     WriteTransaction,
 };
 
@@ -50,6 +52,7 @@ use crate::folder::Folder;
 use crate::{Options, StoreError};
 
 pub(crate) use chunks::{ChunkTable, bytes_beside_chunks, spans};
+pub(crate) use copy::{CopyFailure, copy_tables};
 pub(crate) use marks::{MarkKey, mark_from, mark_record, stored_bytes};
 pub(crate) use records::{
     ChunkKey, DictionaryKey, State, StreamRecord, VERSION, dictionary_from, dictionary_record,
@@ -64,6 +67,7 @@ pub(crate) const DICTIONARIES: TableDefinition<'_, &[u8; 40], &[u8]> =
 pub(crate) const MARKS: TableDefinition<'_, &[u8; 24], &[u8]> = TableDefinition::new("marks");
 pub(crate) const SPANS: TableDefinition<'_, i64, &[u8]> = TableDefinition::new("spans");
 pub(crate) const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
+pub(crate) const DELETED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("deleted");
 
 /// The one key of [`STATE`].
 pub(crate) const STATE_KEY: &str = "state";
@@ -201,7 +205,7 @@ impl Database {
         Ok(self.open.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn told(&self, failure: Failure, action: &'static str) -> StoreError {
+    pub(crate) fn told(&self, failure: Failure, action: &'static str) -> StoreError {
         self.has_failed.store(true, Ordering::Release);
         failure.told(action, &self.folder)
     }
@@ -232,22 +236,6 @@ impl Snapshot<'_> {
         });
         read.map_err(|failure| self.database.told(failure, "read"))
     }
-
-    /// Gives all chunks as they lie there, and for each whether it is found by its key.
-    pub(crate) fn every_chunk(
-        &self,
-        mut each: impl FnMut(&[u8; 32], bool, &[u8]),
-    ) -> Result<(), StoreError> {
-        let read = guarded(|| {
-            for chunk in self.chunks.iter()? {
-                let (key, value) = chunk?;
-                let is_found = self.chunks.get(key.value())?.is_some();
-                each(key.value(), is_found, value.value());
-            }
-            Ok(())
-        });
-        read.map_err(|failure| self.database.told(failure, "read"))
-    }
 }
 
 /// Opens the database. A new one is made under another name and gets its own when it is whole, so
@@ -268,12 +256,28 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
                 transaction.open_table(STREAMS)?;
                 transaction.open_table(DICTIONARIES)?;
                 transaction.open_table(CHUNKS)?;
+                transaction.open_table(DELETED)?;
                 Ok(())
             })?;
             drop(database);
             folder.finish_database(&unfinished).map_err(Failure::Io)?;
         }
-        Ok(builder.open(folder.database())?)
+        let database = builder.open(folder.database())?;
+        let later = [DELETED.name(), SPANS.name()];
+        let has_later = |transaction: &ReadTransaction| {
+            let tables = transaction.list_tables()?;
+            let found = tables.filter(|table| later.contains(&table.name())).count();
+            Ok::<_, Failure>(found == later.len())
+        };
+        if !has_later(&database.begin_read()?)? {
+            // These tables came later than the others.
+            transact(&database, |transaction| {
+                transaction.open_table(DELETED)?;
+                transaction.open_table(SPANS)?;
+                Ok(())
+            })?;
+        }
+        Ok(database)
     })
 }
 

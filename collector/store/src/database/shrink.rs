@@ -16,8 +16,8 @@ use crate::StoreError;
 
 use super::migrate::SERIES;
 use super::{
-    BLOCKS, CHUNKS, DICTIONARIES, Database, Failure, MARKS, SPANS, STATE, STREAMS, close, database,
-    guarded, open, transact,
+    BLOCKS, CHUNKS, DELETED, DICTIONARIES, Database, Failure, MARKS, SPANS, STATE, STREAMS, close,
+    database, guarded, open, transact,
 };
 
 /// It pays when one part in so many is free.
@@ -75,6 +75,7 @@ impl Database {
             copy_table(&reading, writing, DICTIONARIES)?;
             copy_table(&reading, writing, MARKS)?;
             copy_table(&reading, writing, SPANS)?;
+            copy_table(&reading, writing, DELETED)?;
             copy_table(&reading, writing, CHUNKS)
         })?;
         to.compact().map_err(|error| Failure::Damaged(error.to_string()))?;

@@ -62,6 +62,18 @@ impl Entry {
         }
     }
 
+    /// Whose it is; points are of the series that they name.
+    pub(crate) fn home(&self) -> Option<HostId> {
+        match self {
+            Self::Describe { stream, .. }
+            | Self::Reference { stream, .. }
+            | Self::Frame { stream, .. }
+            | Self::Skip { stream, .. } => Some(stream.host),
+            Self::Series { home, .. } => Some(*home),
+            Self::Points { .. } => None,
+        }
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Describe { stream, generation, first_number, series } => {

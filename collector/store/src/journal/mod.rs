@@ -45,11 +45,13 @@
 //!   takes nothing more. When it opens again, what can be read of the last segment beyond the tide is
 //!   copied to a fresh file and synced there before anything leans on it.
 
+mod closed;
 mod entry;
 mod scan;
 mod segment;
 mod tide;
 
+pub(crate) use closed::{ClosedSegment, NewJournal};
 pub(crate) use entry::{Entry, Group};
 pub(crate) use scan::walk;
 pub(crate) use segment::{HEADER_BYTES, Journal, JournalFolder, WriteError, seed_in};

@@ -169,7 +169,7 @@ impl JournalFolder {
         fs::metadata(self.path_of(number)).map_or(0, |metadata| metadata.len())
     }
 
-    fn path_of(&self, number: u64) -> PathBuf {
+    pub(super) fn path_of(&self, number: u64) -> PathBuf {
         self.path.join(file_name(number))
     }
 }
@@ -341,7 +341,7 @@ fn write_in_place(path: &Path, bytes: &[u8], from: usize) -> Result<(), StoreErr
     write().map_err(|source| StoreError::io("cut", path, source))
 }
 
-fn scan_segment(bytes: &[u8], number: u64, is_last: bool) -> Scan {
+pub(super) fn scan_segment(bytes: &[u8], number: u64, is_last: bool) -> Scan {
     match seed_of(bytes, number) {
         Some(seed) => scan(bytes, seed, HEADER_BYTES, is_last),
         None if is_last || bytes.is_empty() => Scan::default(),
@@ -353,7 +353,7 @@ fn sync_error(path: &Path, source: io::Error) -> StoreError {
     StoreError::Io { action: "sync", path: path.to_owned(), source: Arc::new(source) }
 }
 
-fn file_name(number: u64) -> String {
+pub(super) fn file_name(number: u64) -> String {
     format!("{number:020}.{EXTENSION}")
 }
 

@@ -58,6 +58,8 @@ pub(super) enum Pushed {
 pub(super) struct Log {
     bytes: Vec<u8>,
     last: State,
+    /// The latest time of all.
+    latest_ms: i64,
     /// How often the last sample came again a step later, which is not among the bytes yet.
     same: u32,
     is_begun: bool,
@@ -83,9 +85,12 @@ impl Log {
         let Point { at_ms, value, segment } = point;
         let last = self.last;
         let is_same = value.to_bits() == last.value.to_bits();
-        if self.is_begun && at_ms == last.at_ms {
+        // What comes behind a later sample may repeat one before that: sealing, which brings all into
+        // the order of time, sees it.
+        if self.is_begun && at_ms == last.at_ms && at_ms == self.latest_ms {
             return if is_same { Pushed::Repeated } else { Pushed::Conflict };
         }
+        self.latest_ms = if self.is_begun { self.latest_ms.max(at_ms) } else { at_ms };
         let step_ms = at_ms.wrapping_sub(last.at_ms);
         let goes_on = self.is_begun && segment == last.segment && step_ms == last.step_ms;
         if goes_on && is_same && self.same < u32::MAX {
@@ -270,7 +275,9 @@ mod tests {
         let mut log = Log::default();
         let mut expect: Vec<(i64, u64, u64)> = Vec::new();
         for &(at_ms, value, segment) in points {
-            let is_again = expect.last().is_some_and(|last| last.0 == at_ms);
+            let latest = expect.iter().map(|point| point.0).max();
+            let is_again =
+                expect.last().is_some_and(|last| last.0 == at_ms && latest == Some(at_ms));
             let pushed = log.push(Point { at_ms, value, segment });
             assert_eq!(pushed == Pushed::Kept, !is_again);
             if !is_again {

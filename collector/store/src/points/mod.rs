@@ -107,6 +107,11 @@ impl Points {
         self.homes.values().filter_map(|home| home.bounds)
     }
 
+    /// Forgets all points of a home.
+    pub(crate) fn remove(&mut self, home: HostId) {
+        self.homes.remove(&home);
+    }
+
     /// Forgets what passes, given its segment and timestamp.
     pub(crate) fn forget(&mut self, mut is_sealed: impl FnMut(u64, i64) -> bool) {
         for home in self.homes.values_mut() {

@@ -26,6 +26,12 @@ impl Wary for SampleStore {
         served(&store, model, false);
         let _ = store.seal_all(i64::MAX / 2);
         let harm = served(&store, model, false);
+        // A copy of what is left tells of the same damage, except of what is set aside.
+        let copy = folder.join("copy");
+        let is_told = store.snapshot(&copy).map(|_| !store.damage().is_empty());
+        if let Ok(is_told) = is_told {
+            served(&open(&copy), model, is_told);
+        }
         let _ = store.compact(i64::MAX);
         assert_eq!(served(&store, model, false), harm, "another answer after compaction");
         drop(store);

@@ -1,6 +1,8 @@
 //! The store through its own door: what it takes, what it answers, and what damage does to it.
 
 #[cfg(test)]
+mod care;
+#[cfg(test)]
 mod compaction;
 #[cfg(test)]
 mod damage;

@@ -259,6 +259,8 @@ enum Step {
     Compact,
     Reopen,
     Kill,
+    Snapshot { goes_on: bool },
+    Delete { host: u128 },
 }
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -293,6 +295,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Compact),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
+        1 => any::<bool>().prop_map(|goes_on| Step::Snapshot { goes_on }),
+        1 => (1..4_u128).prop_map(|host| Step::Delete { host }),
     ]
 }
 
@@ -349,6 +353,29 @@ proptest! {
                     drop(store);
                     store = open(&place);
                     reconnect(&agents, &store);
+                }
+                Step::Snapshot { goes_on } => {
+                    let copied = crate::fixture::folder();
+                    let path = copied.path().join("copy");
+                    prop_assert_eq!(store.snapshot(&path).unwrap(), []);
+                    let copy = open(&path);
+                    model.check(&copy);
+                    agents.iter().for_each(|agent| agent.check_delivered(&copy));
+                    if goes_on {
+                        (store, place, killed) = (copy, path, Some(copied));
+                        reconnect(&agents, &store);
+                    }
+                }
+                Step::Delete { host: number } => {
+                    store.delete_home(host(number)).unwrap();
+                    let instance = format!("host{number}");
+                    for agent in agents.iter_mut().filter(|agent| agent.instance == instance) {
+                        *agent = Agent::new(number, agent.stream.epoch.0[0]);
+                    }
+                    model.0.retain(|labels, _| match labels.get("instance") {
+                        Some(name) => name != instance,
+                        None => number != 3,
+                    });
                 }
                 Step::Kill => {
                     let copied = crate::fixture::folder();

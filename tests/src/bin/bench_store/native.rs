@@ -1,0 +1,213 @@
+//! Agents as the collector sees them: each with a certificate, a connection and a stream of its own. Their
+//! frames are made before, so that sending them costs little beside what the collector does.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use rand::RngExt;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use upkeep_agent::dial;
+use upkeep_agent::identity::{Credential, HostKey};
+use upkeep_model::{Lane, Series};
+use upkeep_tests::Collector;
+use upkeep_wire::v1::agent_message::Message;
+use upkeep_wire::v1::collector_message::Message as Answer;
+use upkeep_wire::v1::delivery_client::DeliveryClient;
+use upkeep_wire::v1::enrollment_client::EnrollmentClient;
+use upkeep_wire::{Token, v1};
+
+use super::data::host_name;
+use super::now_ms;
+
+/// Enrollments, or connections, that are begun at once.
+const AT_ONCE: usize = 16;
+
+/// What an enrolled host has.
+pub(super) struct Enrolled {
+    address: String,
+    credential: Credential,
+    roots: Vec<CertificateDer<'static>>,
+    epoch: [u8; 16],
+}
+
+/// Enrolls so many hosts with one token, in the order of their numbers.
+pub(super) async fn enroll(collector: &Collector, numbers: Range<usize>) -> Result<Vec<Enrolled>> {
+    let uses = numbers.len().to_string();
+    let create = ["token", "create", "--uses", &uses, "--address", collector.grpc()];
+    let token: Token = collector.command(&create)?.success()?.trim().parse()?;
+    let token = Arc::new(token);
+    let mut enrolling = JoinSet::new();
+    for worker in 0..AT_ONCE {
+        let (token, mine) = (Arc::clone(&token), numbers.clone().skip(worker).step_by(AT_ONCE));
+        enrolling.spawn(async move {
+            let channel = dial::connect(token.address(), dial::pinned(token.pins())?).await?;
+            let mut client = EnrollmentClient::new(channel);
+            let mut enrolled = Vec::new();
+            for number in mine {
+                enrolled.push((number, Enrolled::new(&mut client, &token, number).await?));
+            }
+            Ok::<_, anyhow::Error>(enrolled)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(enrolled) = enrolling.join_next().await {
+        all.extend(enrolled??);
+    }
+    all.sort_by_key(|(number, _)| *number);
+    Ok(all.into_iter().map(|(_, enrolled)| enrolled).collect())
+}
+
+/// Opens a stream for each host.
+pub(super) async fn connect(hosts: Vec<Enrolled>, interval: Duration) -> Result<Vec<Agent>> {
+    let mut agents = Vec::with_capacity(hosts.len());
+    let mut waiting = hosts.into_iter();
+    let mut connecting = JoinSet::new();
+    loop {
+        while connecting.len() < AT_ONCE
+            && let Some(host) = waiting.next()
+        {
+            connecting.spawn(async move { host.open(interval).await });
+        }
+        let Some(agent) = connecting.join_next().await else { return Ok(agents) };
+        agents.push(agent??);
+    }
+}
+
+impl Enrolled {
+    async fn new(
+        client: &mut EnrollmentClient<Channel>,
+        token: &Token,
+        number: usize,
+    ) -> Result<Self> {
+        let key = HostKey::generate()?;
+        let enrollment_id: [u8; 16] = rand::rng().random();
+        let request = v1::EnrollRequest {
+            token_id: token.id().to_owned(),
+            token_secret: token.secret().reveal().to_vec().into(),
+            enrollment_id: enrollment_id.to_vec().into(),
+            certificate_request: key.certificate_request()?.into(),
+            hostname: host_name(number),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let reply = client.enroll(request).await?.into_inner();
+        let ders = |list: Vec<bytes::Bytes>| -> Vec<CertificateDer<'static>> {
+            list.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
+        };
+        let credential = Credential::new(key, ders(reply.certificate_chain));
+        Ok(Self {
+            address: token.address().to_owned(),
+            credential: credential.map_err(anyhow::Error::msg)?,
+            roots: ders(reply.trusted_roots),
+            epoch: rand::rng().random(),
+        })
+    }
+
+    async fn open(self, interval: Duration) -> Result<Agent> {
+        let tls = dial::mutual(&self.roots, self.credential.chain(), self.credential.tls_key()?)?;
+        let channel = dial::connect(&self.address, tls).await?;
+        let (outgoing, queue) = mpsc::channel(4);
+        let open = Message::Open(self.opening(interval)?);
+        outgoing.send(v1::AgentMessage { message: Some(open) }).await?;
+        let stream = DeliveryClient::new(channel).stream(ReceiverStream::new(queue)).await?;
+        let mut incoming = stream.into_inner();
+        let first = incoming.message().await?.and_then(|first| first.message);
+        let Some(Answer::Accepted(_)) = first else { bail!("the first was not Accepted") };
+        Ok(Agent { outgoing, incoming, sent: 0 })
+    }
+
+    /// All that it observes is live.
+    fn opening(&self, interval: Duration) -> Result<v1::Open> {
+        let lanes = [Lane::Samples, Lane::Events].map(|lane| v1::LaneState {
+            lane: v1::Lane::from(lane).into(),
+            next_sequence: 1,
+            acknowledged: 0,
+            kept_from: 1,
+            life_from: 1,
+        });
+        Ok(v1::Open {
+            epoch: self.epoch.to_vec().into(),
+            lanes: lanes.to_vec(),
+            boot_id: "bench".to_owned(),
+            wall_time_ms: now_ms()?,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            interval_ms: u32::try_from(interval.as_millis())?,
+            live_from: 1,
+            uptime_ms: 86_400_000,
+            clock_synchronized: Some(true),
+            life: self.epoch.to_vec().into(),
+        })
+    }
+}
+
+/// A host with an open stream.
+pub(super) struct Agent {
+    outgoing: mpsc::Sender<v1::AgentMessage>,
+    incoming: tonic::Streaming<v1::CollectorMessage>,
+    /// So many frames were sent, and all were acknowledged.
+    sent: usize,
+}
+
+impl Agent {
+    /// Describes the series of a host.
+    pub(super) async fn describe(&self, series: &[Series]) -> Result<()> {
+        let series = series.iter().map(Into::into).collect();
+        self.send(Message::Describe(v1::Describe { first_number: 0, series })).await
+    }
+
+    /// Sends the frames after those that were sent, so many a message, each message after the one before
+    /// was acknowledged.
+    pub(super) async fn deliver(&mut self, frames: &[Bytes], a_message: usize) -> Result<()> {
+        while self.sent < frames.len() {
+            let last = (self.sent + a_message).min(frames.len());
+            self.batch(frames, last).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a frame at each of so many beats, until all frames are sent.
+    pub(super) async fn keep_pace(
+        &mut self,
+        frames: &[Bytes],
+        first: Instant,
+        beat: Duration,
+    ) -> Result<()> {
+        let mut at = first;
+        while self.sent < frames.len() {
+            sleep_until(at).await;
+            self.batch(frames, self.sent + 1).await?;
+            at += beat;
+        }
+        Ok(())
+    }
+
+    async fn batch(&mut self, frames: &[Bytes], last: usize) -> Result<()> {
+        let due = frames.get(self.sent..last).context("no such frames")?;
+        let record =
+            |(frame, sequence): (&Bytes, u64)| v1::Record { sequence, body: frame.clone() };
+        let records = due.iter().zip(self.sent as u64 + 1..).map(record).collect();
+        self.send(Message::Batch(v1::Batch { lane: v1::Lane::Samples.into(), records })).await?;
+        loop {
+            match self.incoming.message().await?.and_then(|answer| answer.message) {
+                Some(Answer::Acknowledge(told)) if told.lane() != v1::Lane::Samples => {}
+                Some(Answer::Acknowledge(told)) if told.through >= last as u64 => break,
+                Some(Answer::Acknowledge(_)) => {}
+                other => bail!("unexpected: {other:?}"),
+            }
+        }
+        self.sent = last;
+        Ok(())
+    }
+
+    async fn send(&self, message: Message) -> Result<()> {
+        let message = v1::AgentMessage { message: Some(message) };
+        self.outgoing.send(message).await.context("the stream ended")
+    }
+}
