@@ -107,6 +107,8 @@ impl Default for Http {
 pub struct Storage {
     /// For how many days.
     pub retention_days: u32,
+    /// Once they take more bytes than this, the oldest go before their time.
+    pub retention_bytes: Option<u64>,
     /// So much memory keeps pages of what is sealed, in MiB.
     pub cache_mib: u32,
     /// When the journal has so many MiB, and what of it is in memory about as many, it is sealed at once.
@@ -115,7 +117,7 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { retention_days: 15, cache_mib: 64, journal_mib: 512 }
+        Self { retention_days: 15, retention_bytes: None, cache_mib: 64, journal_mib: 512 }
     }
 }
 
@@ -131,6 +133,7 @@ impl Storage {
         let cache_bytes = u64::from(self.cache_mib) * MIB;
         Options {
             retention: self.retention(),
+            retention_bytes: self.retention_bytes,
             cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
             journal_bytes: u64::from(self.journal_mib) * MIB,
             max_series: usize::try_from(limits.series).unwrap_or(usize::MAX),
@@ -298,6 +301,7 @@ impl Config {
             ("query.max_samples", self.query.max_samples == 0),
             ("query.timeout", self.query.timeout.0.is_zero()),
             ("query.concurrent", self.query.concurrent == 0),
+            ("storage.retention_bytes", self.storage.retention_bytes == Some(0)),
             ("rules.interval", self.rules.interval.0.is_zero()),
             ("limits.series_per_host", self.limits.series_per_host == 0),
             ("limits.series", self.limits.series == 0),
@@ -391,8 +395,14 @@ mod tests {
             }
         };
         check(
-            "[grpc]\nhandshakes_per_second = 0\n[http]\ntls = false\n[storage]\nretention_days = 0\n",
-            &["grpc.handshakes_per_second", "http.tls", "0.0.0.0:9443", "storage.retention_days"],
+            "[grpc]\nhandshakes_per_second = 0\n[http]\ntls = false\n[storage]\nretention_days = 0\nretention_bytes = 0\n",
+            &[
+                "grpc.handshakes_per_second",
+                "http.tls",
+                "0.0.0.0:9443",
+                "storage.retention_days",
+                "storage.retention_bytes",
+            ],
         );
         check(
             "[storage]\ncache_mib = 0\njournal_mib = 0\n[query]\nmax_samples = 0\ntimeout = \"0s\"\n\

@@ -19,18 +19,15 @@ use redb::ReadableTable;
 use upkeep_model::HostId;
 
 use crate::StoreError;
-use crate::binary::{Malformed, checked, with_checksum};
+use crate::binary::{Malformed, checked};
 use crate::chunk::merge;
 use crate::core::{Core, milliseconds};
 use crate::coverage::span_of;
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, Failure, MARKS, MarkKey, STATE, STATE_KEY, mark_from, stored_bytes,
+    ChunkKey, ChunkTable, Failure, MARKS, MarkKey, STATE, STATE_KEY, mark_from, mark_record,
 };
 use crate::seal::now_ms;
-
-/// Marks are looked at so often, unless they are to wait longer than that.
-const ROUND: Duration = Duration::from_secs(30);
 
 /// After each step it rests so many times as long as that took.
 const REST: u32 = 3;
@@ -66,7 +63,7 @@ type Stored = (ChunkKey, Vec<u8>);
 
 /// Compacts on time until it is stopped. An error is logged, and tried again at the next time.
 pub(crate) fn run(core: &Arc<Core>, halted: &Receiver<()>) {
-    let every = ROUND.max(core.options.compact_after);
+    let every = core.options.compact_every;
     let is_stopped = || halted.try_recv() != Err(TryRecvError::Empty);
     while halted.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let rest =
@@ -163,24 +160,16 @@ impl Core {
         }
         let mut next = *state;
         let written = self.database.write("compact", |transaction| {
-            let mut chunks = transaction.open_table(CHUNKS)?;
+            let mut chunks = ChunkTable::open(transaction)?;
             for Packed { bucket, host, old, new } in packed {
                 for key in old {
-                    if let Some(value) = chunks.remove(&key.to_bytes())? {
-                        next.chunks = next.chunks.saturating_sub(1);
-                        next.chunk_bytes =
-                            next.chunk_bytes.saturating_sub(stored_bytes(value.value()));
-                    }
+                    chunks.remove(&mut next, key)?;
                 }
                 for chunk in new {
-                    let key = ChunkKey { host, span: bucket, number: next.next_chunk }.to_bytes();
-                    let value = with_checksum(&key, chunk);
-                    next.chunk_bytes += stored_bytes(&value);
-                    chunks.insert(&key, value.as_slice())?;
-                    next.next_chunk += 1;
-                    next.chunks += 1;
+                    chunks.add(&mut next, host, bucket, chunk)?;
                 }
             }
+            chunks.finish(transaction)?;
             let mut table = transaction.open_table(MARKS)?;
             for mark in marks {
                 table.remove(&mark.to_bytes())?;
@@ -268,7 +257,7 @@ pub(crate) fn mark(
     let key = key.to_bytes();
     // What comes again and again must not put off for ever what was there first.
     if table.get(&key)?.is_none() {
-        table.insert(&key, crate::database::mark_record(&key, now_ms).as_slice())?;
+        table.insert(&key, mark_record(&key, now_ms).as_slice())?;
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ pub(crate) struct Core {
     /// Held by whoever reads everything; the database is not written anew meanwhile, since its file
     /// could not be exchanged, and queries would wait for that.
     pub(crate) reading: RwLock<()>,
+    /// Bytes of sealed samples that were dropped since there was too much.
+    pub(crate) dropped_bytes: AtomicU64,
 }
 
 /// A duration in milliseconds, at least one.

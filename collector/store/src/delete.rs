@@ -21,8 +21,8 @@ use crate::binary::{Malformed, Reader, checked, put_unsigned, stream_bytes, with
 use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DELETED, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE,
-    STATE_KEY, STREAMS, State, block_of, stored_bytes, write_blocks,
+    ChunkTable, DELETED, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY,
+    STREAMS, State, block_of, write_blocks,
 };
 use crate::index::{Index, SeriesRef};
 use crate::seal::blocks_of;
@@ -95,13 +95,9 @@ impl Deletion {
         state: &mut State,
     ) -> Result<(), Failure> {
         let host = self.home;
-        let [first, last] = [(i64::MIN, 0), (i64::MAX, u64::MAX)]
-            .map(|(span, number)| ChunkKey { host, span, number }.to_bytes());
-        transaction.open_table(CHUNKS)?.retain_in::<&[u8; 32], _>(&first..=&last, |_, value| {
-            state.chunks = state.chunks.saturating_sub(1);
-            state.chunk_bytes = state.chunk_bytes.saturating_sub(stored_bytes(value));
-            false
-        })?;
+        let mut chunks = ChunkTable::open(transaction)?;
+        chunks.remove_through(state, host, i64::MAX)?;
+        chunks.finish(transaction)?;
         let is_of_another =
             |key: &[u8; 24]| MarkKey::from_bytes(key).map_or(true, |mark| mark.host != host);
         transaction.open_table(MARKS)?.retain(|key, _| is_of_another(key))?;

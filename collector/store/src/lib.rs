@@ -43,6 +43,7 @@ mod seal;
 mod snapshot;
 mod store;
 mod stream;
+mod usage;
 mod verify;
 
 pub use damage::{Affected, Damage};
@@ -51,5 +52,6 @@ pub use follow::{Batch, Follower, Place};
 pub use index::SeriesNumber;
 pub use options::{JOURNAL_OVERFULL, Options};
 pub use reading::Reading;
-pub use store::{Append, Done, Store, Usage};
+pub use store::{Append, Done, Store};
+pub use usage::{Size, Usage};
 pub use verify::Verification;

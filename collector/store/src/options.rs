@@ -10,6 +10,9 @@ pub const JOURNAL_OVERFULL: u64 = 4;
 pub struct Options {
     /// Samples older than this may be dropped by [`Store::retain`](crate::Store::retain).
     pub retention: Duration,
+    /// Once samples take more bytes than this, the oldest sealed spans may be dropped, of all hosts at
+    /// once, until they do not.
+    pub retention_bytes: Option<u64>,
     /// The stretch of time that a sealed chunk covers at most.
     pub span: Duration,
     /// How long the committer waits for more appends after the first of a group, so that one sync
@@ -17,10 +20,15 @@ pub struct Options {
     pub hold: Duration,
     /// How often complete spans are looked for and sealed.
     pub seal_every: Duration,
+    /// How often it is looked for what is to be packed again.
+    pub compact_every: Duration,
     /// What was sealed is left alone for so long before it is packed again, smaller.
     pub compact_after: Duration,
     /// The stretch of time that a chunk covers at most once it was packed again.
     pub cold_span: Duration,
+    /// When so many bytes of the database's file are free after packing, and a fifth of it at least,
+    /// it is written anew without them.
+    pub free_bytes: u64,
     /// Memory for pages of the database, in bytes.
     pub cache_bytes: usize,
     /// A journal segment that has grown past this, in bytes, is followed by a new one.
@@ -40,11 +48,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Duration::from_hours(15 * 24),
+            retention_bytes: None,
             span: Duration::from_hours(1),
             hold: Duration::from_millis(20),
             seal_every: Duration::from_mins(5),
+            compact_every: Duration::from_secs(30),
             compact_after: Duration::from_mins(2),
             cold_span: Duration::from_hours(4),
+            free_bytes: 512 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             segment_bytes: 64 * 1024 * 1024,
             journal_bytes: 512 * 1024 * 1024,

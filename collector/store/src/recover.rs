@@ -90,7 +90,7 @@ fn open_database(
 ) -> Result<(Database, Contents), StoreError> {
     let mut tries_left = 1;
     loop {
-        let opened = Database::open(folder, options.cache_bytes);
+        let opened = Database::open(folder, options);
         let loaded = opened.and_then(|database| {
             database.migrate(damage)?;
             let contents = database.read(|transaction| load(transaction, damage))?;

@@ -1,6 +1,8 @@
-//! Retention: drops whole spans that are too old, then series and dictionaries nobody needs.
+//! Retention: drops whole spans that are too old, or the oldest if there is too much, then series
+//! and dictionaries nobody needs.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::Ordering;
 
 use upkeep_model::{HostId, StreamKey};
 
@@ -9,12 +11,14 @@ use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, STATE, STATE_KEY, STREAMS, block_of, stored_bytes, write_blocks,
+    ChunkTable, DICTIONARIES, STATE, STATE_KEY, STREAMS, State, block_of, bytes_beside_chunks,
+    spans, write_blocks,
 };
 use crate::index::{Series, SeriesRef};
 use crate::rows::Rows;
 use crate::seal::{blocks_of, day_of, remove_generation, stream_record};
 use crate::stream::Saved;
+use crate::usage::Size;
 
 /// What retention takes out of the database.
 #[derive(Debug)]
@@ -27,24 +31,41 @@ struct Expired {
 }
 
 impl Core {
+    /// What samples take. It waits for nobody who writes.
+    pub(crate) fn size(&self) -> Size {
+        let state = self.database.read(|transaction| {
+            let table = transaction.open_table(STATE)?;
+            let record = table.get(STATE_KEY)?;
+            Ok(record.and_then(|record| State::from_bytes(STATE_KEY, record.value()).ok()))
+        });
+        // Before anything was sealed there is no state; that it cannot be read is told by who must.
+        let state = state.ok().flatten().unwrap_or_default();
+        Size {
+            chunks: state.chunks,
+            chunk_bytes: state.chunk_bytes,
+            database_bytes: self.database.bytes_on_disk(),
+            journal_bytes: self.journal.bytes(),
+            dropped_bytes: self.dropped_bytes.load(Ordering::Relaxed),
+        }
+    }
+
     pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
         // Keeps sealing from adding to what is being looked at.
         let mut state = self.state();
         self.apply_deletions(&mut state)?;
         let cutoff_ms = now_ms.saturating_sub(milliseconds(self.options.retention));
-        let expired = self.expire(cutoff_ms);
+        let too_much = self.too_much(&state)?;
+        // What is in a span that goes is not before it, so no series of later samples goes with it.
+        let cutoff_ms = too_much.map_or(cutoff_ms, |span| cutoff_ms.max(span));
+        let mut expired = self.expire(cutoff_ms);
+        expired.last_span = expired.last_span.max(too_much.unwrap_or(i64::MIN));
         let kept = self.database.write("drop old samples from", |transaction| {
             let mut kept = *state;
-            let mut chunks = transaction.open_table(CHUNKS)?;
+            let mut chunks = ChunkTable::open(transaction)?;
             for &host in &expired.homes {
-                let first = ChunkKey { host, span: i64::MIN, number: 0 }.to_bytes();
-                let last = ChunkKey { host, span: expired.last_span, number: u64::MAX }.to_bytes();
-                chunks.retain_in::<&[u8; 32], _>(&first..=&last, |_, value| {
-                    kept.chunks = kept.chunks.saturating_sub(1);
-                    kept.chunk_bytes = kept.chunk_bytes.saturating_sub(stored_bytes(value));
-                    false
-                })?;
+                chunks.remove_through(&mut kept, host, expired.last_span)?;
             }
+            chunks.finish(transaction)?;
             let record = kept.to_bytes(STATE_KEY);
             transaction.open_table(STATE)?.insert(STATE_KEY, record.as_slice())?;
             let blocks: BTreeSet<u32> = expired.series.iter().copied().map(block_of).collect();
@@ -62,6 +83,15 @@ impl Core {
             Ok(kept)
         });
         let kept = self.reported(Affected::default(), kept)?;
+        if let Some(span) = too_much {
+            let bytes = state.chunk_bytes.saturating_sub(kept.chunk_bytes);
+            self.dropped_bytes.fetch_add(bytes, Ordering::Relaxed);
+            tracing::warn!(
+                bytes,
+                through_ms = span,
+                "samples take too much: the oldest are dropped"
+            );
+        }
         *state = kept;
         let mut intake = self.intake();
         for (key, _, saved) in expired.streams {
@@ -70,6 +100,28 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// The last of the oldest spans that must go, of all hosts, so that the rest takes no more than it
+    /// may; `None` if it does not.
+    fn too_much(&self, state: &State) -> Result<Option<i64>, StoreError> {
+        let Some(limit) = self.options.retention_bytes else { return Ok(None) };
+        let read = self
+            .database
+            .read(|transaction| Ok((bytes_beside_chunks(transaction)?, spans(transaction)?)));
+        let read = read.map_err(|failure| failure.told("read", &self.folder));
+        let (beside, spans) = self.reported(Affected::default(), read)?;
+        let all = state.chunk_bytes.saturating_add(beside).saturating_add(self.journal.bytes());
+        let mut excess = all.saturating_sub(limit);
+        let mut last = None;
+        for (span, bytes) in spans {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(bytes);
+            last = Some(span);
+        }
+        Ok(last)
     }
 
     /// Takes out of memory what is too old, and says what the database is to lose.

@@ -11,16 +11,15 @@ use redb::WriteTransaction;
 use upkeep_model::{HostId, Ranges, StreamKey};
 
 use crate::StoreError;
-use crate::binary::{stream_bytes, with_checksum};
+use crate::binary::stream_bytes;
 use crate::chunk::{Effort, Table, Transposed, encode, tables_of_points, tables_of_rows};
 use crate::compact::mark;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{Coverage, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    CHUNKS, ChunkKey, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY,
-    STREAMS, SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, stored_bytes,
-    write_blocks,
+    ChunkTable, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY, STREAMS,
+    SeriesRow, State, StreamRecord, block_of, dictionary_record, numbers_of, write_blocks,
 };
 use crate::head::Head;
 use crate::index::{Index, SealedDays, Series, SeriesRef};
@@ -153,9 +152,11 @@ impl Core {
         state.longest_span_ms = self.longest_span_ms;
         let hosts = self.head().hosts();
         let mut draft = Draft { state, days: Days::new(), conflicts: 0 };
+        let mut chunks = ChunkTable::open(transaction)?;
         for host in hosts {
-            self.write_host(transaction, host, &mut draft)?;
+            self.write_host(transaction, &mut chunks, host, &mut draft)?;
         }
+        chunks.finish(transaction)?;
         let Draft { mut state, days, conflicts } = draft;
         let streams = self.write_streams(transaction, coverage)?;
         let series = self.write_series(transaction, &days)?;
@@ -168,6 +169,7 @@ impl Core {
     fn write_host(
         &self,
         transaction: &WriteTransaction,
+        chunks: &mut ChunkTable<'_>,
         host: HostId,
         draft: &mut Draft,
     ) -> Result<(), Failure> {
@@ -186,9 +188,9 @@ impl Core {
             for (span, points) in points {
                 draft.add(&mut spans, span, tables_of_points(points));
             }
-            write_tables(transaction, host, std::mem::take(&mut spans), draft)?;
+            write_tables(transaction, chunks, host, std::mem::take(&mut spans), draft)?;
         }
-        write_tables(transaction, host, spans, draft)
+        write_tables(transaction, chunks, host, spans, draft)
     }
 
     fn report_unread(&self, stream: StreamKey, rows: &[&Row<'_>]) {
@@ -305,23 +307,18 @@ pub(crate) fn blocks_of(
 
 fn write_tables(
     transaction: &WriteTransaction,
+    chunks: &mut ChunkTable<'_>,
     host: HostId,
     spans: Spans,
     draft: &mut Draft,
 ) -> Result<(), Failure> {
-    let mut chunks = transaction.open_table(CHUNKS)?;
     let mut marks = transaction.open_table(MARKS)?;
     let Draft { state, days, .. } = draft;
     for (span, tables) in spans {
         tables.iter().for_each(|table| note_days(table, days));
         let packed = encode(&tables, Effort::Quick);
         for chunk in packed.map_err(|error| Failure::Damaged(error.to_string()))? {
-            let key = ChunkKey { host, span, number: state.next_chunk }.to_bytes();
-            let value = with_checksum(&key, chunk);
-            chunks.insert(&key, value.as_slice())?;
-            state.next_chunk += 1;
-            state.chunks += 1;
-            state.chunk_bytes += stored_bytes(&value);
+            chunks.add(state, host, span, chunk)?;
         }
         mark(&mut marks, MarkKey { span, host }, state.coverage.at_ms)?;
     }

@@ -20,6 +20,7 @@ use crate::index::SeriesNumber;
 use crate::journal::Journal;
 use crate::reading::Stretch;
 use crate::recover::{Contents, Recovered, recover};
+use crate::usage::{Size, Usage};
 use crate::verify::Verification;
 use crate::{Options, Reading, StoreError, compact, seal};
 
@@ -56,19 +57,6 @@ pub enum Append {
         /// Numbers, milliseconds since 1970, values.
         points: Vec<(SeriesNumber, i64, f64)>,
     },
-}
-
-/// What a store uses of what it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// How many series there are.
-    pub series: usize,
-    /// How many there may be.
-    pub max_series: usize,
-    /// How many bytes the journal has.
-    pub journal_bytes: u64,
-    /// With more it is sealed at once.
-    pub max_journal_bytes: u64,
 }
 
 /// Samples of all hosts. Share it behind an `Arc`; all methods block.
@@ -128,6 +116,7 @@ impl Store {
             index: RwLock::new(index),
             head: RwLock::new(head),
             commands,
+            dropped_bytes: AtomicU64::default(),
             reading: RwLock::default(),
         });
         let committer = Committer::new(Arc::clone(&core), writer, wakes.clone());
@@ -329,11 +318,15 @@ impl Store {
     /// How much of its bounds the store uses.
     pub fn usage(&self) -> Usage {
         let Options { max_series, journal_bytes: max_journal_bytes, .. } = self.core.options;
-        let series = self.core.index().len();
-        Usage { series, max_series, journal_bytes: self.core.journal.bytes(), max_journal_bytes }
+        Usage { series: self.core.index().len(), max_series, max_journal_bytes }
     }
 
-    /// Drops what is older than the retention.
+    /// What samples take on disk.
+    pub fn size(&self) -> Size {
+        self.core.size()
+    }
+
+    /// Drops what is older than the retention, and the oldest of what is more than it may be.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -127,10 +127,13 @@ fn tables_of(series: Vec<Merged>) -> Vec<Table> {
     tables
 }
 
+/// Timestamps, in an order in which the longest come first.
+type Longest = (Reverse<usize>, Arc<[i64]>);
+
 /// Makes tables of series. A series joins a table that has all of its timestamps.
 fn grouped(series: Vec<Merged>) -> Vec<Table> {
     // Those with the most timestamps come first, since the others may be among these.
-    let mut by_timestamps: BTreeMap<(Reverse<usize>, Arc<[i64]>), Vec<Merged>> = BTreeMap::new();
+    let mut by_timestamps: BTreeMap<Longest, Vec<Merged>> = BTreeMap::new();
     for one in series {
         let key = (Reverse(one.timestamps.len()), Arc::clone(&one.timestamps));
         by_timestamps.entry(key).or_default().push(one);

@@ -61,6 +61,12 @@ impl Keyed for u32 {
     }
 }
 
+impl Keyed for i64 {
+    fn bytes(key: &i64) -> Vec<u8> {
+        key.to_be_bytes().to_vec()
+    }
+}
+
 impl Keyed for &'static str {
     fn bytes(key: &&str) -> Vec<u8> {
         key.as_bytes().to_vec()
@@ -89,6 +95,7 @@ impl Table<'_> {
             Self::copy::<&[u8; 24]>,
             Self::copy::<&[u8; 16]>,
             Self::copy::<u32>,
+            Self::copy::<i64>,
             Self::copy::<&str>,
         ];
         for copy in kinds {

@@ -6,16 +6,19 @@
 //! aside. The key frames in `streams` were not packed. Chunks of version 1 stay as they are until compaction takes them: all of them are marked,
 //! and what they take, which version 1 did not note, is counted.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use crate::binary::{Malformed, Reader, checked};
 use crate::damage::{Affected, DamageLog};
 use crate::index::SeriesRef;
 
+use super::chunks::span_record;
 use super::series::{SeriesRow, block_of, read_days, write_blocks};
 use super::{
-    BLOCKS, CHUNKS, ChunkKey, Database, Failure, MARKS, MarkKey, STATE, STATE_KEY, STREAMS, State,
-    StreamRecord, mark_record, stored_bytes,
+    BLOCKS, CHUNKS, ChunkKey, Database, Failure, MARKS, MarkKey, SPANS, STATE, STATE_KEY, STREAMS,
+    State, StreamRecord, mark_record, stored_bytes,
 };
 
 /// Series by their numbers, in version 1.
@@ -104,11 +107,11 @@ fn pack_streams(transaction: &WriteTransaction) -> Result<(), Failure> {
 /// Marks all chunks, and returns what they take.
 fn mark_chunks(transaction: &WriteTransaction) -> Result<u64, Failure> {
     let mut table = transaction.open_table(MARKS)?;
-    let (mut bytes, mut last) = (0, None);
+    let (mut spans, mut last) = (BTreeMap::<i64, u64>::new(), None);
     for row in transaction.open_table(CHUNKS)?.iter()? {
         let (key, value) = row?;
-        bytes += stored_bytes(value.value());
         let Ok(ChunkKey { host, span, .. }) = ChunkKey::from_bytes(key.value()) else { continue };
+        *spans.entry(span).or_default() += stored_bytes(value.value());
         let mark = MarkKey { span, host };
         if last != Some(mark) {
             let key = mark.to_bytes();
@@ -116,7 +119,11 @@ fn mark_chunks(transaction: &WriteTransaction) -> Result<u64, Failure> {
             last = Some(mark);
         }
     }
-    Ok(bytes)
+    let mut table = transaction.open_table(SPANS)?;
+    for (span, bytes) in &spans {
+        table.insert(span, span_record(*span, *bytes).as_slice())?;
+    }
+    Ok(spans.values().sum())
 }
 
 fn series_from(number: SeriesRef, bytes: &[u8]) -> Result<SeriesRow, Malformed> {

@@ -14,6 +14,7 @@
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
 //! | `deleted` | host | number of a segment: what the journal has of the host in those below counts no more |
 //! | `marks` | span's start, host | when it was marked: the span has chunks to be packed again (module `compact`) |
+//! | `spans` | span's start (i64) | the bytes that its chunks take, of all hosts |
 //!
 //! A label set at a home has one series number for ever; numbers are not given again, not even
 //! after retention removed the series. Chunk numbers grow, so of two chunks of a span the lower
@@ -30,6 +31,7 @@
 //! error. A database that cannot be opened or loaded is moved to `quarantine/` and begun anew; what
 //! the journal still has is then sealed again.
 
+mod chunks;
 mod copy;
 mod marks;
 mod migrate;
@@ -47,9 +49,10 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::StoreError;
 use crate::folder::Folder;
+use crate::{Options, StoreError};
 
+pub(crate) use chunks::{ChunkTable, bytes_beside_chunks, spans};
 pub(crate) use copy::{CopyFailure, copy_tables};
 pub(crate) use marks::{MarkKey, mark_from, mark_record, stored_bytes};
 pub(crate) use records::{
@@ -63,6 +66,7 @@ pub(crate) const STREAMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinitio
 pub(crate) const DICTIONARIES: TableDefinition<'_, &[u8; 40], &[u8]> =
     TableDefinition::new("dictionaries");
 pub(crate) const MARKS: TableDefinition<'_, &[u8; 24], &[u8]> = TableDefinition::new("marks");
+pub(crate) const SPANS: TableDefinition<'_, i64, &[u8]> = TableDefinition::new("spans");
 pub(crate) const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("chunks");
 pub(crate) const DELETED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("deleted");
 
@@ -124,6 +128,8 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 pub(crate) struct Database {
     folder: Folder,
     cache_bytes: usize,
+    /// Less that is free is not given back.
+    free_bytes: u64,
     open: RwLock<Option<redb::Database>>,
     has_failed: AtomicBool,
     /// What the file takes beside chunks when nothing in it is free, as far as that was seen.
@@ -140,12 +146,14 @@ pub(crate) struct Snapshot<'a> {
 
 impl Database {
     /// Opens or makes the database, with all its tables.
-    pub(crate) fn open(folder: &Folder, cache_bytes: usize) -> Result<Self, Failure> {
+    pub(crate) fn open(folder: &Folder, options: &Options) -> Result<Self, Failure> {
+        let Options { cache_bytes, free_bytes, .. } = *options;
         // What a cut left of a file that was to take this one's place.
         folder.unfinished_database().map_err(Failure::Io)?;
         let open = RwLock::new(Some(open(folder, cache_bytes)?));
         let (folder, has_failed) = (folder.clone(), AtomicBool::default());
-        Ok(Self { folder, cache_bytes, open, has_failed, beside_chunks: AtomicU64::default() })
+        let beside_chunks = AtomicU64::default();
+        Ok(Self { folder, cache_bytes, free_bytes, open, has_failed, beside_chunks })
     }
 
     /// Runs a transaction and commits it; on an error nothing of it is done.
@@ -260,6 +268,7 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
                 transaction.open_table(BLOCKS)?;
                 transaction.open_table(migrate::SERIES)?;
                 transaction.open_table(MARKS)?;
+                transaction.open_table(SPANS)?;
                 transaction.open_table(STREAMS)?;
                 transaction.open_table(DICTIONARIES)?;
                 transaction.open_table(CHUNKS)?;
@@ -270,13 +279,19 @@ fn open(folder: &Folder, cache_bytes: usize) -> Result<redb::Database, Failure> 
             folder.finish_database(&unfinished).map_err(Failure::Io)?;
         }
         let database = builder.open(folder.database())?;
-        let has_deleted = |transaction: &ReadTransaction| {
-            let mut tables = transaction.list_tables()?;
-            Ok::<_, Failure>(tables.any(|table| table.name() == DELETED.name()))
+        let later = [DELETED.name(), SPANS.name()];
+        let has_later = |transaction: &ReadTransaction| {
+            let tables = transaction.list_tables()?;
+            let found = tables.filter(|table| later.contains(&table.name())).count();
+            Ok::<_, Failure>(found == later.len())
         };
-        if !has_deleted(&database.begin_read()?)? {
-            // The table came later than the others.
-            transact(&database, |transaction| Ok(drop(transaction.open_table(DELETED)?)))?;
+        if !has_later(&database.begin_read()?)? {
+            // These tables came later than the others.
+            transact(&database, |transaction| {
+                transaction.open_table(DELETED)?;
+                transaction.open_table(SPANS)?;
+                Ok(())
+            })?;
         }
         Ok(database)
     })

@@ -16,12 +16,9 @@ use crate::StoreError;
 
 use super::migrate::SERIES;
 use super::{
-    BLOCKS, CHUNKS, DELETED, DICTIONARIES, Database, Failure, MARKS, STATE, STREAMS, close,
+    BLOCKS, CHUNKS, DELETED, DICTIONARIES, Database, Failure, MARKS, SPANS, STATE, STREAMS, close,
     database, guarded, open, transact,
 };
-
-/// Less than this is not worth the copying.
-const LEAST_FREE_BYTES: u64 = 512 << 10;
 
 /// It pays when one part in so many is free.
 const FREE_PART: u64 = 5;
@@ -37,7 +34,7 @@ impl Database {
         let before = self.bytes_on_disk();
         let beside = self.beside_chunks.load(Ordering::Relaxed);
         let free = before.saturating_sub(chunk_bytes.saturating_add(beside));
-        if free < LEAST_FREE_BYTES || free < before / FREE_PART || chunk_bytes > MOST_BYTES {
+        if free < self.free_bytes || free < before / FREE_PART || chunk_bytes > MOST_BYTES {
             return Ok(None);
         }
         let copied = {
@@ -77,6 +74,7 @@ impl Database {
             copy_table(&reading, writing, STREAMS)?;
             copy_table(&reading, writing, DICTIONARIES)?;
             copy_table(&reading, writing, MARKS)?;
+            copy_table(&reading, writing, SPANS)?;
             copy_table(&reading, writing, DELETED)?;
             copy_table(&reading, writing, CHUNKS)
         })?;

@@ -20,7 +20,9 @@ pub(crate) fn options() -> Options {
         hold: Duration::ZERO,
         span: Duration::from_millis(SPAN_MS as u64),
         seal_every: Duration::from_hours(1),
+        compact_every: Duration::from_hours(1),
         compact_after: Duration::from_millis(1),
+        free_bytes: 0,
         cold_span: Duration::from_millis(3 * SPAN_MS as u64),
         cache_bytes: 1024 * 1024,
         ..Options::default()

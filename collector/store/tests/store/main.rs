@@ -5,6 +5,8 @@ mod bounds;
 #[cfg(test)]
 mod care;
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod failed_sync;

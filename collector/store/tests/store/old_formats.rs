@@ -7,7 +7,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redb::Database;
+use rand::rngs::StdRng;
+use redb::{Database, ReadableTable, TableDefinition};
+use upkeep_disk::{Durable, Ordering, Recording, survives_power_cuts};
 use upkeep_model::{HostId, Ranges, StreamKey};
 use upkeep_store::{Append, Options, Store};
 
@@ -55,6 +57,8 @@ fn stores_of_every_version_are_read_in_full() {
         check_lists(&store, &answer);
         store.seal_all(BEGIN_MS + STEPS * STEP_MS).unwrap();
         check(&store, "sealed");
+        store.compact(i64::MAX).unwrap();
+        check(&store, "compacted");
         drop(store);
         check(&open(place.path()), "opened again");
     }
@@ -237,4 +241,79 @@ fn check_lists(store: &Store, answer: &str) {
     assert_eq!(instances, ["host1", "host2", "renamed"]);
     let names = store.label_names(&[], i64::MIN, i64::MAX).unwrap();
     assert_eq!(names, ["__name__", "instance", "job", "tier"]);
+}
+
+/// Brings the kept store of version 1 to the version of now.
+struct Migration;
+
+impl Durable for Migration {
+    type Life = String;
+
+    fn live(&self, recording: &Recording, _: &mut StdRng) -> String {
+        let place = recording.path().join("samples");
+        copy(&data(1).join("store"), &place);
+        for folder in [&place, &place.join("journal")] {
+            for entry in fs::read_dir(folder).unwrap() {
+                fs::File::open(entry.unwrap().path()).unwrap().sync_all().unwrap();
+            }
+            fs::File::open(folder).unwrap().sync_all().unwrap();
+        }
+        fs::File::open(recording.path()).unwrap().sync_all().unwrap();
+        recording.mark(0);
+        let store = open(&place);
+        recording.mark(1);
+        store.compact(i64::MAX).unwrap();
+        fs::read_to_string(data(1).join("answer.txt")).unwrap()
+    }
+
+    fn open(&self, folder: &Path) {
+        drop(open(&folder.join("samples")));
+    }
+
+    fn check(&self, answer: &String, mark: Option<u64>, folder: &Path) {
+        if mark.is_none() {
+            return;
+        }
+        let place = folder.join("samples");
+        let store = open(&place);
+        assert_eq!(&told(&store, &streams_of(answer)), answer);
+        store.compact(i64::MAX).unwrap();
+        store.verify().unwrap();
+        assert_eq!(store.damage(), []);
+        drop(store);
+        assert_eq!(&told(&open(&place), &streams_of(answer)), answer);
+    }
+}
+
+#[test]
+fn a_power_cut_while_an_old_store_is_brought_up_loses_nothing() {
+    survives_power_cuts(&Migration, Ordering::Journalled, 20);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_stays_as_it_is() {
+    const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+    let place = folder();
+    copy(&data(1).join("store"), place.path());
+    drop(open(place.path()));
+    let path = place.path().join("samples.redb");
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut table = transaction.open_table(STATE).unwrap();
+    let mut record = table.get("state").unwrap().unwrap().value().to_vec();
+    assert_eq!(record[0], 2, "the version");
+    record[0] = 3;
+    record.truncate(record.len() - 4);
+    let sum = crc32fast::hash(&[b"state", record.as_slice()].concat());
+    record.extend_from_slice(&sum.to_le_bytes());
+    table.insert("state", record.as_slice()).unwrap();
+    drop(table);
+    transaction.commit().unwrap();
+    drop(database);
+
+    for _ in 0..2 {
+        let error = Store::open(place.path(), options()).unwrap_err().to_string();
+        assert!(error.contains("a newer version has written it"), "{error}");
+    }
+    assert!(path.exists() && !place.path().join("quarantine").exists());
 }

@@ -1,8 +1,9 @@
 //! What is too old goes, and only that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::fixture::{Agent, Model, SPAN_MS, folder, host, labels, options};
+use crate::fixture::{Agent, Model, SPAN_MS, folder, host, labels, options, samples};
 use upkeep_store::{Append, Options, Store};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -87,4 +88,43 @@ fn what_is_not_sealed_yet_stays() {
     agent.commit(&store, &mut model, 1, &[("load", 2.0)]);
     drop(store);
     model.check(&open(folder.path()));
+}
+
+#[test]
+fn the_oldest_spans_go_when_there_is_too_much() {
+    let folder = folder();
+    let end_ms = 300 * 6_000;
+    let store = open(folder.path());
+    for number in [1, 2] {
+        let mut agent = Agent::new(number, 1);
+        for step in 0..300_i64 {
+            let noise = ((step * 37 + number as i64) as f64 * 0.61).sin();
+            let row = [("load", noise), ("other", noise + 1.0)];
+            agent.commit(&store, &mut Model::default(), step * 6_000, &row);
+        }
+    }
+    store.seal_all(end_ms).unwrap();
+    let all = store.size();
+    store.retain(end_ms).unwrap();
+    assert_eq!(store.size().chunks, all.chunks, "nobody said how much may be there");
+    drop(store);
+
+    // What is beside chunks counts, too: series, marks of streams.
+    let limit = all.chunk_bytes / 2 + (16 << 10);
+    let limited = Options { retention_bytes: Some(limit), ..options() };
+    let limited = Store::open(folder.path(), limited).unwrap();
+    limited.retain(end_ms).unwrap();
+    let after = limited.size();
+    assert!(after.chunk_bytes <= limit && after.chunk_bytes > 0, "{all:?} {after:?}");
+    assert_eq!(after.dropped_bytes, all.chunk_bytes - after.chunk_bytes);
+    let left = samples(limited.select(&[], i64::MIN, i64::MAX).unwrap());
+    let begins: BTreeSet<i64> =
+        left.values().filter_map(|one| one.keys().next().copied()).collect();
+    // Whole spans, and of both hosts the same.
+    assert_eq!((left.len(), begins.len()), (4, 1), "{begins:?}");
+    assert!(begins.iter().all(|begin| *begin > 0 && begin % SPAN_MS == 0), "{begins:?}");
+    limited.verify().unwrap();
+    assert_eq!(limited.damage(), []);
+    limited.retain(end_ms).unwrap();
+    assert_eq!(limited.size().chunks, after.chunks, "it is little enough now");
 }
