@@ -118,7 +118,7 @@ impl Host {
         // Spread over the numbers as they are over a real host's.
         match series * 7 % 300 {
             0..157 => {}
-            157..176 => *value += if random % 60 == 0 { 1.0 } else { 0.0 },
+            157..176 => *value += if random.is_multiple_of(60) { 1.0 } else { 0.0 },
             // Processor time, in hundredths of a second.
             176..208 => *value = ((*value * 100.0).round() + below(60)) / 100.0,
             // Bytes, and things counted.
