@@ -4,6 +4,11 @@
 //! an hour. Each query runs several times; the median of the evaluator's own time is printed, and
 //! that of the source, which copies the samples out.
 
+#![expect(
+    clippy::expect_used,
+    reason = "an expression here that does not parse is a fault of this program"
+)]
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,11 +60,14 @@ fn labels_of(number: usize) -> Labels {
         .with("cpu", (number / 8).to_string())
 }
 
+/// Timestamps, the stretch of them that was cut out, and what was cut out.
+type Cut = (Arc<[i64]>, usize, usize, Arc<[i64]>);
+
 impl Source for Memory {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
         let begun = Instant::now();
         let name = selection.matchers.first().map(|matcher| matcher.value()).unwrap_or_default();
-        let mut last: Option<(Arc<[i64]>, usize, usize, Arc<[i64]>)> = None;
+        let mut last: Option<Cut> = None;
         let mut found = Vec::new();
         for one in self.by_name.get(name).into_iter().flatten() {
             if !selection.matchers.iter().all(|matcher| matcher.matches(&one.labels)) {

@@ -130,11 +130,14 @@ enum SendError {
     Json(#[from] serde_json::Error),
 }
 
+/// What is left of a document, with its place among those that run.
+type Rest<E> = Arc<Mutex<Option<(Pieces<E>, Place)>>>;
+
 /// A document under way. What is left of it is shared with a task that gives it free when the time is
 /// over.
 struct Sending<E> {
     first: Option<Vec<u8>>,
-    rest: Arc<Mutex<Option<(Pieces<E>, Place)>>>,
+    rest: Rest<E>,
     has_ended: bool,
     _time: AbortOnDropHandle<()>,
 }

@@ -129,8 +129,11 @@ fn parse_sample(mut bytes: &[u8]) -> Result<Sample, MessageFault> {
     Ok((at_ms, value))
 }
 
+/// A label's name and value, as they stand.
+pub(super) type RawLabel<'a> = (&'a [u8], &'a [u8]);
+
 /// Names and values in the fields of labels, as they stand.
-pub(super) fn parse_labels(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, MessageFault> {
+pub(super) fn parse_labels(mut bytes: &[u8]) -> Result<Vec<RawLabel<'_>>, MessageFault> {
     let mut labels = Vec::new();
     while !bytes.is_empty() {
         let (_, Content::Bytes(mut label)) = field(&mut bytes)? else {

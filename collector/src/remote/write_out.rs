@@ -242,7 +242,7 @@ impl Sender {
     async fn read(&mut self) -> Result<Option<Batch>, StoreError> {
         let Some(mut follower) = self.follower.take() else { return Err(StoreError::Closed) };
         let reading = spawn_blocking(move || {
-            let read = follower.next();
+            let read = follower.next_batch();
             (follower, read)
         });
         let (follower, read) = reading.await.map_err(|_| StoreError::Closed)?;

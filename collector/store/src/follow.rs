@@ -153,7 +153,7 @@ impl Follower {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn next(&mut self) -> Result<Option<Batch>, StoreError> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch>, StoreError> {
         loop {
             let end = self.core.followed.reach().end;
             if self.at >= end {

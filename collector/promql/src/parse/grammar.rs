@@ -135,8 +135,8 @@ impl<'a> Grammar<'a> {
 
     /// `bool`, `on (…)`, `group_left (…)` and their like, after an operator.
     fn modifier(&mut self) -> Result<Modifier, ParseError> {
-        let mut modifier = Modifier::default();
-        modifier.returns_bool = self.take(Kind::Keyword(Keyword::Bool)).is_some();
+        let returns_bool = self.take(Kind::Keyword(Keyword::Bool)).is_some();
+        let mut modifier = Modifier { returns_bool, ..Modifier::default() };
         if let Kind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = self.peek() {
             self.advance();
             modifier.is_on = keyword == Keyword::On;

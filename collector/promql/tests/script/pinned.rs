@@ -62,7 +62,7 @@ fn written(node: &Value, pin: Option<i64>) -> Option<String> {
             format!("{} {by} ({names}) ({parameter}{})", text("op"), child("expr")?)
         }
         "call" => {
-            let name = node["func"]["name"].as_str()?;
+            let name = node.pointer("/func/name")?.as_str()?;
             if USE_TIME.contains(&name) {
                 return None;
             }
@@ -70,12 +70,13 @@ fn written(node: &Value, pin: Option<i64>) -> Option<String> {
             let arguments: Option<Vec<String>> = arguments.map(|one| written(one, pin)).collect();
             format!("{name}({})", arguments?.join(", "))
         }
-        other => panic!("a node of type {other:?}"),
+        // No expression is written so: the eval fails, and says of what kind the node is.
+        other => format!("a node of type {other}"),
     })
 }
 
 fn braces(node: &Value) -> String {
-    let matchers = node["matchers"].as_array().expect("matchers").iter();
+    let matchers = node["matchers"].as_array().into_iter().flatten();
     let matcher = |one: &Value| {
         format!("{}{}{}", one["name"], one["type"].as_str().unwrap_or_default(), one["value"])
     };

@@ -9,6 +9,9 @@ use crate::state::{State, enrolled_host, temporary};
 const NOW_MS: i64 = 1_700_000_000_000;
 const RETENTION: Duration = Duration::from_hours(24);
 
+/// The labels of a series and what is written of it.
+type Written<'a> = (&'a [(&'a str, &'a str)], &'a [Sample]);
+
 struct World {
     write_in: Arc<WriteIn>,
     store: Arc<Store>,
@@ -31,16 +34,11 @@ impl World {
     }
 
     /// Writes series, and gives what is said about what was not stored.
-    async fn write(&self, token: &str, series: &[(&[(&str, &str)], &[Sample])]) -> String {
+    async fn write(&self, token: &str, series: &[Written<'_>]) -> String {
         self.write_at(NOW_MS, token, series).await
     }
 
-    async fn write_at(
-        &self,
-        now_ms: i64,
-        token: &str,
-        series: &[(&[(&str, &str)], &[Sample])],
-    ) -> String {
+    async fn write_at(&self, now_ms: i64, token: &str, series: &[Written<'_>]) -> String {
         let mut message = Vec::new();
         for (labels, samples) in series {
             put_series(&mut message, &Labels::new(labels.iter().copied()), samples);
@@ -136,7 +134,8 @@ async fn new_series_are_bounded_and_known_ones_go_on() {
 #[tokio::test]
 async fn a_series_that_retention_removed_is_found_anew_and_no_other_is_taken_for_it() {
     let world = World::new();
-    let (x, y): (&[(&str, &str)], &[(&str, &str)]) = (&[("__name__", "x")], &[("__name__", "y")]);
+    let x: &[(&str, &str)] = &[("__name__", "x")];
+    let y: &[(&str, &str)] = &[("__name__", "y")];
     assert_eq!(world.write("a", &[(x, &[(NOW_MS, 1.0)])]).await, "");
     world.store.seal_all(NOW_MS).unwrap();
     let later = NOW_MS + 3 * 86_400_000;

@@ -12,7 +12,7 @@ fn open(folder: &std::path::Path) -> Store {
 /// Everything that a follower still has to tell.
 pub(crate) fn told(follower: &mut Follower) -> Vec<(upkeep_model::Labels, i64, f64)> {
     let mut told = Vec::new();
-    while let Some(batch) = follower.next().unwrap() {
+    while let Some(batch) = follower.next_batch().unwrap() {
         assert_eq!(batch.lost, 0);
         told.extend(batch.samples);
     }
@@ -101,7 +101,7 @@ fn a_place_holds_over_a_restart() {
     for _ in 0..2 {
         // Each batch is told by a follower of its own, from where the one before ended.
         let mut follower = store.follow(Some(rest));
-        let batch = follower.next().unwrap().unwrap();
+        let batch = follower.next_batch().unwrap().unwrap();
         all.extend(batch.samples);
         rest = batch.next;
     }
@@ -129,8 +129,8 @@ fn what_nobody_needs_any_more_is_removed() {
     assert!(before >= 4, "{before}");
     let mut follower = store.follow(Some(Place::default()));
     // The second batch is of the second segment, so the first one was read.
-    follower.next().unwrap();
-    follower.next().unwrap();
+    follower.next_batch().unwrap();
+    follower.next_batch().unwrap();
     store.keep_from(Some(follower.place().segment)).unwrap();
     assert_eq!(kept(), before - 1);
     // What is gone is passed over.
