@@ -140,7 +140,9 @@ impl Work<'_> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(READERS);
         let readers = (series / SERIES_A_READER).clamp(1, threads);
         thread::scope(|scope| {
-            let others: Vec<_> = (1..readers).map(|_| scope.spawn(|| self.do_jobs())).collect();
+            // Where no thread is to be had, this one does it all.
+            let spawn = || thread::Builder::new().spawn_scoped(scope, || self.do_jobs());
+            let others: Vec<_> = (1..readers).map_while(|_| spawn().ok()).collect();
             let mut result = self.do_jobs();
             for other in others {
                 let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
