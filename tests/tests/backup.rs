@@ -58,17 +58,25 @@ fn modes(folder: &Path) -> Result<Vec<(PathBuf, u32)>> {
     Ok(found)
 }
 
+/// An agent of each host, `web1` and so on, with so many observations of it at the collector.
+async fn agents_of(
+    collector: &Collector,
+    hosts: &[FakeHost],
+    observations: usize,
+) -> Result<Vec<Agent>> {
+    let agents = hosts.iter().map(|host| Agent::start(collector, &options(host)));
+    let agents = agents.collect::<Result<_>>()?;
+    for number in 1..=hosts.len() {
+        await_more(collector, &format!("web{number}"), observations).await?;
+    }
+    Ok(agents)
+}
+
 #[tokio::test]
 async fn a_collector_goes_on_elsewhere_from_a_backup_that_was_taken_under_ingest() -> Result<()> {
     let mut collector = Collector::start(&CollectorOptions::default()).await?;
     let hosts = [FakeHost::new("web1")?, FakeHost::new("web2")?];
-    let mut agents = Vec::new();
-    for host in &hosts {
-        agents.push(Agent::start(&collector, &options(host))?);
-    }
-    for host in ["web1", "web2"] {
-        await_more(&collector, host, 10).await?;
-    }
+    let mut agents = agents_of(&collector, &hosts, 10).await?;
     let place = tempfile::tempdir()?;
     let backup = place.path().join("backup");
     let said = ended(&collector.command(&["backup", text(&backup)?])?, 0)?;
@@ -127,13 +135,7 @@ async fn a_collector_goes_on_elsewhere_from_a_backup_that_was_taken_under_ingest
 async fn a_host_is_deleted_with_all_that_is_known_of_it() -> Result<()> {
     let mut collector = Collector::start(&CollectorOptions::default()).await?;
     let hosts = [FakeHost::new("web1")?, FakeHost::new("web2")?];
-    let mut agents = Vec::new();
-    for host in &hosts {
-        agents.push(Agent::start(&collector, &options(host))?);
-    }
-    for host in ["web1", "web2"] {
-        await_more(&collector, host, 5).await?;
-    }
+    let mut agents = agents_of(&collector, &hosts, 5).await?;
     let error = ended(&collector.command(&["host", "delete", "web1"])?, 1)?;
     ensure!(error.contains("--yes") && error.contains("all samples"), "{error}");
     await_more(&collector, "web1", 6).await?;

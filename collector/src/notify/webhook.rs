@@ -14,16 +14,13 @@ use serde::Serialize;
 use upkeep_model::Labels;
 
 use super::{Alert, Annotations, Notification, NotifyError, Secret, Status, address};
-use crate::trust;
+use crate::outbound::{beginning, chain, client_config};
 
 /// How long a request may take unless the configuration says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How much of an answer that refuses is shown.
-const DETAIL_BYTES: usize = 300;
 
 /// What an end that has not come is called: the zero time of Alertmanager's language.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -80,7 +77,7 @@ impl Webhook {
     /// # Errors
     /// When certificates cannot be read.
     pub fn new(settings: WebhookSettings) -> Result<Self, NotifyError> {
-        let tls = trust::client_config(settings.ca_file.as_deref())
+        let tls = client_config(settings.ca_file.as_deref())
             .map_err(|error| NotifyError::Configuration(error.to_string()))?;
         Ok(Self { settings, tls, client: Mutex::new(None) })
     }
@@ -215,36 +212,6 @@ fn destination(url: &Url) -> String {
         Some(port) => format!("{}://{host}:{port}", url.scheme()),
         None => format!("{}://{host}", url.scheme()),
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// The beginning of an answer in one line, after a colon; nothing if it says nothing.
-async fn beginning(mut response: reqwest::Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < DETAIL_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    bytes.truncate(DETAIL_BYTES);
-    let text: String = String::from_utf8_lossy(&bytes)
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect();
-    let text = text.trim();
-    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 /// Version 4 of the payload; the names and their order are Alertmanager's.

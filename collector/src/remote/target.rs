@@ -14,14 +14,11 @@ use serde::Deserialize;
 use thiserror::Error;
 use upkeep_model::{METRIC_NAME, is_label_name};
 
-use crate::trust;
+use crate::outbound::{beginning, chain, client_config};
 
 /// How long a request may take, and its connection.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How much of an answer that refuses is shown.
-const DETAIL_BYTES: usize = 300;
 
 /// No target is obeyed that asks for a longer pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -119,8 +116,8 @@ impl TargetSettings {
     pub(super) fn build(&self) -> Result<Target, TargetFault> {
         let fault = |reason: String| TargetFault { name: self.name.clone(), reason };
         let (url, keep) = self.parse()?;
-        let tls = trust::client_config(self.ca_file.as_deref())
-            .map_err(|error| fault(error.to_string()))?;
+        let tls =
+            client_config(self.ca_file.as_deref()).map_err(|error| fault(error.to_string()))?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
@@ -215,34 +212,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(pause.min(LONGEST_PAUSE))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// The beginning of an answer in one line, after a colon; nothing if it says nothing.
-async fn beginning(mut response: reqwest::Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < DETAIL_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    bytes.truncate(DETAIL_BYTES);
-    let text = String::from_utf8_lossy(&bytes);
-    let text: String = text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
-    let text = text.trim();
-    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 #[cfg(test)]
