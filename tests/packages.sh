@@ -282,10 +282,14 @@ installed_as_described() {
 configuration_is_known() {
     local name
     mkdir "$deb_tree/srv/full"
+    # The files that the shipped ones name as examples.
+    cp /etc/ssl/certs/ca-certificates.crt "$deb_tree/srv/full/mimir-root.pem"
+    echo token >"$deb_tree/srv/full/mimir.token"
     for name in agent collector; do
         inside "upkeep-$name" check-config
         if grep -vE '^(#.*|\[[a-z.]+\]|)$' "$deb_tree/etc/upkeep/$name.toml"; then return 1; fi
-        sed -E 's/^#([a-z_]+ = )/\1/' "$deb_tree/etc/upkeep/$name.toml" >"$deb_tree/srv/full/$name.toml"
+        sed -E 's/^#([a-z_]+ = |\[\[)/\1/; s#/etc/upkeep/mimir#/srv/full/mimir#' \
+            "$deb_tree/etc/upkeep/$name.toml" >"$deb_tree/srv/full/$name.toml"
         inside "upkeep-$name" --config "/srv/full/$name.toml" check-config
     done
     rm -r "$deb_tree/srv/full"
