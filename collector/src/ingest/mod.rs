@@ -18,6 +18,7 @@ mod pace;
 mod quota;
 mod service;
 mod session;
+mod status;
 #[cfg(test)]
 mod tests;
 mod timeline;

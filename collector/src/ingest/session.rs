@@ -18,7 +18,7 @@ use upkeep_wire::v1::agent_message::Message;
 use upkeep_wire::{MAX_BATCH_BYTES, lane_mark, v1};
 
 use super::Services;
-use super::admit::{HostClock, Refusal, Timing, admit_frame, admit_series};
+use super::admit::{HostClock, Timing, admit_frame, admit_series};
 use super::backlog::Backlog;
 use super::commit::{CommitError, MAX_SEQUENCE, SampleRecord, Up, commit_events, commit_samples};
 use super::described::keep_metadata;
@@ -26,6 +26,7 @@ use super::gather::gather;
 use super::marks::{Marks, Unsettled, turn};
 use super::pace::retry_after_ms;
 use super::quota::LogQuota;
+use super::status::{failed, refused};
 use super::timeline::Timeline;
 use super::track::{Reply, Track};
 use crate::ca::PeerIdentity;
@@ -466,37 +467,16 @@ impl Opened {
         sent.map_err(|_| Status::cancelled("the host has left"))
     }
 
-    /// What the host hears when something cannot be committed: it keeps what it has and comes
-    /// again. A store that takes nothing more is the server's end, not only this stream's.
+    /// What the host hears when something cannot be committed. A store that takes nothing more is the
+    /// server's end, not only this stream's.
     fn failed(&self, error: &CommitError) -> Status {
         if self.session.may_log() {
             tracing::warn!(host = %self.stream.host, %error, "nothing is taken from the host");
         }
-        let CommitError::Store(store) = error else {
-            return Status::unavailable(error.to_string());
-        };
-        match store {
-            StoreError::Hole { .. } | StoreError::Numbers { .. } => {
-                Status::aborted(format!("{error}; connect again"))
-            }
-            StoreError::Poisoned { .. } => {
-                // If the channel is full, the same was told before.
-                drop(self.session.services.failure.try_send(error.to_string()));
-                Status::unavailable(error.to_string())
-            }
-            StoreError::TooManySeries { .. } => {
-                Status::resource_exhausted(format!("{error} (limits.series)"))
-            }
-            _ => Status::unavailable(error.to_string()),
+        if let CommitError::Store(StoreError::Poisoned { .. }) = error {
+            // If the channel is full, the same was told before.
+            drop(self.session.services.failure.try_send(error.to_string()));
         }
-    }
-}
-
-fn refused(refusal: &Refusal) -> Status {
-    match refusal {
-        Refusal::TooManyDescribed { .. } | Refusal::TooManySeries { .. } => {
-            Status::resource_exhausted(refusal.to_string())
-        }
-        _ => Status::invalid_argument(refusal.to_string()),
+        failed(error)
     }
 }
