@@ -9,32 +9,23 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use upkeep_agent::dial;
-use upkeep_agent::identity::{Credential, HostKey};
 use upkeep_agent::uplink::Backoff;
 use upkeep_codec::Encoder;
 use upkeep_model::{Lane, MetricKind, Ranges, Series};
-use upkeep_tests::Collector;
+use upkeep_tests::{Collector, Enrolled};
 use upkeep_wire::v1::agent_message::Message;
 use upkeep_wire::v1::collector_message::Message as Answer;
 use upkeep_wire::v1::delivery_client::DeliveryClient;
-use upkeep_wire::v1::enrollment_client::EnrollmentClient;
-use upkeep_wire::{MAX_BATCH_BYTES, Token, v1};
+use upkeep_wire::{MAX_BATCH_BYTES, v1};
 
 /// Series of a host: about what the agent tells of a small one.
 pub const SERIES: u32 = 100;
 
 /// No batch has more records, as with the agent.
 const MAX_BATCH_RECORDS: usize = 512;
-
-/// Enrollments that are under way at once.
-const ENROLLING: usize = 8;
 
 /// What all agents observed, and go on observing.
 pub struct Log {
@@ -154,72 +145,26 @@ pub struct Progress {
 
 /// A simulated agent.
 pub struct Simulated {
-    address: String,
-    credential: Credential,
-    roots: Vec<CertificateDer<'static>>,
+    host: Enrolled,
     epoch: [u8; 16],
     random: Mutex<StdRng>,
     progress: Mutex<Progress>,
 }
 
-/// Enrolls so many agents with one token, as those of a golden image.
+/// Enrolls so many agents with one token.
 pub async fn enroll(collector: &Collector, count: usize, seed: u64) -> Result<Vec<Arc<Simulated>>> {
-    let uses = count.to_string();
-    let create = ["token", "create", "--uses", &uses, "--address", collector.grpc()];
-    let token: Token = collector.command(&create)?.success()?.trim().parse()?;
-    let token = Arc::new(token);
-    let mut enrolling = JoinSet::new();
-    for worker in 0..ENROLLING {
-        let token = Arc::clone(&token);
-        enrolling.spawn(async move {
-            let channel = dial::connect(token.address(), dial::pinned(token.pins())?).await?;
-            let mut client = EnrollmentClient::new(channel);
-            let mut agents = Vec::new();
-            for number in (worker..count).step_by(ENROLLING) {
-                agents.push(Simulated::enroll(&mut client, &token, number, seed).await?);
-            }
-            Ok::<_, anyhow::Error>(agents)
-        });
-    }
-    let mut agents = Vec::new();
-    while let Some(enrolled) = enrolling.join_next().await {
-        agents.extend(enrolled??.into_iter().map(Arc::new));
-    }
-    Ok(agents)
+    let names: Vec<String> = (0..count).map(|number| format!("herd{number}")).collect();
+    let hosts = Enrolled::all(collector, &names).await?.into_iter().zip(0_u64..);
+    let agent = |(host, number)| Arc::new(Simulated::new(host, number, seed));
+    Ok(hosts.map(agent).collect())
 }
 
 impl Simulated {
-    async fn enroll(
-        client: &mut EnrollmentClient<Channel>,
-        token: &Token,
-        number: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        let mut random =
-            StdRng::seed_from_u64(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let key = HostKey::generate()?;
-        let enrollment_id: [u8; 16] = random.random();
-        let request = v1::EnrollRequest {
-            token_id: token.id().to_owned(),
-            token_secret: token.secret().reveal().to_vec().into(),
-            enrollment_id: enrollment_id.to_vec().into(),
-            certificate_request: key.certificate_request()?.into(),
-            hostname: format!("herd{number}"),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let reply = client.enroll(request).await?.into_inner();
-        let ders = |list: Vec<bytes::Bytes>| -> Vec<CertificateDer<'static>> {
-            list.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
-        };
-        let credential = Credential::new(key, ders(reply.certificate_chain));
-        Ok(Self {
-            address: token.address().to_owned(),
-            credential: credential.map_err(anyhow::Error::msg)?,
-            roots: ders(reply.trusted_roots),
-            epoch: random.random(),
-            random: Mutex::new(random),
-            progress: Mutex::default(),
-        })
+    fn new(host: Enrolled, number: u64, seed: u64) -> Self {
+        let seed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = StdRng::seed_from_u64(seed);
+        let epoch = random.random();
+        Self { host, epoch, random: Mutex::new(random), progress: Mutex::default() }
     }
 
     pub fn progress(&self) -> Progress {
@@ -263,8 +208,7 @@ impl Simulated {
 
     /// Opens a stream.
     async fn begin(&self, live_from: u64, interval: Duration) -> Result<Stream> {
-        let tls = dial::mutual(&self.roots, self.credential.chain(), self.credential.tls_key()?)?;
-        let channel = dial::connect(&self.address, tls).await?;
+        let channel = self.host.connect().await?;
         let (outgoing, queue) = mpsc::channel(4);
         send(&outgoing, Message::Open(self.open(live_from, interval)?)).await?;
         let stream = DeliveryClient::new(channel).stream(ReceiverStream::new(queue)).await?;

@@ -2,71 +2,43 @@
 //! frames are made before, so that sending them costs little beside what the collector does.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use rand::RngExt;
-use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use upkeep_agent::dial;
-use upkeep_agent::identity::{Credential, HostKey};
 use upkeep_model::{Lane, Series};
-use upkeep_tests::Collector;
+use upkeep_tests::{Collector, Enrolled};
+use upkeep_wire::v1;
 use upkeep_wire::v1::agent_message::Message;
 use upkeep_wire::v1::collector_message::Message as Answer;
 use upkeep_wire::v1::delivery_client::DeliveryClient;
-use upkeep_wire::v1::enrollment_client::EnrollmentClient;
-use upkeep_wire::{Token, v1};
 
 use super::data::host_name;
 use super::now_ms;
 
-/// Enrollments, or connections, that are begun at once.
+/// Connections that are begun at once.
 const AT_ONCE: usize = 16;
 
-/// What an enrolled host has.
-pub(super) struct Enrolled {
-    address: String,
-    credential: Credential,
-    roots: Vec<CertificateDer<'static>>,
+/// A host that has a certificate, and no connection yet.
+pub(super) struct Host {
+    enrolled: Enrolled,
     epoch: [u8; 16],
 }
 
-/// Enrolls so many hosts with one token, in the order of their numbers.
-pub(super) async fn enroll(collector: &Collector, numbers: Range<usize>) -> Result<Vec<Enrolled>> {
-    let uses = numbers.len().to_string();
-    let create = ["token", "create", "--uses", &uses, "--address", collector.grpc()];
-    let token: Token = collector.command(&create)?.success()?.trim().parse()?;
-    let token = Arc::new(token);
-    let mut enrolling = JoinSet::new();
-    for worker in 0..AT_ONCE {
-        let (token, mine) = (Arc::clone(&token), numbers.clone().skip(worker).step_by(AT_ONCE));
-        enrolling.spawn(async move {
-            let channel = dial::connect(token.address(), dial::pinned(token.pins())?).await?;
-            let mut client = EnrollmentClient::new(channel);
-            let mut enrolled = Vec::new();
-            for number in mine {
-                enrolled.push((number, Enrolled::new(&mut client, &token, number).await?));
-            }
-            Ok::<_, anyhow::Error>(enrolled)
-        });
-    }
-    let mut all = Vec::new();
-    while let Some(enrolled) = enrolling.join_next().await {
-        all.extend(enrolled??);
-    }
-    all.sort_by_key(|(number, _)| *number);
-    Ok(all.into_iter().map(|(_, enrolled)| enrolled).collect())
+/// Enrolls so many hosts, in the order of their numbers.
+pub(super) async fn enroll(collector: &Collector, numbers: Range<usize>) -> Result<Vec<Host>> {
+    let names: Vec<String> = numbers.map(host_name).collect();
+    let enrolled = Enrolled::all(collector, &names).await?.into_iter();
+    Ok(enrolled.map(|enrolled| Host { enrolled, epoch: rand::rng().random() }).collect())
 }
 
 /// Opens a stream for each host.
-pub(super) async fn connect(hosts: Vec<Enrolled>, interval: Duration) -> Result<Vec<Agent>> {
+pub(super) async fn connect(hosts: Vec<Host>, interval: Duration) -> Result<Vec<Agent>> {
     let mut agents = Vec::with_capacity(hosts.len());
     let mut waiting = hosts.into_iter();
     let mut connecting = JoinSet::new();
@@ -81,38 +53,9 @@ pub(super) async fn connect(hosts: Vec<Enrolled>, interval: Duration) -> Result<
     }
 }
 
-impl Enrolled {
-    async fn new(
-        client: &mut EnrollmentClient<Channel>,
-        token: &Token,
-        number: usize,
-    ) -> Result<Self> {
-        let key = HostKey::generate()?;
-        let enrollment_id: [u8; 16] = rand::rng().random();
-        let request = v1::EnrollRequest {
-            token_id: token.id().to_owned(),
-            token_secret: token.secret().reveal().to_vec().into(),
-            enrollment_id: enrollment_id.to_vec().into(),
-            certificate_request: key.certificate_request()?.into(),
-            hostname: host_name(number),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let reply = client.enroll(request).await?.into_inner();
-        let ders = |list: Vec<bytes::Bytes>| -> Vec<CertificateDer<'static>> {
-            list.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
-        };
-        let credential = Credential::new(key, ders(reply.certificate_chain));
-        Ok(Self {
-            address: token.address().to_owned(),
-            credential: credential.map_err(anyhow::Error::msg)?,
-            roots: ders(reply.trusted_roots),
-            epoch: rand::rng().random(),
-        })
-    }
-
+impl Host {
     async fn open(self, interval: Duration) -> Result<Agent> {
-        let tls = dial::mutual(&self.roots, self.credential.chain(), self.credential.tls_key()?)?;
-        let channel = dial::connect(&self.address, tls).await?;
+        let channel = self.enrolled.connect().await?;
         let (outgoing, queue) = mpsc::channel(4);
         let open = Message::Open(self.opening(interval)?);
         outgoing.send(v1::AgentMessage { message: Some(open) }).await?;
