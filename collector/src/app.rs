@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
+use upkeep_promql::Limits;
 use upkeep_store::{Options, Store};
 
 use crate::alert::{self, Dispatcher};
@@ -309,6 +310,8 @@ fn start_rules(
         interval: config.rules.interval.0,
         require_outcome: config.rules.require_outcome,
         external_url,
+        timeout: config.query.timeout.0,
+        limits: Limits { max_samples: config.query.max_samples, ..Limits::default() },
         ..rule::Settings::default()
     };
     let Parts { clock, state, store, .. } = parts.clone();
