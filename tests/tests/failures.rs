@@ -354,8 +354,12 @@ async fn of_two_copies_of_a_disk_that_observe_on_the_second_is_declared() -> Res
     agent.launch()?;
     declares(&collector, "older copy").await?;
     more_stored(&collector, 5).await?;
+    // What it observes from now on, nobody but the collector can declare.
+    collector.stop().await?;
+    more_confirmed(&agent, 5).await?;
     agent.kill()?;
     second.put_back(&agent.state_dir())?;
+    collector.launch().await?;
     agent.launch()?;
     more_stored(&collector, 5).await?;
     let found = reasons(&collector).await?;

@@ -116,6 +116,9 @@ impl Marks {
                 return Ok(Self { is_older_copy: true, ..before });
             }
             if known != Some(life) {
+                if known.is_some() {
+                    declare_left(state, stream, now_ms)?;
+                }
                 state.accept_life(stream, life)?;
             }
         }
@@ -157,6 +160,25 @@ impl Marks {
 fn is_older_copy(known: Option<Life>, told: Life, ends: [(u64, u64); 2]) -> bool {
     let is_other = known.is_some_and(|known| known != told);
     is_other && ends.into_iter().any(|(committed, from)| from > 0 && committed >= from)
+}
+
+/// A buffer that goes on in an epoch which another has followed was put back from an older copy. What the
+/// host observed in the other since it last delivered is not known, and is lost.
+fn declare_left(state: &State, stream: StreamKey, now_ms: i64) -> Result<(), StateError> {
+    let last = state.last_epoch(stream.host)?.filter(|last| *last != stream.epoch);
+    let Some(epoch) = last else { return Ok(()) };
+    for lane in Lane::ALL {
+        let gap = Gap {
+            lane,
+            first: 0,
+            last: 0,
+            from_ms: None,
+            to_ms: Some(now_ms),
+            reason: "an older copy of the disk took the place of what was observed last".to_owned(),
+        };
+        state.declare_gap(StreamKey { epoch, ..stream }, &gap, now_ms)?;
+    }
+    Ok(())
 }
 
 /// Waits until no other stream of the host commits, and keeps others from it until the answer is dropped.

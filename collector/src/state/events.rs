@@ -101,12 +101,16 @@ impl State {
     }
 
     /// Declares records lost that the host cannot send any more. Of the events lane, the mark goes
-    /// past them.
+    /// past them. A gap without numbers is told apart by the time at which it is declared.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn declare_gap(&self, stream: StreamKey, gap: &Gap, now_ms: i64) -> Result<(), StateError> {
         self.write("declaring a gap", |transaction| {
+            if gap.first == 0 {
+                let by_time = now_ms.unsigned_abs();
+                return declare_unnumbered(transaction, stream, by_time, gap, now_ms);
+            }
             declare(transaction, stream, gap, now_ms)?;
             if gap.lane == Lane::Events && gap.last > mark(transaction, stream)? {
                 set_mark(transaction, stream, gap.last)?;

@@ -1,7 +1,7 @@
 //! Which life of a buffer was accepted last.
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use upkeep_model::{Life, StreamKey};
+use upkeep_model::{Epoch, HostId, Life, StreamKey};
 
 use super::{State, StateError, column};
 
@@ -12,6 +12,11 @@ CREATE TABLE lives (
     life  TEXT NOT NULL,
     PRIMARY KEY (host, epoch)
 );
+";
+
+/// In which order the lives of a host were accepted; those from before this step are the first.
+pub(super) const SCHEMA_ORDER: &str = "
+ALTER TABLE lives ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// For a database of which changes are missing: a life from before them, beside samples from after them,
@@ -34,14 +39,27 @@ impl State {
         })
     }
 
+    /// The epoch of which a host's life was accepted last, if one ever was.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn last_epoch(&self, host: HostId) -> Result<Option<Epoch>, StateError> {
+        self.read("reading an epoch", |transaction| {
+            let sql = "SELECT epoch FROM lives WHERE host = ?1 ORDER BY place DESC LIMIT 1";
+            let epoch = |row: &Row<'_>| column::epoch(row, "epoch");
+            transaction.prepare_cached(sql)?.query_row([host.to_string()], epoch).optional()
+        })
+    }
+
     /// Notes that a life is accepted.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn accept_life(&self, stream: StreamKey, life: Life) -> Result<(), StateError> {
         self.write("accepting a life", |transaction| {
-            let sql = "INSERT INTO lives (host, epoch, life) VALUES (?1, ?2, ?3)
-                ON CONFLICT (host, epoch) DO UPDATE SET life = excluded.life";
+            let sql = "INSERT INTO lives (host, epoch, life, place)
+                SELECT ?1, ?2, ?3, 1 + coalesce(max(place), 0) FROM lives WHERE host = ?1
+                ON CONFLICT (host, epoch) DO UPDATE SET life = excluded.life, place = excluded.place";
             let (host, epoch) = (stream.host.to_string(), stream.epoch.to_string());
             transaction.prepare_cached(sql)?.execute(params![host, epoch, life.to_string()])?;
             Ok(())
@@ -53,7 +71,6 @@ impl State {
 mod tests {
     use super::*;
     use crate::state::{FILE_NAME, enrolled_host, temporary};
-    use upkeep_model::Epoch;
 
     #[test]
     fn the_last_life_of_each_buffer_is_kept() {
@@ -67,5 +84,19 @@ mod tests {
         let state = State::open(&folder.path().join(FILE_NAME)).unwrap();
         assert_eq!(state.life(first).unwrap(), Some(Life([2; 16])));
         assert_eq!(state.life(second).unwrap(), None);
+    }
+
+    #[test]
+    fn the_epoch_that_was_accepted_last_is_known() {
+        let (_folder, state) = temporary();
+        let [host, other] =
+            [(1, "web1"), (2, "web2")].map(|(id, name)| enrolled_host(&state, id, name));
+        let [first, second] = [3, 4].map(|epoch| StreamKey { host, epoch: Epoch([epoch; 16]) });
+        assert_eq!(state.last_epoch(host).unwrap(), None);
+        for (life, stream) in [(1, first), (2, second), (3, first)] {
+            state.accept_life(stream, Life([life; 16])).unwrap();
+            assert_eq!(state.last_epoch(host).unwrap(), Some(stream.epoch));
+        }
+        assert_eq!(state.last_epoch(other).unwrap(), None);
     }
 }

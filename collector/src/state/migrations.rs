@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "lives of buffers", sql: lives::SCHEMA },
     Migration { name: "what metrics are", sql: metadata::SCHEMA },
     Migration { name: "positions of remote write", sql: remote_positions::SCHEMA },
+    Migration { name: "order of lives", sql: lives::SCHEMA_ORDER },
 ];
 
 /// Where the steps that were done are written.

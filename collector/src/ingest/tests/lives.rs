@@ -47,6 +47,29 @@ async fn another_copy_of_a_buffer_is_told_so_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_observed_in_an_epoch_that_an_older_copy_takes_the_place_of_is_declared() {
+    let door = Door::open().await;
+    let own = door.host("t1", "web1");
+    let gaps = || door.services.state.gaps(own.host, 10).unwrap();
+    let begun_anew = |life| v1::Open { epoch: vec![77; 16].into(), ..opening(life, 1, 1) };
+    for (open, expect) in [
+        (opening(1, 5, 1), 0),
+        (begun_anew(2), 0),
+        (opening(3, 5, 5), 2),
+        // The same life comes again, and the next one of the same buffer.
+        (opening(3, 5, 5), 2),
+        (opening(4, 6, 6), 2),
+        (begun_anew(5), 4),
+    ] {
+        let (_wire, accepted) = Wire::open_with(&door, &own, open).await.unwrap();
+        assert!(!accepted.older_copy);
+        assert_eq!(gaps().len(), expect);
+        assert!(gaps().iter().all(|gap| gap.gap.reason.contains("older copy")));
+    }
+    door.close().await;
+}
+
+#[tokio::test]
 async fn of_two_copies_that_connect_at_once_only_the_one_that_was_accepted_last_is_taken() {
     let door = Door::open().await;
     let own = door.host("t1", "web1");
