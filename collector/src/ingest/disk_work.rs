@@ -52,11 +52,13 @@ impl DiskWork {
             return Ok(store.commit(appends));
         }
         let (done, result) = oneshot::channel();
-        let store = Arc::clone(store);
         // Who no longer waits for the result has left; the records are durable all the same.
-        let tell = move |result| drop(done.send(result));
-        let handed = spawn_blocking(move || store.submit(appends, Box::new(tell)));
-        handed.await.map_err(|_| CommitError::Broken)?;
+        let tell = Box::new(move |result| drop(done.send(result)));
+        if let Err((appends, tell)) = store.try_submit(appends, tell) {
+            let store = Arc::clone(store);
+            let handed = spawn_blocking(move || store.submit(appends, tell));
+            handed.await.map_err(|_| CommitError::Broken)?;
+        }
         result.await.map_err(|_| CommitError::Broken)
     }
 }

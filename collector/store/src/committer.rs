@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use upkeep_model::{HostId, Labels, Ranges, StreamKey};
@@ -13,6 +14,7 @@ use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 use crate::carried_series::CarriedSeries;
 use crate::core::{Core, Intake};
 use crate::delete::Deletion;
+use crate::hold::next_hold;
 use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
 use crate::options::JOURNAL_OVERFULL;
@@ -55,6 +57,12 @@ impl Submission {
         Self { appends, done: Some(done) }
     }
 
+    /// What it was made of; none where it was answered.
+    pub(crate) fn into_parts(mut self) -> Option<(Vec<Append>, Done)> {
+        let done = self.done.take()?;
+        Some((std::mem::take(&mut self.appends), done))
+    }
+
     fn tell(mut self, result: Result<(), StoreError>) {
         if let Some(done) = self.done.take() {
             done(result);
@@ -77,6 +85,8 @@ pub(crate) struct Committer {
     journal: Journal,
     carried: Carried,
     poison: Option<String>,
+    /// How long the next group waits for more.
+    hold: Duration,
     /// Wakes whoever seals when the journal has grown too long.
     pressure: SyncSender<seal::Wake>,
 }
@@ -122,7 +132,8 @@ struct StagedRow {
 
 impl Committer {
     pub(crate) fn new(core: Arc<Core>, journal: Journal, pressure: SyncSender<seal::Wake>) -> Self {
-        Self { core, journal, carried: Carried::default(), poison: None, pressure }
+        let hold = core.options.hold;
+        Self { core, journal, carried: Carried::default(), poison: None, hold, pressure }
     }
 
     /// Works until it is told to stop or nobody can tell it anything any more.
@@ -153,24 +164,32 @@ impl Committer {
     /// Collects submissions until the hold is over or the group is large. Another command ends it
     /// as well and is handed back.
     fn gather(
-        &self,
+        &mut self,
         first: Submission,
         commands: &Receiver<Command>,
     ) -> (Vec<Submission>, Option<Command>) {
-        let until = Instant::now() + self.core.options.hold;
         let mut bytes = first.size();
         let mut submissions = vec![first];
+        // Waiting for each submission would wake this thread as often.
+        if !self.hold.is_zero() {
+            thread::sleep(self.hold);
+        }
+        let mut other = None;
         while bytes < GROUP_BYTES {
-            match commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match commands.try_recv() {
                 Ok(Command::Append(submission)) => {
                     bytes += submission.size();
                     submissions.push(submission);
                 }
-                Ok(other) => return (submissions, Some(other)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                Ok(command) => {
+                    other = Some(command);
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        (submissions, None)
+        self.hold = next_hold(&self.core.options, self.hold, submissions.len(), bytes);
+        (submissions, other)
     }
 
     fn commit(&mut self, mut submissions: Vec<Submission>) {

@@ -27,6 +27,7 @@ mod follow;
 mod gathering;
 mod head;
 mod head_part;
+mod hold;
 mod index;
 mod journal;
 mod look_up;

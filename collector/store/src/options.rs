@@ -18,6 +18,8 @@ pub struct Options {
     /// How long the committer waits for more appends after the first of a group, so that one sync
     /// serves them all.
     pub hold: Duration,
+    /// How long it waits at most where many append little, so that fewer syncs and answers serve them.
+    pub longest_hold: Duration,
     /// How often complete spans are looked for and sealed.
     pub seal_every: Duration,
     /// How often it is looked for what is to be packed again.
@@ -51,6 +53,7 @@ impl Default for Options {
             retention_bytes: None,
             span: Duration::from_hours(1),
             hold: Duration::from_millis(20),
+            longest_hold: Duration::from_millis(100),
             seal_every: Duration::from_mins(5),
             compact_every: Duration::from_secs(30),
             compact_after: Duration::from_mins(2),

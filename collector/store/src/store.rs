@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -186,6 +186,21 @@ impl Store {
         let submission = Submission::new(appends, done);
         // A submission that is not sent is dropped, which tells that the store is closed.
         let _ = self.core.commands.send(Command::Append(submission));
+    }
+
+    /// The same, but where the committer's queue is full everything is handed back instead of waiting.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    pub fn try_submit(&self, appends: Vec<Append>, done: Done) -> Result<(), (Vec<Append>, Done)> {
+        match self.core.commands.try_send(Command::Append(Submission::new(appends, done))) {
+            Err(TrySendError::Full(Command::Append(submission))) => match submission.into_parts() {
+                Some(parts) => Err(parts),
+                None => Ok(()),
+            },
+            // What is not sent is dropped, which tells that the store is closed.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Appends and waits until all of it is durable.

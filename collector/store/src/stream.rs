@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use upkeep_codec::{DecodeError, KeyFrame, decode};
+use upkeep_codec::{DecodeError, KeyFrame, check_delta, decode, peek};
 use upkeep_model::{Ranges, StreamKey};
 
 use crate::StoreError;
@@ -213,36 +213,28 @@ impl Stream {
         sequence: u64,
         body: &Bytes,
     ) -> Result<Accepted, StoreError> {
-        let head = upkeep_codec::peek(body);
-        let key = head.and_then(|head| match head.key {
-            None => Ok(None),
-            Some(key) => Ok(Some((key, self.keys.get(&key).ok_or(DecodeError::KeyUnknown(key))?))),
-        });
-        let decoded = key.and_then(|key| {
-            let frame = decode(body, |_| key.map(|(_, key)| &key.layout.key))?;
-            Ok((frame, key.map(|(sequence, key)| (sequence, Arc::clone(&key.layout)))))
-        });
-        let (frame, key) =
-            decoded.map_err(|source| StoreError::Frame { stream, sequence, source })?;
+        let told = |source| StoreError::Frame { stream, sequence, source };
+        let head = peek(body).map_err(told)?;
         let used = self.next_use();
-        let (key, layout) = match key {
-            Some((sequence, layout)) => {
-                if let Some(key) = self.keys.get_mut(&sequence) {
-                    key.used = used;
-                }
-                (Some(sequence), layout)
-            }
-            None => {
-                let layout = self
-                    .resolve(&frame.to_key())
-                    .map_err(|number| StoreError::NotDescribed { stream, sequence, number })?;
-                let (body, is_given) = (Bytes::copy_from_slice(body), false);
-                let key = Key { layout: Arc::clone(&layout), body, is_given, used };
-                self.keys.insert(sequence, key);
-                (None, layout)
-            }
-        };
-        Ok(Accepted { timestamp_ms: frame.timestamp_ms, layout, key })
+        let timestamp_ms = head.timestamp_ms;
+        if let Some(leans_on) = head.key {
+            let key = self.keys.get_mut(&leans_on);
+            let key = key.ok_or(DecodeError::KeyUnknown(leans_on)).map_err(told)?;
+            check_delta(body, &key.layout.key).map_err(told)?;
+            key.used = used;
+            let layout = Arc::clone(&key.layout);
+            return Ok(Accepted { timestamp_ms, layout, key: Some(leans_on) });
+        }
+        let frame = decode(body, |_| None).map_err(told)?;
+        let layout = self.resolve(&frame.to_key()).map_err(|number| StoreError::NotDescribed {
+            stream,
+            sequence,
+            number,
+        })?;
+        let (body, is_given) = (Bytes::copy_from_slice(body), false);
+        let key = Key { layout: Arc::clone(&layout), body, is_given, used };
+        self.keys.insert(sequence, key);
+        Ok(Accepted { timestamp_ms, layout, key: None })
     }
 
     /// Takes a frame of the journal, which was checked before it was written there: one that leans on a key
@@ -254,7 +246,7 @@ impl Stream {
         body: &Bytes,
     ) -> Result<Accepted, StoreError> {
         let fault = |source| StoreError::Frame { stream, sequence, source };
-        let head = upkeep_codec::peek(body).map_err(fault)?;
+        let head = peek(body).map_err(fault)?;
         let Some(sequence_of_key) = head.key else { return self.read(stream, sequence, body) };
         let used = self.next_use();
         let key = self.keys.get_mut(&sequence_of_key);

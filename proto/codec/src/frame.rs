@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::block;
+use crate::places::Places;
 use crate::varint::{Reader, put_signed};
 
 /// No frame may have more series than this; it bounds what a decoder allocates.
@@ -122,6 +123,25 @@ pub fn decode<'k>(
     Ok(frame)
 }
 
+/// Finds out of a frame that leans on a key frame whether it can be decoded, without keeping a value.
+pub fn check_delta(bytes: &[u8], key: &KeyFrame) -> Result<(), DecodeError> {
+    let mut reader = Reader(bytes);
+    let head = read_head(&mut reader)?;
+    if head.key.is_none() {
+        return Err(DecodeError::Kind(KIND_KEY));
+    }
+    let changed = changed(&mut reader, key)?;
+    let bases = changed.map(|index| key.values.get(index).copied().unwrap_or_default());
+    block::decode(&mut reader, bases, |_| {})?;
+    if reader.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(reader.0.len())) }
+}
+
+/// Which of its key frame's values a frame has anew.
+fn changed<'a>(reader: &mut Reader<'a>, key: &KeyFrame) -> Result<Places<'a>, DecodeError> {
+    let count = key.values.len();
+    Ok(Places::of(reader.take(count.div_ceil(8))?, count))
+}
+
 pub(crate) fn read_head(reader: &mut Reader<'_>) -> Result<FrameHead, DecodeError> {
     let kind = reader.byte()?;
     let timestamp_ms = reader.signed()?;
@@ -164,15 +184,11 @@ fn decode_delta(
     timestamp_ms: i64,
     key: &KeyFrame,
 ) -> Result<Frame, DecodeError> {
-    let bitmap = reader.take(key.values.len().div_ceil(8))?;
-    let is_set =
-        |index: &usize| bitmap.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0);
-    let changed: Vec<usize> = (0..key.values.len()).filter(is_set).collect();
+    let mut changed = changed(reader, key)?;
     let mut values = key.values.to_vec();
-    let bases = changed.iter().map(|&index| key.values.get(index).copied().unwrap_or_default());
-    let mut slots = changed.iter();
+    let bases = changed.clone().map(|index| key.values.get(index).copied().unwrap_or_default());
     block::decode(reader, bases, |value| {
-        if let Some(slot) = slots.next().and_then(|&index| values.get_mut(index)) {
+        if let Some(slot) = changed.next().and_then(|index| values.get_mut(index)) {
             *slot = value;
         }
     })?;

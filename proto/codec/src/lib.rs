@@ -24,9 +24,12 @@ mod columns;
 mod dictionary;
 mod encoder;
 mod frame;
+mod places;
 mod varint;
 
 pub use columns::Columns;
 pub use dictionary::Dictionary;
 pub use encoder::{Encoded, Encoder};
-pub use frame::{DecodeError, Frame, FrameHead, KeyFrame, MAX_SERIES, decode, peek, retime};
+pub use frame::{
+    DecodeError, Frame, FrameHead, KeyFrame, MAX_SERIES, check_delta, decode, peek, retime,
+};

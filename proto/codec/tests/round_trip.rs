@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use upkeep_codec::{DecodeError, Encoder, Frame, KeyFrame, decode, peek, retime};
+use upkeep_codec::{DecodeError, Encoder, Frame, KeyFrame, check_delta, decode, peek, retime};
 use upkeep_model::{is_stale, stale_marker};
 
 /// Encodes rows in turn and decodes them again, as a buffer and a collector would.
@@ -63,6 +63,26 @@ proptest! {
     fn foreign_bytes_are_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let key = KeyFrame { numbers: [0, 1, 2].into(), values: [0.0, 1.5, f64::NAN].into() };
         let _ = decode(&bytes, |_| Some(&key));
+    }
+
+    #[test]
+    fn a_frame_is_found_good_exactly_where_it_can_be_decoded(
+        rows in prop::collection::vec(prop::collection::vec(value(), 21), 2),
+        spoil in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        cut in 0_usize..3,
+    ) {
+        let mut encoder = Encoder::default();
+        let row = |values: &[f64]| (0..).zip(values.iter().copied()).collect::<Vec<_>>();
+        let key = decode(&encoder.encode(1, 0, row(&rows[0])).bytes, |_| None).unwrap().to_key();
+        let mut bytes = encoder.encode(2, 10, row(&rows[1])).bytes;
+        // The kind and the key that it leans on stay what they are.
+        if let Some((at, byte)) = spoil {
+            let places = bytes.len() - 3;
+            bytes[3 + at.index(places)] = byte;
+        }
+        bytes.truncate(bytes.len() - cut);
+        let decoded = decode(&bytes, |_| Some(&key)).map(|_| ());
+        prop_assert_eq!(check_delta(&bytes, &key), decoded);
     }
 }
 
