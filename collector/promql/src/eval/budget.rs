@@ -14,6 +14,12 @@ const SAMPLES_PER_LOOK: usize = 16 * 1024;
 pub(crate) struct Budget {
     max_samples: usize,
     live: usize,
+    watch: Watch,
+}
+
+/// Looks at the clock now and then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
     deadline: Option<Instant>,
     until_look: usize,
 }
@@ -21,7 +27,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(limits: &Limits) -> Self {
         let Limits { max_samples, deadline, .. } = *limits;
-        Self { max_samples, live: 0, deadline, until_look: 0 }
+        Self { max_samples, live: 0, watch: Watch { deadline, until_look: 0 } }
     }
 
     /// Counts so many samples as being in memory, before they are computed or kept.
@@ -60,9 +66,21 @@ impl Budget {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.watch.deadline
     }
 
+    /// For a thread that shares in the work.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch
+    }
+
+    /// Notes that so many samples are about to be looked at, and gives up after the deadline.
+    pub(crate) fn work(&mut self, samples: usize) -> Result<(), EvalError> {
+        self.watch.work(samples)
+    }
+}
+
+impl Watch {
     /// Notes that so many samples are about to be looked at, and gives up after the deadline.
     pub(crate) fn work(&mut self, samples: usize) -> Result<(), EvalError> {
         if let Some(left) = self.until_look.checked_sub(samples) {

@@ -16,6 +16,7 @@ mod matching;
 mod outcome;
 mod rank;
 mod reading;
+mod roll;
 mod selector;
 mod set;
 mod window;

@@ -2,7 +2,7 @@
 
 use super::{ABSENT, Column, EvalError, Evaluator, Grid, scalar_arguments, vector_argument};
 use crate::eval::is_present;
-use crate::eval::window::MAX_PARAMETERS;
+use crate::eval::roll::MAX_PARAMETERS;
 use crate::expression::Call;
 
 pub(super) fn with_scalars(

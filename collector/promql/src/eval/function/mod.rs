@@ -220,7 +220,7 @@ fn over_windows(
     evaluator: &mut Evaluator<'_>,
     call: &Call,
     grid: Grid,
-    apply: impl FnMut(&Window<'_>, &[f64]) -> Option<f64>,
+    apply: impl Fn(&Window<'_>, &[f64]) -> Option<f64> + Sync,
 ) -> Result<Vec<Column>, EvalError> {
     let parameters = scalar_arguments(evaluator, call, grid)?;
     let Some(range) = range_argument(call) else { return Ok(Vec::new()) };

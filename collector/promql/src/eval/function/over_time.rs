@@ -1,5 +1,7 @@
 //! Functions of the samples in a window, one series at a time.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::{Call, EvalError, Evaluated, Evaluator, Grid, over_windows};
 use crate::eval::accumulate::{self, Accumulator};
 use crate::eval::selector::seconds;
@@ -63,18 +65,19 @@ pub(super) fn quantile(
     call: &Call,
     grid: Grid,
 ) -> Result<Evaluated, EvalError> {
-    let mut scratch = Vec::new();
-    let mut odd = None;
+    // The last step's that has any.
+    let odd: Mutex<Option<(i64, f64)>> = Mutex::default();
     let mut columns = over_windows(evaluator, call, grid, |window, parameters| {
         let wanted = parameters.first().copied()?;
         if !(0.0..=1.0).contains(&wanted) {
-            odd = Some(wanted);
+            let mut odd = odd.lock().unwrap_or_else(PoisonError::into_inner);
+            if odd.is_none_or(|(moment_ms, _)| moment_ms <= window.moment_ms) {
+                *odd = Some((window.moment_ms, wanted));
+            }
         }
-        scratch.clear();
-        scratch.extend_from_slice(window.values);
-        Some(accumulate::quantile(wanted, &mut scratch))
+        Some(accumulate::quantile(wanted, &mut window.values.to_vec()))
     })?;
-    if let Some(odd) = odd {
+    if let Some((_, odd)) = odd.into_inner().unwrap_or_else(PoisonError::into_inner) {
         evaluator.check_quantiles(call.place_of(0), &[odd]);
     }
     columns.iter_mut().for_each(|column| column.drops_name = true);
