@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use hashbrown::HashMap;
@@ -24,6 +24,10 @@ use crate::reading::{Bounds, Reading, Stretch};
 
 /// No reading takes more threads than this.
 const READERS: usize = 4;
+
+/// How many threads a reading may take here. To find that out reads files of the system.
+static THREADS: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get).min(READERS));
 
 /// Fewer series than this are read by one thread: to start another costs as much as some hundred.
 const SERIES_A_READER: usize = 512;
@@ -137,8 +141,7 @@ impl Work<'_> {
     /// Does all jobs, several at a time where it pays. Gives what was read in the order of the homes.
     fn finish(self) -> Result<impl Iterator<Item = (usize, Gathered)>, StoreError> {
         let series: usize = self.jobs.iter().map(|job| job.wanted.len()).sum();
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(READERS);
-        let readers = (series / SERIES_A_READER).clamp(1, threads);
+        let readers = (series / SERIES_A_READER).clamp(1, *THREADS);
         thread::scope(|scope| {
             // Where no thread is to be had, this one does it all.
             let spawn = || thread::Builder::new().spawn_scoped(scope, || self.do_jobs());
