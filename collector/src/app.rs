@@ -405,7 +405,7 @@ fn start_http(
         series_of_all_senders: config.limits.series_of_all_senders,
     };
     let write_in = WriteIn::new(
-        Arc::clone(&parts.store),
+        (Arc::clone(&parts.store), parts.state.clone()),
         Arc::clone(&parts.fleet),
         limits,
         config.storage.retention(),

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::get;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use upkeep_tests::{
     Agent, AgentOptions, Collector, CollectorOptions, Peer, PeerKind, RemoteWriter, TimeSeries,
@@ -54,7 +54,10 @@ impl Target {
 }
 
 fn page(scrape: u64) -> String {
-    let mut page = format!("story_scrapes_total {scrape}\n");
+    let mut page = format!(
+        "# HELP story_scrapes_total How often it was asked.\n\
+         # TYPE story_scrapes_total counter\nstory_scrapes_total {scrape}\n"
+    );
     for number in 0..SERIES {
         let value = value_of(number, scrape);
         page += &format!(
@@ -158,7 +161,8 @@ async fn what_prometheus_sends_is_what_prometheus_has() -> Result<()> {
          - url: {}\n  \
            authorization: {{credentials: {}}}\n  \
            tls_config: {{ca_file: {}}}\n  \
-           queue_config: {{batch_send_deadline: 200ms, max_backoff: 200ms}}\n",
+           queue_config: {{batch_send_deadline: 200ms, max_backoff: 200ms}}\n  \
+           metadata_config: {{send_interval: 1s}}\n",
         target.address,
         collector.url("/api/v1/write"),
         write_token(&collector)?,
@@ -188,6 +192,12 @@ async fn what_prometheus_sends_is_what_prometheus_has() -> Result<()> {
     }
     let gone = ours(&collector, "story_vanishing", last_ms).await?;
     assert!(gone.is_empty(), "staleness did not arrive: {gone:?}");
+    let expect = json!([{"type": "counter", "help": "How often it was asked.", "unit": ""}]);
+    until("what the metrics are", SOON, || async {
+        let known = collector.json("/api/v1/metadata?metric=story_scrapes_total").await?;
+        Ok((known["data"]["story_scrapes_total"] == expect).then_some(()))
+    })
+    .await?;
     Ok(())
 }
 

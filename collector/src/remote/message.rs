@@ -6,6 +6,7 @@
 //! | `TimeSeries` | 1: `Label`, any number; 2: `Sample`, any number; 3: exemplars; 4: native histograms |
 //! | `Label` | 1: name; 2: value |
 //! | `Sample` | 1: value, a double; 2: milliseconds since 1970 |
+//! | metadata | 1: kind, a number; 2: name of the metric; 4: help; 5: unit |
 //!
 //! A message is walked, and not made into one: of a series that is known nothing but the bytes of its
 //! labels and its samples is needed.
@@ -48,6 +49,17 @@ pub(super) struct Request<'a> {
     pub(super) series: Vec<RawSeries<'a>>,
     /// The samples of all series, in their order.
     pub(super) samples: Vec<Sample>,
+    /// What metrics are.
+    pub(super) metadata: Vec<RawMetadata<'a>>,
+}
+
+/// What a metric is, as it stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct RawMetadata<'a> {
+    pub(super) kind: u64,
+    pub(super) name: &'a [u8],
+    pub(super) help: &'a [u8],
+    pub(super) unit: &'a [u8],
 }
 
 /// A series of a message.
@@ -70,11 +82,31 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Request<'_>, MessageFault> {
                 let series = parse_series(series, &mut request.samples)?;
                 request.series.push(series);
             }
-            (1, _) => return Err(MessageFault::of("a series has a wrong type")),
+            (3, Content::Bytes(metadata)) => request.metadata.push(parse_metadata(metadata)?),
+            (1 | 3, _) => {
+                return Err(MessageFault::of("a series or its metadata has a wrong type"));
+            }
             _ => {}
         }
     }
     Ok(request)
+}
+
+fn parse_metadata(mut bytes: &[u8]) -> Result<RawMetadata<'_>, MessageFault> {
+    let mut metadata = RawMetadata::default();
+    while !bytes.is_empty() {
+        match field(&mut bytes)? {
+            (1, Content::Number(kind)) => metadata.kind = kind,
+            (2, Content::Bytes(name)) => metadata.name = name,
+            (4, Content::Bytes(help)) => metadata.help = help,
+            (5, Content::Bytes(unit)) => metadata.unit = unit,
+            (1 | 2 | 4 | 5, _) => {
+                return Err(MessageFault::of("a field of metadata has a wrong type"));
+            }
+            _ => {}
+        }
+    }
+    Ok(metadata)
 }
 
 fn parse_series<'a>(
@@ -225,8 +257,20 @@ mod tests {
     struct Whole {
         #[prost(message, repeated, tag = "1")]
         series: Vec<WholeSeries>,
-        #[prost(bytes = "vec", repeated, tag = "3")]
-        metadata: Vec<Vec<u8>>,
+        #[prost(message, repeated, tag = "3")]
+        metadata: Vec<WholeMetadata>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct WholeMetadata {
+        #[prost(int32, tag = "1")]
+        kind: i32,
+        #[prost(string, tag = "2")]
+        name: String,
+        #[prost(string, tag = "4")]
+        help: String,
+        #[prost(string, tag = "5")]
+        unit: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -269,7 +313,8 @@ mod tests {
             },
             WholeSeries { labels: vec![label("a", "")], ..WholeSeries::default() },
         ];
-        Whole { series, metadata: vec![vec![1]] }
+        let [name, help, unit] = ["up", "Größe.", "bytes"].map(str::to_owned);
+        Whole { series, metadata: vec![WholeMetadata { kind: 2, name, help, unit }] }
     }
 
     #[test]
@@ -284,6 +329,8 @@ mod tests {
         assert_eq!(labels, expect.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         assert_eq!((second.samples.len(), second.histograms), (0, 0));
         assert_eq!(parse_labels(&second.labels).unwrap(), [(&b"a"[..], &b""[..])]);
+        let [name, help, unit] = ["up", "Größe.", "bytes"].map(str::as_bytes);
+        assert_eq!(request.metadata, [RawMetadata { kind: 2, name, help, unit }]);
     }
 
     #[test]
@@ -327,6 +374,9 @@ mod tests {
         check(b"\x0a", false);
         check(b"\x0a\x05ab", false);
         check(b"\x08\x01", false);
+        check(b"\x18\x01", false);
+        check(b"\x1a\x02\x10\x01", false);
+        check(b"\x1a\x02\x18\x01", true);
         check(b"\x0a\x02\x10\x01", false);
         check(b"\x0a\x04\x12\x02\x08\x01", false);
         check(b"\x0a\x05\x12\x03\x09ab", false);

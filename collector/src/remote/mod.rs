@@ -10,6 +10,7 @@
 mod admit;
 mod batch;
 mod body;
+mod described;
 mod message;
 mod meters;
 mod out_meters;

@@ -13,10 +13,12 @@ use upkeep_store::{Append, SeriesNumber, Store, StoreError};
 
 use super::admit::{Bounds, SampleFault};
 use super::body::{BodyFault, MAX_PACKED_BYTES, unpack};
-use super::message::{self, MessageFault, Request};
+use super::described;
+use super::message::{self, MessageFault, RawMetadata, Request};
 use super::meters::{Meters, Taken};
 use super::sender::{Common, Hashing, Limits, Sender, SeriesFault};
 use crate::fleet::Fleet;
+use crate::state::State;
 
 /// So many bodies are unpacked at a time: it is work for processors, and each may become 32 MiB.
 const UNPACKED_AT_ONCE: usize = 4;
@@ -62,6 +64,7 @@ impl WriteError {
 #[derive(Debug)]
 pub struct WriteIn {
     store: Arc<Store>,
+    state: State,
     fleet: Arc<Fleet>,
     limits: Limits,
     retention_ms: i64,
@@ -117,9 +120,9 @@ impl Outcome {
 }
 
 impl WriteIn {
-    /// Takes samples into a store that keeps them for `retention`.
+    /// Takes samples into a store that keeps them for `retention`, and what metrics are into the state.
     pub fn new(
-        store: Arc<Store>,
+        (store, state): (Arc<Store>, State),
         fleet: Arc<Fleet>,
         limits: Limits,
         retention: Duration,
@@ -129,6 +132,7 @@ impl WriteIn {
         let names = Arc::new(names_of(&fleet));
         Self {
             store,
+            state,
             fleet,
             limits,
             retention_ms: i64::try_from(retention.as_millis()).unwrap_or(i64::MAX),
@@ -209,7 +213,8 @@ impl WriteIn {
         now_ms: i64,
     ) -> Result<(Option<Append>, Outcome), WriteError> {
         let message = unpack(body)?;
-        let Request { mut series, samples } = message::parse(&message)?;
+        let Request { mut series, samples, metadata } = message::parse(&message)?;
+        self.keep(&metadata);
         let mut outcome = Outcome::default();
         for one in &series {
             outcome.refuse(Taken::Histogram, one.histograms, "native histograms are not supported");
@@ -250,6 +255,15 @@ impl WriteIn {
         }
         outcome.taken.insert(Taken::Stored, points.len());
         Ok((Some(Append::Numbered { home, points }), outcome))
+    }
+
+    /// Keeps what metrics are. Samples are taken although it cannot be written: senders tell it again.
+    fn keep(&self, metadata: &[RawMetadata<'_>]) {
+        if !metadata.is_empty()
+            && let Err(error) = self.state.keep_metadata(described::metrics(metadata))
+        {
+            tracing::warn!(%error, "what the metrics of remote write are is not kept");
+        }
     }
 
     fn sender(&self, token: &str, now_ms: i64) -> Arc<Mutex<Sender>> {

@@ -135,7 +135,7 @@ async fn plain_http_beyond_loopback_is_refused() {
     let fleet = Arc::new(Fleet::load(&state, 0).unwrap());
     let services = Services {
         clock: Clock::system(),
-        write_in: write_in(&store, &fleet),
+        write_in: write_in(&store, &state, &fleet),
         fleet,
         state,
         engine: Engine::new(store, Settings::default()),

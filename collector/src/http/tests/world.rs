@@ -85,7 +85,7 @@ impl World {
             fleet: Arc::clone(&fleet),
             engine: Engine::new(Arc::clone(&store), Settings::default())
                 .with_gaps(Arc::new(StateGaps::new(state.clone()))),
-            write_in: write_in(&store, &fleet),
+            write_in: write_in(&store, &state, &fleet),
             rules: Arc::clone(&rules),
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
@@ -202,11 +202,12 @@ pub(super) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// What others write, within bounds that a test can reach.
-pub(super) fn write_in(store: &Arc<Store>, fleet: &Arc<Fleet>) -> Arc<WriteIn> {
+pub(super) fn write_in(store: &Arc<Store>, state: &State, fleet: &Arc<Fleet>) -> Arc<WriteIn> {
     let limits = Limits { series_per_sender: 10, series_of_all_senders: 15 };
     let retention = Duration::from_hours(24);
     let meters = remote::Meters::default();
-    Arc::new(WriteIn::new(Arc::clone(store), Arc::clone(fleet), limits, retention, meters))
+    let to = (Arc::clone(store), state.clone());
+    Arc::new(WriteIn::new(to, Arc::clone(fleet), limits, retention, meters))
 }
 
 pub(super) fn by() -> By {

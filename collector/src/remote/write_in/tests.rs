@@ -29,6 +29,7 @@ impl World {
         let store = Arc::new(Store::open(of_store.path(), options).unwrap());
         let limits = Limits { series_per_sender: 5, series_of_all_senders: 7 };
         let (to, of) = (Arc::clone(&store), Arc::clone(&fleet));
+        let to = (to, state.clone());
         let write_in = Arc::new(WriteIn::new(to, of, limits, RETENTION, Meters::default()));
         Self { write_in, store, fleet, state, _folders: [of_state, of_store] }
     }
