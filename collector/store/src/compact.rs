@@ -10,8 +10,9 @@
 //! with the lower number still came first. Chunks that are damaged are left as they are, with all
 //! others of their bucket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,12 @@ use crate::StoreError;
 use crate::binary::{Malformed, checked};
 use crate::chunk::merge;
 use crate::core::{Core, milliseconds};
-use crate::coverage::span_of;
+use crate::coverage::{DAY_MS, span_of};
 use crate::damage::Affected;
 use crate::database::{
-    ChunkKey, ChunkTable, Failure, MARKS, MarkKey, STATE, STATE_KEY, mark_from, mark_record,
+    ChunkKey, ChunkTable, Failure, MARKS, MarkKey, STATE, STATE_KEY, State, mark_from, mark_record,
 };
+use crate::fold::Folded;
 use crate::seal::now_ms;
 
 /// After each step it rests so many times as long as that took.
@@ -34,7 +36,7 @@ const REST: u32 = 3;
 
 /// So much is packed in one transaction, as it lies in the database: enough that its syncs do not
 /// count, and little enough that sealing does not wait long.
-const STEP_BYTES: u64 = 4 << 20;
+pub(crate) const STEP_BYTES: u64 = 4 << 20;
 
 /// What a host has in a bucket is not packed together if it is more than this, which bounds the
 /// memory of a step: then each span is packed by itself, and a span that is more stays as it is.
@@ -50,16 +52,33 @@ struct Task {
 
 /// The chunks of a task and what takes their place.
 #[derive(Debug)]
-struct Packed {
+pub(crate) struct Packed {
     /// Where the new chunks lie.
-    bucket: i64,
-    host: HostId,
-    old: Vec<ChunkKey>,
-    new: Vec<Vec<u8>>,
+    pub(crate) bucket: i64,
+    pub(crate) host: HostId,
+    pub(crate) old: Vec<ChunkKey>,
+    pub(crate) new: Vec<Vec<u8>>,
+}
+
+impl Packed {
+    pub(crate) fn write(
+        self,
+        chunks: &mut ChunkTable<'_>,
+        state: &mut State,
+    ) -> Result<(), Failure> {
+        let Self { bucket, host, old, new } = self;
+        for key in old {
+            chunks.remove(state, key)?;
+        }
+        for chunk in new {
+            chunks.add(state, host, bucket, chunk)?;
+        }
+        Ok(())
+    }
 }
 
 /// A chunk as it lies in the database, its checksum included.
-type Stored = (ChunkKey, Vec<u8>);
+pub(crate) type Stored = (ChunkKey, Vec<u8>);
 
 /// Compacts on time until it is stopped. An error is logged, and tried again at the next time.
 pub(crate) fn run(core: &Arc<Core>, halted: &Receiver<()>) {
@@ -70,6 +89,10 @@ pub(crate) fn run(core: &Arc<Core>, halted: &Receiver<()>) {
             |took: Duration| halted.recv_timeout(took * REST) == Err(RecvTimeoutError::Timeout);
         if let Err(error) = core.compact(now_ms(), &is_stopped, &rest) {
             tracing::error!(%error, "compaction failed; everything stays as it was");
+        }
+        let believed_ms = core.believed_ms.load(Ordering::Relaxed);
+        if let Err(error) = core.downsample(believed_ms, &is_stopped, &rest) {
+            tracing::error!(%error, "downsampling failed; everything stays as it was");
         }
     }
 }
@@ -122,18 +145,11 @@ impl Core {
         let marks = self.reported(Affected::default(), marks)?;
         let mut tasks: BTreeMap<(i64, HostId), Vec<MarkKey>> = BTreeMap::new();
         for mark in marks {
-            let bucket = span_of(mark.span, self.bucket_ms());
+            let bucket = span_of(mark.span, self.options.bucket_ms());
             tasks.entry((bucket, mark.host)).or_default().push(mark);
         }
         let task = |((bucket, host), marks)| Task { host, bucket, marks };
         Ok(tasks.into_iter().map(task).collect())
-    }
-
-    /// How long a bucket is: whole spans, at least one.
-    fn bucket_ms(&self) -> i64 {
-        let span_ms = milliseconds(self.options.span);
-        let spans = milliseconds(self.options.cold_span) / span_ms;
-        spans.max(1).saturating_mul(span_ms)
     }
 
     /// Packs as many tasks as one transaction takes. Says whether it came to its end.
@@ -145,9 +161,27 @@ impl Core {
         // Keeps sealing from adding to what is being packed.
         let mut state = self.state();
         let (mut packed, mut marks, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut folded = HashSet::new();
         while bytes < STEP_BYTES
             && let Some(task) = tasks.next()
         {
+            let day_ms = span_of(task.bucket, DAY_MS);
+            if let Some(resolution) = state.summarised.of_day(day_ms) {
+                // What came late to a day of summaries. A day is folded once, whatever is marked of it.
+                marks.extend(task.marks);
+                if !folded.insert((task.host, day_ms)) {
+                    continue;
+                }
+                match self.fold(task.host, day_ms, resolution, is_stopped)? {
+                    Folded::Stays => {}
+                    Folded::Stopped => return Ok(false),
+                    Folded::Done(one, of_day) => {
+                        bytes += of_day;
+                        packed.push(one);
+                    }
+                }
+                continue;
+            }
             for (begin, chunks) in self.chunks_of(&task)? {
                 bytes += chunks.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
                 match self.pack(task.host, begin, &chunks, is_stopped) {
@@ -161,13 +195,8 @@ impl Core {
         let mut next = *state;
         let written = self.database.write("compact", |transaction| {
             let mut chunks = ChunkTable::open(transaction)?;
-            for Packed { bucket, host, old, new } in packed {
-                for key in old {
-                    chunks.remove(&mut next, key)?;
-                }
-                for chunk in new {
-                    chunks.add(&mut next, host, bucket, chunk)?;
-                }
+            for one in packed {
+                one.write(&mut chunks, &mut next)?;
             }
             chunks.finish(transaction)?;
             let mut table = transaction.open_table(MARKS)?;
@@ -187,7 +216,7 @@ impl Core {
     /// The chunks of a task by where those that replace them lie.
     fn chunks_of(&self, task: &Task) -> Result<BTreeMap<i64, Vec<Stored>>, StoreError> {
         let snapshot = self.reported(Affected::default(), self.database.snapshot())?;
-        let end = task.bucket.saturating_add(self.bucket_ms() - 1);
+        let end = task.bucket.saturating_add(self.options.bucket_ms() - 1);
         let first = ChunkKey { host: task.host, span: task.bucket, number: 0 };
         let last = ChunkKey { host: task.host, span: end, number: u64::MAX };
         let mut bytes: BTreeMap<i64, u64> = BTreeMap::new();
@@ -234,7 +263,7 @@ impl Core {
     }
 
     /// Writes the database anew if much of its file is free.
-    fn shrink(&self) -> Result<(), StoreError> {
+    pub(crate) fn shrink(&self) -> Result<(), StoreError> {
         // While somebody reads all of it, it stays: the next compaction is another chance.
         let Ok(_alone) = self.reading.try_write() else { return Ok(()) };
         // Nothing may be written to the old file once it is being copied.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use upkeep_model::{HostId, Labels, StreamKey};
 
 use crate::committer::Command;
+use crate::coverage::{DAY_MS, span_of};
 use crate::damage::DamageLog;
 use crate::database::{Database, State};
 use crate::delete::Deletion;
@@ -52,6 +53,11 @@ pub(crate) struct Core {
     pub(crate) reading: RwLock<()>,
     /// Bytes of sealed samples that were dropped since there was too much.
     pub(crate) dropped_bytes: AtomicU64,
+    /// No day that ends later has any summary, in milliseconds since 1970. It is raised before the
+    /// database has the first one.
+    pub(crate) summarised_ms: AtomicI64,
+    /// The latest time that retention was told, by a clock that is believed.
+    pub(crate) believed_ms: AtomicI64,
 }
 
 /// A duration in milliseconds, at least one.
@@ -68,6 +74,23 @@ pub(crate) struct Intake {
 }
 
 impl Core {
+    /// Where the first span begins that may have samples later than an instant.
+    pub(crate) fn first_span(&self, after_ms: i64) -> i64 {
+        let first = after_ms.saturating_sub(self.longest_span_ms);
+        if after_ms < self.summarised_ms.load(Ordering::Acquire) {
+            first.min(span_of(after_ms, DAY_MS))
+        } else {
+            first
+        }
+    }
+
+    /// When the last sample may be of a span that begins then.
+    pub(crate) fn end_of_span(&self, span: i64) -> i64 {
+        let is_summarised = span < self.summarised_ms.load(Ordering::Acquire);
+        let longest = if is_summarised { DAY_MS } else { 0 };
+        span.saturating_add(self.longest_span_ms.max(longest))
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

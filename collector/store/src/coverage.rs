@@ -45,6 +45,9 @@ impl Coverage {
     }
 }
 
+/// A day, from midnight to midnight by UTC.
+pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// Where the span of a timestamp begins.
 pub(crate) fn span_of(timestamp_ms: i64, span_ms: i64) -> i64 {
     timestamp_ms.div_euclid(span_ms).saturating_mul(span_ms)

@@ -36,6 +36,12 @@ pub enum StoreError {
         /// The error that did it.
         reason: String,
     },
+    /// The options do not fit together.
+    #[error("the store's options contradict each other: {reason}")]
+    Options {
+        /// What does not fit.
+        reason: String,
+    },
     /// Another process has the store open.
     #[error("{} is in use by another process; does the collector run already?", path.display())]
     InUse {

@@ -2,8 +2,9 @@
 //! their labels.
 //!
 //! A frame's way: `Store::submit` → `committer` (group commit) → `journal` on disk and `head` in
-//! memory → `seal` (transposed by `chunk`) → `database`, where `compact` packs it again. A query's way: `index` (which series) →
-//! `head` and `database` → merged by `query`. Opening is `recover`, which loads the database and
+//! memory → `seal` (transposed by `chunk`) → `database`, where `compact` packs it again, and
+//! `downsample` makes a `summary` of days that are old. A query's way: `index` (which series) →
+//! `head` and `database` (`reconstruct` makes samples of summaries) → merged by `query`. Opening is `recover`, which loads the database and
 //! `replay`s the journal. Whoever wants everything that is committed, in the order in which it was, reads the
 //! journal behind the committer (`follow`). `coverage` is the rule that says what is where.
 //!
@@ -21,7 +22,9 @@ mod coverage;
 mod damage;
 mod database;
 mod delete;
+mod downsample;
 mod error;
+mod fold;
 mod folder;
 mod follow;
 mod gathering;
@@ -36,6 +39,7 @@ mod options;
 mod points;
 mod query;
 mod reading;
+mod reconstruct;
 mod recover;
 mod replay;
 mod retain;
@@ -44,6 +48,7 @@ mod seal;
 mod snapshot;
 mod store;
 mod stream;
+mod summary;
 mod usage;
 mod verify;
 
@@ -51,8 +56,9 @@ pub use damage::{Affected, Damage};
 pub use error::StoreError;
 pub use follow::{Batch, Follower, Place};
 pub use index::SeriesNumber;
-pub use options::{JOURNAL_OVERFULL, Options};
-pub use reading::Reading;
+pub use options::{Downsampling, JOURNAL_OVERFULL, Options};
+pub use reading::{Found, Reading, Summaries};
 pub use store::{Append, Done, Store};
+pub use summary::{Resolution, Shape};
 pub use usage::{Size, Usage};
 pub use verify::Verification;

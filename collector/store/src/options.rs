@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use crate::StoreError;
+use crate::core::milliseconds;
+use crate::coverage::DAY_MS;
+use crate::summary::Resolution;
+
 /// How often its bound a journal may be long while it is being sealed.
 pub const JOURNAL_OVERFULL: u64 = 4;
 
@@ -28,6 +33,8 @@ pub struct Options {
     pub compact_after: Duration,
     /// The stretch of time that a chunk covers at most once it was packed again.
     pub cold_span: Duration,
+    /// When days become summaries.
+    pub downsampling: Downsampling,
     /// When so many bytes of the database's file are free after packing, and a fifth of it at least,
     /// it is written anew without them.
     pub free_bytes: u64,
@@ -46,6 +53,47 @@ pub struct Options {
     pub followed_from: Option<u64>,
 }
 
+/// When days (whole ones, by UTC) become summaries: so long after they ended; never by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Downsampling {
+    /// Of five minutes.
+    pub five_minutes_after: Option<Duration>,
+    /// Of an hour.
+    pub one_hour_after: Option<Duration>,
+}
+
+impl Downsampling {
+    pub(crate) fn after(&self, resolution: Resolution) -> Option<Duration> {
+        match resolution {
+            Resolution::FiveMinutes => self.five_minutes_after,
+            Resolution::OneHour => self.one_hour_after,
+        }
+    }
+}
+
+impl Options {
+    /// How long what is packed together covers, in milliseconds: whole spans, at least one.
+    pub(crate) fn bucket_ms(&self) -> i64 {
+        let span_ms = milliseconds(self.span);
+        let spans = milliseconds(self.cold_span) / span_ms;
+        spans.max(1).saturating_mul(span_ms)
+    }
+
+    /// Whether they fit together.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let is_downsampling = self.downsampling != Downsampling::default();
+        if is_downsampling && DAY_MS % self.bucket_ms() != 0 {
+            let reason = format!(
+                "days can become summaries only if they are whole spans, and {:?} packed together \
+                 are no part of a day",
+                Duration::from_millis(self.bucket_ms().unsigned_abs())
+            );
+            return Err(StoreError::Options { reason });
+        }
+        Ok(())
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -58,6 +106,7 @@ impl Default for Options {
             compact_every: Duration::from_secs(30),
             compact_after: Duration::from_mins(2),
             cold_span: Duration::from_hours(4),
+            downsampling: Downsampling::default(),
             free_bytes: 512 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             segment_bytes: 64 * 1024 * 1024,

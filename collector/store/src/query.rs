@@ -13,14 +13,16 @@ use upkeep_model::{HostId, Labels, SeriesSamples};
 
 use crate::StoreError;
 use crate::binary::{Malformed, checked};
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, SummaryChunk};
 use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
 use crate::gathering::{Gathered, Gathering};
 use crate::head_part::HeadPart;
 use crate::index::SeriesRef;
-use crate::reading::{Bounds, Reading, Stretch};
+use crate::reading::{Bounds, Found, Reading, Stretch, Summaries};
+use crate::reconstruct::Reconstruction;
+use crate::summary::Shape;
 
 /// No reading takes more threads than this.
 const READERS: usize = 4;
@@ -37,7 +39,7 @@ pub(crate) type Wanted = Vec<(SeriesRef, usize)>;
 
 /// The series to be read.
 #[derive(Debug, Default)]
-struct Found {
+struct Sought {
     homes: BTreeMap<HostId, Wanted>,
     labels: Vec<Labels>,
 }
@@ -55,21 +57,24 @@ struct Work<'a> {
     core: &'a Core,
     snapshot: Snapshot<'a>,
     stretch: Stretch,
+    shape: Shape,
     bounds: Bounds,
     jobs: Vec<Job>,
     next: AtomicUsize,
+    /// The summaries that were met.
+    met: &'a Mutex<Option<Summaries>>,
     /// What was read, by job and place.
     done: Mutex<BTreeMap<usize, Vec<(usize, Gathered)>>>,
 }
 
 impl Core {
-    pub(crate) fn read(&self, reading: &Reading<'_>) -> Result<Vec<SeriesSamples>, StoreError> {
+    pub(crate) fn read(&self, reading: &Reading<'_>) -> Result<Found, StoreError> {
         let stretch = Stretch { after_ms: reading.after_ms, through_ms: reading.through_ms };
         if stretch.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
         let bounds = Bounds::of(reading);
-        let Found { homes, labels } = self.find(reading, &bounds)?;
+        let Sought { homes, labels } = self.find(reading, &bounds)?;
         // Sealing commits before it empties the head; so what is taken from the head first and
         // then from the database, under the head's lock, misses nothing.
         let (jobs, snapshot) = {
@@ -81,14 +86,16 @@ impl Core {
             (jobs.collect(), self.reported(Affected::default(), self.database.snapshot())?)
         };
         let next = AtomicUsize::default();
-        let done = Mutex::default();
-        let work = Work { core: self, snapshot, stretch, bounds, jobs, next, done };
-        Ok(in_places(labels, work.finish()?))
+        let (done, met) = (Mutex::default(), Mutex::default());
+        let shape = reading.shape;
+        let work = Work { core: self, snapshot, stretch, shape, bounds, jobs, next, met: &met, done };
+        let series = in_places(labels, work.finish()?);
+        Ok(Found { series, summaries: met.into_inner().unwrap_or_else(PoisonError::into_inner) })
     }
 
-    fn find(&self, reading: &Reading<'_>, bounds: &Bounds) -> Result<Found, StoreError> {
+    fn find(&self, reading: &Reading<'_>, bounds: &Bounds) -> Result<Sought, StoreError> {
         let index = self.index();
-        let mut found = Found::default();
+        let mut found = Sought::default();
         let mut places: HashMap<_, usize> = HashMap::new();
         for number in index.select(reading.matchers) {
             bounds.look()?;
@@ -126,7 +133,7 @@ impl Core {
                 // Only what was damaged behind its first bytes still tells which times it had.
                 let (from_ms, through_ms) = match Chunk::glance(bytes) {
                     Ok(glance) if *glance.times.start() > i64::MIN => glance.times.into_inner(),
-                    _ => (span, span.saturating_add(self.longest_span_ms)),
+                    _ => (span, self.end_of_span(span)),
                 };
                 (Affected::host(host).within(from_ms, through_ms), lost)
             }
@@ -177,8 +184,10 @@ impl Work<'_> {
     fn read(&self, job: &Job) -> Result<Vec<(usize, Gathered)>, StoreError> {
         let mut gathering = Gathering::of(job.wanted.len());
         let mut result = Ok(());
-        let range = chunk_range(job.home, self.stretch, self.core.longest_span_ms);
-        let read = self.snapshot.chunks_until(range.0, range.1, |key, bytes| {
+        let span = self.core.first_span(self.stretch.after_ms);
+        let first = ChunkKey { host: job.home, span, number: 0 };
+        let last = ChunkKey { span: self.stretch.through_ms, number: u64::MAX, ..first };
+        let read = self.snapshot.chunks_until(first, last, |key, bytes| {
             match self.read_chunk(key, bytes, &job.wanted, &mut gathering) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(Unread::Malformed(error)) => {
@@ -211,9 +220,14 @@ impl Work<'_> {
         if begin >= end || !self.stretch.overlaps(*glance.times.start(), *glance.times.end()) {
             return Ok(());
         }
-        let chunk = Chunk::open(checked(key, bytes)?)?;
+        let bytes = checked(key, bytes)?;
+        let sought = wanted.iter().enumerate().take(end).skip(begin);
+        if SummaryChunk::is_one(bytes) {
+            return self.read_summaries(bytes, sought, gathering);
+        }
+        let chunk = Chunk::open(bytes)?;
         let mut cut: Option<Cut> = None;
-        for (run, (number, _)) in wanted.iter().enumerate().take(end).skip(begin) {
+        for (run, (number, _)) in sought {
             let Some((timestamps, values)) = chunk.samples(*number)? else { continue };
             let cut = match cut.as_ref().filter(|cut| Arc::ptr_eq(&cut.whole, &timestamps)) {
                 Some(cut) => cut,
@@ -222,6 +236,28 @@ impl Work<'_> {
             let values = values.get(cut.range.clone()).unwrap_or_default();
             self.bounds.charge(values.len())?;
             gathering.extend(run, &cut.timestamps, values);
+        }
+        Ok(())
+    }
+
+    fn read_summaries<'w>(
+        &self,
+        bytes: &[u8],
+        sought: impl Iterator<Item = (usize, &'w (SeriesRef, usize))>,
+        gathering: &mut Gathering,
+    ) -> Result<(), Unread> {
+        let chunk = SummaryChunk::open(bytes)?;
+        let mut reconstruction = Reconstruction::new(self.shape, self.stretch, &self.bounds);
+        let mut through_ms = None;
+        for (run, (number, _)) in sought {
+            let Gathered { timestamps, values } = reconstruction.of(&chunk.windows(*number)?)?;
+            through_ms = through_ms.max(timestamps.last().copied());
+            gathering.extend(run, &timestamps, &values);
+        }
+        if let Some(through_ms) = through_ms {
+            let here = Summaries { resolution: chunk.resolution, through_ms };
+            let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+            *met = Some(met.map_or(here, |before| before.with(here)));
         }
         Ok(())
     }
@@ -282,11 +318,4 @@ fn in_places(
         Some(SeriesSamples { labels, timestamps, values })
     });
     samples.filter(|series| !series.values.is_empty()).collect()
-}
-
-/// The keys between which all chunks lie that may have samples of a stretch.
-fn chunk_range(host: HostId, stretch: Stretch, longest_span_ms: i64) -> (ChunkKey, ChunkKey) {
-    let from = stretch.after_ms.saturating_sub(longest_span_ms);
-    let first = ChunkKey { host, span: from, number: 0 };
-    (first, ChunkKey { host, span: stretch.through_ms, number: u64::MAX })
 }

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use upkeep_model::{HostId, Matcher};
+use upkeep_model::{HostId, Matcher, SeriesSamples};
 
 use crate::StoreError;
+use crate::summary::{Resolution, Shape};
 
 /// What to read of the store, and the bounds of it.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +23,52 @@ pub struct Reading<'a> {
     pub max_samples: usize,
     /// When it is no use any more.
     pub deadline: Option<Instant>,
+    /// What samples that are made of summaries must agree with these in.
+    pub shape: Shape,
+}
+
+/// What a reading found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// One entry a label set, timestamps strictly ascending.
+    pub series: Vec<SeriesSamples>,
+    /// The summaries that samples were made of, if there are such.
+    pub summaries: Option<Summaries>,
+}
+
+/// Summaries that stand for samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summaries {
+    /// The coarsest one.
+    pub resolution: Resolution,
+    /// The latest sample that was made of one, in milliseconds since 1970.
+    pub through_ms: i64,
+}
+
+impl Summaries {
+    /// What holds of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            resolution: self.resolution.max(other.resolution),
+            through_ms: self.through_ms.max(other.through_ms),
+        }
+    }
 }
 
 impl<'a> Reading<'a> {
     /// A reading without bounds.
     pub fn of(matchers: &'a [Matcher], after_ms: i64, through_ms: i64) -> Self {
         let max_samples = usize::MAX;
-        Self { home: None, matchers, after_ms, through_ms, max_samples, deadline: None }
+        Self {
+            home: None,
+            matchers,
+            after_ms,
+            through_ms,
+            max_samples,
+            deadline: None,
+            shape: Shape::Level,
+        }
     }
 }
 

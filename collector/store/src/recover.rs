@@ -7,13 +7,14 @@ use upkeep_model::{HostId, StreamKey};
 use uuid::Uuid;
 
 use crate::binary::{Malformed, Reader};
+use crate::chunk::SummaryChunk;
 use crate::core::Intake;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, DAY_MS};
 use crate::damage::{Affected, DamageLog};
 use crate::database::{
-    BLOCKS, CHUNKS, ChunkKey, DELETED, DICTIONARIES, Database, DictionaryKey, Failure, STATE,
-    STATE_KEY, STREAMS, State, StreamRecord, VERSION, block_from, dictionary_from, numbers_of,
-    stored_bytes,
+    BLOCKS, CHUNKS, ChunkKey, DELETED, DICTIONARIES, Database, DictionaryKey, Failure, Progress,
+    STATE, STATE_KEY, STREAMS, State, StreamRecord, Summarised, VERSION, block_from,
+    dictionary_from, numbers_of, stored_bytes,
 };
 use crate::delete::deleted_below;
 use crate::folder::Folder;
@@ -234,12 +235,18 @@ fn load_state(
 
 fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Failure> {
     let (mut next_chunk, mut chunks, mut chunk_bytes) = (0, 0, 0);
+    let mut summarised = Summarised::default();
     for row in transaction.open_table(CHUNKS)?.iter()? {
         let (key, value) = row?;
         chunks += 1;
         chunk_bytes += stored_bytes(value.value());
         if let Ok(key) = ChunkKey::from_bytes(key.value()) {
             next_chunk = key.number.saturating_add(1).max(next_chunk);
+            if let Some(resolution) = SummaryChunk::resolution_of(value.value()) {
+                // Which days were done is looked at again.
+                let begun_ms = key.span.saturating_add(DAY_MS);
+                summarised.note(resolution, Progress { begun_ms, ..Progress::default() });
+            }
         }
     }
     Ok(State {
@@ -249,5 +256,6 @@ fn guess_state(transaction: &ReadTransaction, index: &Index) -> Result<State, Fa
         longest_span_ms: SPAN_ASSUMED_MS,
         coverage: Coverage::default(),
         chunk_bytes,
+        summarised,
     })
 }

@@ -9,6 +9,7 @@ use upkeep_model::{HostId, StreamKey};
 use crate::StoreError;
 use crate::binary::stream_bytes;
 use crate::core::{Core, milliseconds};
+use crate::coverage::{DAY_MS, span_of};
 use crate::damage::Affected;
 use crate::database::{
     ChunkTable, DICTIONARIES, STATE, STATE_KEY, STREAMS, State, block_of, bytes_beside_chunks,
@@ -50,6 +51,7 @@ impl Core {
     }
 
     pub(crate) fn retain(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.believed_ms.fetch_max(now_ms, Ordering::Relaxed);
         // Keeps sealing from adding to what is being looked at.
         let mut state = self.state();
         self.apply_deletions(&mut state)?;
@@ -165,7 +167,11 @@ impl Core {
             .map(|(number, _)| number)
             .collect();
         index.remove(&series);
-        let last_span = cutoff_ms.saturating_sub(self.longest_span_ms);
+        // A day that is summarised goes when all of it is too old.
+        let mut last_span = cutoff_ms.saturating_sub(self.longest_span_ms);
+        if cutoff_ms < self.summarised_ms.load(Ordering::Acquire) {
+            last_span = last_span.min(span_of(cutoff_ms, DAY_MS).saturating_sub(1));
+        }
         Expired { last_span, homes, series, streams }
     }
 }

@@ -15,7 +15,7 @@ use crate::binary::stream_bytes;
 use crate::chunk::{Effort, Table, Transposed, encode, tables_of_points, tables_of_rows};
 use crate::compact::mark;
 use crate::core::{Core, milliseconds};
-use crate::coverage::{Coverage, Extent, is_due, span_of};
+use crate::coverage::{Coverage, DAY_MS, Extent, is_due, span_of};
 use crate::damage::Affected;
 use crate::database::{
     ChunkTable, DICTIONARIES, DictionaryKey, Failure, MARKS, MarkKey, STATE, STATE_KEY, STREAMS,
@@ -26,8 +26,6 @@ use crate::index::{Index, SealedDays, Series, SeriesRef};
 use crate::points::Point;
 use crate::rows::{Block, Row, Rows};
 use crate::stream::{Saved, Stream};
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The points of so many series are transposed at a time: a home may have hundred thousands.
 const SERIES_AT_ONCE: usize = 512;

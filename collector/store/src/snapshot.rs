@@ -89,7 +89,7 @@ impl Core {
         let chunk = key.first_chunk().filter(|_| table == "chunks");
         if let Some(Ok(key)) = chunk.map(ChunkKey::from_bytes) {
             let ChunkKey { host, span, number } = key;
-            let through_ms = span.saturating_add(self.longest_span_ms);
+            let through_ms = self.end_of_span(span);
             let lost = format!("chunk {number} of host {host} from {span} ms on: {error}");
             return Damage { place, lost, affected: Affected::host(host).within(span, through_ms) };
         }

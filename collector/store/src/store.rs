@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -18,7 +18,7 @@ use crate::folder::Folder;
 use crate::follow::{Followed, Follower, Place};
 use crate::index::SeriesNumber;
 use crate::journal::Journal;
-use crate::reading::Stretch;
+use crate::reading::{Found, Stretch};
 use crate::recover::{Contents, Recovered, recover};
 use crate::usage::{Size, Usage};
 use crate::verify::Verification;
@@ -75,8 +75,10 @@ impl Store {
     /// Damage is not an error: it is logged, told by [`Store::damage`], and set aside.
     ///
     /// # Errors
-    /// When the folder or a file in it cannot be read or written, or was made by a newer version.
+    /// When the folder or a file in it cannot be read or written, or was made by a newer version; or when
+    /// the options contradict each other.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
+        options.check()?;
         let folder = Folder::open(folder)?;
         let damage = DamageLog::default();
         let recovered = recover(&folder, &options, &damage)?;
@@ -100,6 +102,7 @@ impl Store {
         let (halt, halted) = mpsc::sync_channel(0);
         let longest_span_ms = state.longest_span_ms.max(milliseconds(options.span));
         let longest_span_ms = longest_span_ms.max(milliseconds(options.cold_span));
+        let summarised_ms = AtomicI64::new(state.summarised.begun_ms());
         let core = Arc::new(Core {
             folder,
             options,
@@ -118,6 +121,8 @@ impl Store {
             commands,
             dropped_bytes: AtomicU64::default(),
             reading: RwLock::default(),
+            summarised_ms,
+            believed_ms: AtomicI64::new(i64::MIN),
         });
         let committer = Committer::new(Arc::clone(&core), writer, wakes.clone());
         let (compacting, sealing) = (Arc::clone(&core), Arc::clone(&core));
@@ -259,6 +264,14 @@ impl Store {
     /// # Errors
     /// When there are more samples than allowed, the time is over, or the database cannot be read.
     pub fn read(&self, reading: &Reading<'_>) -> Result<Vec<SeriesSamples>, StoreError> {
+        self.core.read(reading).map(|found| found.series)
+    }
+
+    /// The same, and whether summaries were met: these hold in what [`Reading::shape`] asks for.
+    ///
+    /// # Errors
+    /// As for [`Store::read`].
+    pub fn read_noting(&self, reading: &Reading<'_>) -> Result<Found, StoreError> {
         self.core.read(reading)
     }
 
@@ -373,6 +386,16 @@ impl Store {
     /// When the database cannot be read or written; nothing is lost.
     pub fn compact(&self, now_ms: i64) -> Result<(), StoreError> {
         self.core.compact(now_ms, &|| false, &|_| true)
+    }
+
+    /// Makes summaries of days that are old enough by [`Options::downsampling`], as the store does by
+    /// itself, with rests, by the latest time that [`Store::retain`] was told: a clock that retention
+    /// does not believe must not cost samples here either.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written; nothing is lost.
+    pub fn downsample(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.core.downsample(now_ms, &|| false, &|_| true)
     }
 
     /// Reads everything, the journal too, and checks it; what is damaged is told by [`Store::damage`] as

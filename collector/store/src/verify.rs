@@ -10,7 +10,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use crate::StoreError;
 use crate::binary::{Malformed, Reader, checked};
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, SummaryChunk};
 use crate::core::Core;
 use crate::damage::{Affected, Damage};
 use crate::database::{
@@ -210,7 +210,15 @@ impl Core {
 
 /// Reads all of a chunk and returns which series are in it.
 fn verify_chunk(key: &[u8; 32], bytes: &[u8]) -> Result<Vec<SeriesRef>, Malformed> {
-    let chunk = Chunk::open(checked(key, bytes)?)?;
+    let bytes = checked(key, bytes)?;
+    if SummaryChunk::is_one(bytes) {
+        let chunk = SummaryChunk::open(bytes)?;
+        for number in chunk.series() {
+            chunk.windows(number)?;
+        }
+        return Ok(chunk.series().into_iter().collect());
+    }
+    let chunk = Chunk::open(bytes)?;
     for number in chunk.series() {
         chunk.samples(number)?;
     }

@@ -22,10 +22,10 @@ const TABLES_TRIED: usize = 8;
 
 /// A series with its timestamps, strictly ascending, and values.
 #[derive(Clone, Debug)]
-struct Merged {
-    series: SeriesRef,
-    timestamps: Arc<[i64]>,
-    values: Vec<f64>,
+pub(crate) struct Merged<V = Vec<f64>> {
+    pub(crate) series: SeriesRef,
+    pub(crate) timestamps: Arc<[i64]>,
+    pub(crate) values: V,
 }
 
 /// Merges chunks, given in the order of precedence and with good checksums. `None` if it is told to
@@ -62,7 +62,7 @@ pub(crate) fn merge(
 
 impl Merged {
     /// The samples of a series in several chunks; of two for the same instant the first stays.
-    fn of(series: SeriesRef, chunks: &[&Chunk<'_>]) -> Result<Self, Malformed> {
+    pub(crate) fn of(series: SeriesRef, chunks: &[&Chunk<'_>]) -> Result<Self, Malformed> {
         let mut parts = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             parts.extend(chunk.samples(series)?);
@@ -131,14 +131,14 @@ fn tables_of(series: Vec<Merged>) -> Vec<Table> {
 type Longest = (Reverse<usize>, Arc<[i64]>);
 
 /// Makes tables of series. A series joins a table that has all of its timestamps.
-fn grouped(series: Vec<Merged>) -> Vec<Table> {
+pub(super) fn grouped<V>(series: Vec<Merged<V>>) -> Vec<Table<V>> {
     // Those with the most timestamps come first, since the others may be among these.
-    let mut by_timestamps: BTreeMap<Longest, Vec<Merged>> = BTreeMap::new();
+    let mut by_timestamps: BTreeMap<Longest, Vec<Merged<V>>> = BTreeMap::new();
     for one in series {
         let key = (Reverse(one.timestamps.len()), Arc::clone(&one.timestamps));
         by_timestamps.entry(key).or_default().push(one);
     }
-    let mut tables: Vec<Table> = Vec::new();
+    let mut tables: Vec<Table<V>> = Vec::new();
     for ((_, timestamps), series) in by_timestamps {
         let mut tried = tables.iter_mut().take(TABLES_TRIED);
         let found = tried.find_map(|table| {

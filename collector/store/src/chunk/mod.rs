@@ -21,6 +21,24 @@
 //! it grows past that (module `pack`); so a span of many series becomes several chunks, each of which
 //! can be read alone. The database adds the checksum.
 //!
+//! # Version 3: summaries
+//! A day of a host may be kept as summaries (module `summary`): for each series its windows of five
+//! minutes or an hour. The byte 3; a byte for the resolution: 1, five minutes; 2, an hour; the glance
+//! and pco's header as above. Then, for each of these in turn, sections as above, with their count
+//! before them; and behind all of them the packed values, in the same order:
+//!
+//! | | timestamps | value |
+//! |---|---|---|
+//! | first | its own | the first sample of a window |
+//! | last | its own | the last one, where it is not the first |
+//! | smallest, largest, sum, count, lost | the end of the window | what samples came to; *lost* is the sum of all values with a lower one behind them |
+//! | end | its own | 0: when the series ended, behind all samples of the window |
+//!
+//! Of the third line, a series whose windows all follow from first and last has no column: smallest and
+//! largest of the two; twice the half of both times the count; a count of 2, or 1 without a last; what
+//! is lost where the last is lower. A chunk has all of each of its series, so that one that is damaged
+//! costs these series and leaves no other with half of what it needs.
+//!
 //! # Version 1
 //! The byte 1 and no glance; one section, without a count of sections. It is read, and no longer
 //! written.
@@ -28,6 +46,7 @@
 mod column;
 mod merge;
 mod pack;
+mod summaries;
 mod table;
 
 use std::cell::OnceCell;
@@ -39,14 +58,16 @@ use pco::wrapped::FileDecompressor;
 use crate::binary::{Malformed, Reader, put_signed, put_unsigned};
 use crate::index::SeriesRef;
 
-pub(crate) use merge::merge;
+pub(crate) use merge::{Merged, merge};
 pub(crate) use pack::{Effort, encode};
+pub(crate) use summaries::{SummaryChunk, SummaryPacker};
 pub(crate) use table::{Table, Transposed, tables_of_points, tables_of_rows};
 
 /// No section has more rows; it bounds what a reader allocates.
 pub(crate) const MAX_ROWS: usize = 8192;
 
 const VERSION: u8 = 2;
+const SUMMARIES_VERSION: u8 = 3;
 const OLDEST_VERSION: u8 = 1;
 
 const ALL: u8 = 0;
@@ -79,7 +100,10 @@ impl Glance {
         let all = reader.0;
         match reader.byte()? {
             OLDEST_VERSION => Ok(Self { series: 0..=SeriesRef::MAX, times: i64::MIN..=i64::MAX }),
-            VERSION => {
+            version @ (VERSION | SUMMARIES_VERSION) => {
+                if version == SUMMARIES_VERSION {
+                    reader.byte()?;
+                }
                 let first = reader.unsigned32()?;
                 let last = first.checked_add(reader.unsigned32()?).ok_or(Malformed::Overlong)?;
                 let from_ms = reader.signed()?;
@@ -138,6 +162,9 @@ impl<'a> Chunk<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(bytes);
         Glance::read(&mut reader)?;
+        if SummaryChunk::is_one(bytes) {
+            return Err(Malformed::Unknown("a summary among samples"));
+        }
         let is_oldest = bytes.first() == Some(&OLDEST_VERSION);
         let (pco, _) = FileDecompressor::new(reader.bytes()?).map_err(|_| Malformed::Column)?;
         let count = if is_oldest { 1 } else { reader.count()? };
@@ -154,17 +181,27 @@ impl<'a> Chunk<'a> {
 
     /// The samples of a series, if it is in the chunk.
     pub(crate) fn samples(&self, series: SeriesRef) -> Result<Option<Samples>, Malformed> {
-        for section in &self.sections {
-            let found = section.columns.binary_search_by_key(&series, |head| head.series);
-            if let Some(head) = found.ok().and_then(|at| section.columns.get(at)) {
-                let body = self.bodies.get(head.body.clone()).ok_or(Malformed::Truncated)?;
-                let timestamps = section.timestamps_of(&head.rows, &self.pco)?;
-                let values = column::decode_values(body, timestamps.len(), &self.pco)?;
-                return Ok(Some((timestamps, values)));
-            }
-        }
-        Ok(None)
+        samples_in(&self.sections, self.bodies, series, &self.pco)
     }
+}
+
+/// The samples of a series, if it is in one of the sections.
+fn samples_in(
+    sections: &[Section<'_>],
+    bodies: &[u8],
+    series: SeriesRef,
+    pco: &FileDecompressor,
+) -> Result<Option<Samples>, Malformed> {
+    for section in sections {
+        let found = section.columns.binary_search_by_key(&series, |head| head.series);
+        if let Some(head) = found.ok().and_then(|at| section.columns.get(at)) {
+            let body = bodies.get(head.body.clone()).ok_or(Malformed::Truncated)?;
+            let timestamps = section.timestamps_of(&head.rows, pco)?;
+            let values = column::decode_values(body, timestamps.len(), pco)?;
+            return Ok(Some((timestamps, values)));
+        }
+    }
+    Ok(None)
 }
 
 impl<'a> Section<'a> {

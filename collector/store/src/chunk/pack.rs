@@ -28,10 +28,10 @@ const QUICK_PAGES: usize = 4;
 const THOROUGH_PAGES: usize = 8;
 
 /// The most that lies before the first section: version, glance, pco's header, count of sections.
-const START_BYTES: usize = 64;
+pub(super) const START_BYTES: usize = 64;
 
 /// The most that the counts and lengths before a section's columns take.
-const SECTION_BYTES: usize = 16;
+pub(super) const SECTION_BYTES: usize = 16;
 
 /// Packs the tables of a span, in the order of precedence, into chunks in the same order. Their
 /// columns are in the order of their series and not empty.
@@ -78,7 +78,7 @@ pub(crate) fn encode(tables: &[Table], effort: Effort) -> Result<Vec<Vec<u8>>, M
 
 /// How large a chunk may become when so many bytes are left. The database gives a value a power of
 /// two of pages, so what is left becomes a chunk if it fills most of those, and several otherwise.
-fn limit(left: usize, effort: Effort) -> usize {
+pub(super) fn limit(left: usize, effort: Effort) -> usize {
     let most = match effort {
         Effort::Quick => QUICK_PAGES,
         Effort::Thorough => THOROUGH_PAGES,
@@ -189,7 +189,7 @@ impl Draft {
     }
 }
 
-fn put_rows(out: &mut Vec<u8>, present: &[bool]) {
+pub(super) fn put_rows(out: &mut Vec<u8>, present: &[bool]) {
     let count = present.iter().filter(|is_present| **is_present).count();
     let first = present.iter().position(|is_present| *is_present).unwrap_or_default();
     if count == present.len() {

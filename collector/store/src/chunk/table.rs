@@ -10,23 +10,23 @@ use crate::stream::Layout;
 
 use super::MAX_ROWS;
 
-/// Samples of one host over one span, by series.
+/// Samples of one host over one span, by series; `V` is what the values of a series are kept in.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Table {
+pub(crate) struct Table<V = Vec<f64>> {
     /// Milliseconds, strictly ascending.
     pub(crate) timestamps: Vec<i64>,
     /// In the order of their series; none is empty.
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: Vec<Column<V>>,
 }
 
 /// The samples of one series in a table.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Column {
+pub(crate) struct Column<V = Vec<f64>> {
     pub(crate) series: SeriesRef,
     /// For each timestamp whether the series has a value there.
     pub(crate) present: Vec<bool>,
     /// The values, one for each timestamp that has one.
-    pub(crate) values: Vec<f64>,
+    pub(crate) values: V,
 }
 
 /// What rows or points became.

@@ -6,7 +6,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `state` | `state` | version 2, next series number, next chunk number, count of chunks, longest span (ms), coverage, bytes that the chunks take |
+//! | `state` | `state` | version 2, next series number, next chunk number, count of chunks, longest span (ms), coverage, bytes that the chunks take; for 5 minutes and for 1 hour: days that end by then have their summaries (begun, done) |
 //! | `series_blocks` | number of the block (u32) | series, packed by zstd (module `series`): the homes (16 bytes each); then by field, of each series: its number, from the one before; its home's place; whether and on which days sealed; label set |
 //! | `series` | | always empty; version 1 had the series there (module `migrate`) |
 //! | `streams` | host, epoch | mark, generation, latest timestamp; key frames, packed by zstd: count, of each sequence and bytes; ranges committed behind the mark: first and last, to the end |
@@ -35,6 +35,7 @@ mod chunks;
 mod copy;
 mod marks;
 mod migrate;
+mod progress;
 mod records;
 mod series;
 mod shrink;
@@ -55,6 +56,7 @@ use crate::{Options, StoreError};
 pub(crate) use chunks::{ChunkTable, bytes_beside_chunks, spans};
 pub(crate) use copy::{CopyFailure, copy_tables};
 pub(crate) use marks::{MarkKey, mark_from, mark_record, stored_bytes};
+pub(crate) use progress::{Progress, Summarised};
 pub(crate) use records::{
     ChunkKey, DictionaryKey, State, StreamRecord, VERSION, dictionary_from, dictionary_record,
 };

@@ -8,6 +8,8 @@ use crate::binary::{
 use crate::coverage::Coverage;
 use crate::index::SeriesRef;
 
+use super::Summarised;
+
 /// The version of the database that is written; the one before is read to be migrated.
 pub(crate) const VERSION: u64 = 2;
 
@@ -81,6 +83,7 @@ pub(crate) struct State {
     pub(crate) coverage: Coverage,
     /// What the chunks take in the database's file.
     pub(crate) chunk_bytes: u64,
+    pub(crate) summarised: Summarised,
 }
 
 impl State {
@@ -96,6 +99,7 @@ impl State {
         put_signed(&mut out, self.coverage.at_ms);
         put_signed(&mut out, self.coverage.span_ms);
         put_unsigned(&mut out, self.chunk_bytes);
+        self.summarised.put(&mut out);
         with_checksum(key.as_bytes(), out)
     }
 
@@ -123,6 +127,7 @@ impl State {
                 span_ms: reader.signed()?,
             },
             chunk_bytes: if version == VERSION { reader.unsigned()? } else { 0 },
+            summarised: Summarised::read(&mut reader)?,
         })
     }
 }
@@ -266,6 +271,7 @@ mod tests {
             longest_span_ms: 9,
             coverage,
             chunk_bytes: 5,
+            summarised: Summarised::default(),
         };
         assert_eq!(State::from_bytes("state", &state.to_bytes("state")), Ok(state));
     }
