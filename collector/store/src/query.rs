@@ -88,7 +88,8 @@ impl Core {
         let next = AtomicUsize::default();
         let (done, met) = (Mutex::default(), Mutex::default());
         let shape = reading.shape;
-        let work = Work { core: self, snapshot, stretch, shape, bounds, jobs, next, met: &met, done };
+        let work =
+            Work { core: self, snapshot, stretch, shape, bounds, jobs, next, met: &met, done };
         let series = in_places(labels, work.finish()?);
         Ok(Found { series, summaries: met.into_inner().unwrap_or_else(PoisonError::into_inner) })
     }

@@ -115,8 +115,7 @@ impl<'a> SummaryChunk<'a> {
         let mut reader = Reader(bytes);
         Glance::read(&mut reader)?;
         let resolution = Self::resolution_of(bytes);
-        let resolution =
-            resolution.ok_or(Malformed::Unknown("the resolution of the summaries"))?;
+        let resolution = resolution.ok_or(Malformed::Unknown("the resolution of the summaries"))?;
         let (pco, _) = FileDecompressor::new(reader.bytes()?).map_err(|_| Malformed::Column)?;
         let mut end = 0;
         let mut sections = Vec::with_capacity(Aggregate::ALL.len());
@@ -295,8 +294,10 @@ impl SummaryPacker {
         for packed in std::mem::take(&mut self.waiting) {
             let of_lists = |begun: &HashSet<ListOf>| -> usize {
                 let new = packed.lists().filter(|(list, _)| !begun.contains(list));
-                new.map(|(_, list)| self.lists.get(list).copied().unwrap_or_default() + SECTION_BYTES)
-                    .sum()
+                new.map(|(_, list)| {
+                    self.lists.get(list).copied().unwrap_or_default() + SECTION_BYTES
+                })
+                .sum()
             };
             let more = packed.len() + of_lists(&begun);
             if !group.is_empty() && START_BYTES + bytes + more > most {

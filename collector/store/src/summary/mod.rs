@@ -99,7 +99,8 @@ impl Summary {
     /// on each other: then the resets are those of the one that is longer, and those that show at its
     /// ends. Samples that are in both count twice.
     pub(crate) fn merged(self, other: Self) -> Self {
-        let (one, next) = if other.first_at < self.first_at { (other, self) } else { (self, other) };
+        let (one, next) =
+            if other.first_at < self.first_at { (other, self) } else { (self, other) };
         let lost = if one.last_at < next.first_at {
             one.lost + fallen(one.last, next.first) + next.lost
         } else {
@@ -193,9 +194,8 @@ impl Sum {
 /// The windows of samples, timestamps strictly ascending, a value for each.
 pub(crate) fn windows_of(resolution: Resolution, times: &[i64], values: &[f64]) -> Vec<Window> {
     let samples: Vec<(i64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
-    let of_one_window = |one: &(i64, f64), next: &(i64, f64)| {
-        resolution.end_of(one.0) == resolution.end_of(next.0)
-    };
+    let of_one_window =
+        |one: &(i64, f64), next: &(i64, f64)| resolution.end_of(one.0) == resolution.end_of(next.0);
     samples.chunk_by(of_one_window).map(window_of).collect()
 }
 

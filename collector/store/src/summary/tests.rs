@@ -5,9 +5,9 @@ use super::*;
 
 const FIVE: Resolution = Resolution::FiveMinutes;
 
-/// The summary of samples of one window, which lie ten seconds apart from an instant on.
+/// The summary of samples of one window, which lie ten seconds apart and begin behind an instant.
 fn summary(from_ms: i64, values: &[f64]) -> Option<Summary> {
-    let times: Vec<i64> = (0..values.len() as i64).map(|at| from_ms + at * 10_000).collect();
+    let times: Vec<i64> = (0..values.len() as i64).map(|at| from_ms + 1 + at * 10_000).collect();
     let windows = windows_of(Resolution::OneHour, &times, values);
     assert!(windows.len() <= 1);
     windows.first()?.summary

@@ -9,6 +9,8 @@ mod compaction;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod downsampling;
+#[cfg(test)]
 mod failed_sync;
 #[cfg(test)]
 mod fixture;

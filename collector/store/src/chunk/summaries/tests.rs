@@ -34,7 +34,7 @@ fn packed(resolution: Resolution, numbers: &[SeriesRef]) -> Vec<Vec<u8>> {
 
 #[test]
 fn summaries_come_back_from_as_many_chunks_as_they_need() {
-    for (resolution, expect_chunks) in Resolution::ALL.into_iter().zip([3, 1]) {
+    for (resolution, expect_chunks) in Resolution::ALL.into_iter().zip([13, 2]) {
         let numbers: Vec<SeriesRef> = (0..40).map(|number| number * 3 + 1).collect();
         let chunks = packed(resolution, &numbers);
         let mut found = Vec::new();
@@ -74,7 +74,7 @@ fn a_series_that_only_ended_is_there() {
 
 #[test]
 fn damaged_chunks_of_summaries_are_refused_without_panic() {
-    let encoded = packed(Resolution::OneHour, &[1, 2, 3, 4]).remove(0);
+    let encoded = packed(Resolution::OneHour, &[4, 9]).remove(0);
     for at in 0..encoded.len() {
         for flip in [1, 0x10, 0x80, 0xff] {
             let mut bytes = encoded.clone();
