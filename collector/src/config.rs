@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
-use upkeep_store::Options;
+use upkeep_store::{Downsampling, Options};
 
 use crate::query::Settings;
 use crate::remote::TargetSettings;
@@ -22,6 +22,9 @@ pub const DEFAULT_RULES: &str = "/etc/upkeep/rules.d";
 /// The shortest life of a host's certificate: hosts renew at half of it, and must not do little
 /// else.
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
+
+/// What is younger, in days, is looked at closely, and some of it may still come.
+const SOONEST_DOWNSAMPLING_DAYS: u32 = 2;
 
 /// Every setting; each has a default.
 #[derive(Clone, Debug, Deserialize)]
@@ -109,6 +112,10 @@ pub struct Storage {
     pub retention_days: u32,
     /// Once they take more bytes than this, the oldest go before their time.
     pub retention_bytes: Option<u64>,
+    /// After so many days only summaries of five minutes are kept of a day; never by default.
+    pub downsample_5m_after_days: Option<u32>,
+    /// After so many days only summaries of an hour are kept of a day; never by default.
+    pub downsample_1h_after_days: Option<u32>,
     /// So much memory keeps pages of what is sealed, in MiB.
     pub cache_mib: u32,
     /// When the journal has so many MiB, and what of it is in memory about as many, it is sealed at once.
@@ -117,14 +124,44 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { retention_days: 15, retention_bytes: None, cache_mib: 64, journal_mib: 512 }
+        Self {
+            retention_days: 15,
+            retention_bytes: None,
+            downsample_5m_after_days: None,
+            downsample_1h_after_days: None,
+            cache_mib: 64,
+            journal_mib: 512,
+        }
     }
 }
 
 impl Storage {
     /// How long samples are kept.
     pub fn retention(&self) -> Duration {
-        Duration::from_hours(24 * u64::from(self.retention_days))
+        days(self.retention_days)
+    }
+
+    /// What is wrong with when samples become summaries, by key.
+    fn downsampling_faults(&self) -> Vec<(&'static str, String)> {
+        let five_minutes = ("storage.downsample_5m_after_days", self.downsample_5m_after_days);
+        let one_hour = ("storage.downsample_1h_after_days", self.downsample_1h_after_days);
+        let mut faults = Vec::new();
+        for (key, after) in [five_minutes, one_hour] {
+            let Some(after) = after else { continue };
+            if after < SOONEST_DOWNSAMPLING_DAYS {
+                faults.push((key, format!("it must be at least {SOONEST_DOWNSAMPLING_DAYS}")));
+            }
+            if after >= self.retention_days {
+                let kept = self.retention_days;
+                faults.push((key, format!("it must be less than storage.retention_days, {kept}")));
+            }
+        }
+        if let ((key, Some(five_minutes)), (later, Some(one_hour))) = (five_minutes, one_hour)
+            && one_hour <= five_minutes
+        {
+            faults.push((later, format!("it must be more than {key}, {five_minutes}")));
+        }
+        faults
     }
 
     /// What the store is opened with.
@@ -134,6 +171,10 @@ impl Storage {
         Options {
             retention: self.retention(),
             retention_bytes: self.retention_bytes,
+            downsampling: Downsampling {
+                five_minutes_after: self.downsample_5m_after_days.map(days),
+                one_hour_after: self.downsample_1h_after_days.map(days),
+            },
             cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
             journal_bytes: u64::from(self.journal_mib) * MIB,
             max_series: usize::try_from(limits.series).unwrap_or(usize::MAX),
@@ -312,6 +353,9 @@ impl Config {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
+        for (key, message) in self.storage.downsampling_faults() {
+            faults.push(Fault::of_key(main, key, &message));
+        }
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {
             let message = format!("it must be at least {}", Span(SHORTEST_LIFETIME));
             faults.push(Fault::of_key(main, "certificates.host_lifetime", &message));
@@ -328,6 +372,10 @@ impl Config {
         }
         faults
     }
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_hours(24 * u64::from(days))
 }
 
 fn everywhere(port: u16) -> SocketAddr {
@@ -370,6 +418,13 @@ mod tests {
         let store = config.storage.options(&config.limits);
         let found = (store.cache_bytes, store.journal_bytes, store.max_series);
         assert_eq!(found, (8 << 20, 16 << 20, 70));
+        assert_eq!(store.downsampling, Downsampling::default());
+        let text = "[storage]\nretention_days = 400\ndownsample_5m_after_days = 2\n\
+            downsample_1h_after_days = 90\n";
+        let (storage, limits) = (load(text).unwrap().storage, Limits::default());
+        let after = storage.options(&limits).downsampling;
+        let expect = [after.five_minutes_after, after.one_hour_after];
+        assert_eq!(expect, [Some(Duration::from_hours(48)), Some(Duration::from_hours(90 * 24))]);
         let queries = config.query.settings();
         assert_eq!((queries.max_samples, queries.concurrency), (9, 2));
         assert_eq!(queries.timeout, Duration::from_secs(3));
@@ -415,6 +470,18 @@ mod tests {
                 "query.concurrent",
                 "limits.series: it must not be 0",
             ],
+        );
+        check(
+            "[storage]\nretention_days = 30\ndownsample_5m_after_days = 0\n\
+             downsample_1h_after_days = 30\n",
+            &[
+                "storage.downsample_5m_after_days: it must be at least 2",
+                "storage.downsample_1h_after_days: it must be less than storage.retention_days, 30",
+            ],
+        );
+        check(
+            "[storage]\ndownsample_5m_after_days = 7\ndownsample_1h_after_days = 7\n",
+            &["1h_after_days: it must be more than storage.downsample_5m_after_days, 7"],
         );
         check("[query]\ntimeout = 5\n", &["query", "collector.toml"]);
         check("[storage]\njournal_mb = 5\n", &["journal_mb", "collector.toml"]);

@@ -4,6 +4,7 @@
 //! Evaluation blocks, so it runs on the blocking threads; a query keeps its place until its
 //! evaluation has really ended, even if nobody waits for the answer any more.
 
+mod coarse;
 mod gaps;
 mod source;
 
@@ -20,6 +21,7 @@ use upkeep_store::{Reading, Store, StoreError};
 pub use gaps::{GapSource, KnownGap};
 pub use source::StoreSource;
 
+use coarse::CoarseAware;
 use source::GapAware;
 
 /// The bounds of queries.
@@ -180,10 +182,17 @@ impl Engine {
         let place = self.place(timeout).await?;
         let gaps = self.gaps.clone();
         self.blocking(place, move |store| {
-            let source = StoreSource::new(Arc::clone(store));
-            let Some(gaps) = gaps else { return run(&query, &source, instants, &limits) };
-            let source = GapAware::new(source, gaps.as_ref());
-            let mut answer = run(&query, &source, instants, &limits)?;
+            let source = CoarseAware::new(StoreSource::new(Arc::clone(store)));
+            let mut answer = match gaps {
+                Some(gaps) => {
+                    let source = GapAware::new(&source, gaps.as_ref());
+                    let mut answer = run(&query, &source, instants, &limits)?;
+                    answer.infos.extend(source.infos());
+                    answer
+                }
+                None => run(&query, &source, instants, &limits)?,
+            };
+            answer.warnings.extend(source.warnings());
             answer.infos.extend(source.infos());
             Ok(answer)
         })

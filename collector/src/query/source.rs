@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use upkeep_model::SeriesSamples;
 use upkeep_promql::{Selection, Source, SourceError};
-use upkeep_store::{Reading, Store, StoreError};
+use upkeep_store::{Found, Reading, Store, StoreError};
 
+use super::coarse::shape_of;
 use super::gaps::{self, GapSource, KnownGap};
 
 /// A store for evaluations, held by a shared reference.
@@ -19,17 +20,17 @@ impl StoreSource {
     pub fn new(store: Arc<Store>) -> Self {
         Self { store }
     }
-}
 
-impl Source for StoreSource {
-    fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
-        let Selection { matchers, after_ms, through_ms, max_samples, deadline, .. } = selection;
+    /// The samples of a selection, in the shape that suits what becomes of them.
+    pub(super) fn find(&self, selection: &Selection) -> Result<Found, SourceError> {
+        let Selection { matchers, after_ms, through_ms, max_samples, deadline, hint } = selection;
         let reading = Reading {
             max_samples: *max_samples,
             deadline: *deadline,
+            shape: shape_of(*hint),
             ..Reading::of(matchers, *after_ms, *through_ms)
         };
-        self.store.read(&reading).map_err(|error| match error {
+        self.store.read_noting(&reading).map_err(|error| match error {
             StoreError::TooManySamples { .. } => SourceError::TooManySamples,
             StoreError::Timeout => SourceError::Timeout,
             error => SourceError::Failed(error.to_string()),
@@ -37,15 +38,21 @@ impl Source for StoreSource {
     }
 }
 
-/// The same for one query, whose series end where gaps are declared.
+impl Source for StoreSource {
+    fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
+        self.find(selection).map(|found| found.series)
+    }
+}
+
+/// A source for one query, whose series end where gaps are declared.
 pub(super) struct GapAware<'query> {
-    source: StoreSource,
+    source: &'query dyn Source,
     gaps: &'query dyn GapSource,
     met: Mutex<BTreeSet<KnownGap>>,
 }
 
 impl<'query> GapAware<'query> {
-    pub(super) fn new(source: StoreSource, gaps: &'query dyn GapSource) -> Self {
+    pub(super) fn new(source: &'query dyn Source, gaps: &'query dyn GapSource) -> Self {
         Self { source, gaps, met: Mutex::default() }
     }
 
