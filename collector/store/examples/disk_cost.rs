@@ -1,8 +1,9 @@
-//! What samples cost on disk: `cargo run --release -p upkeep-store --example disk_cost -- [HOSTS]`.
+//! What samples cost on disk:
+//! `cargo run --release -p upkeep-store --example disk_cost -- [HOSTS [HOURS]]`.
 //!
 //! Hosts with 300 series each, 157 of them constant, 19 rarely moving, 82 counters and 42 gauges,
-//! a row every ten seconds for an hour; the folder's size is told as it fills, is sealed and is
-//! compacted.
+//! a row every ten seconds for an hour, or some; the folder's size is told as it fills, is sealed and is
+//! compacted, and as its days become summaries of five minutes and of an hour.
 
 use std::error::Error;
 use std::fs;
@@ -13,10 +14,10 @@ use std::time::{Duration, Instant};
 use redb::{ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use upkeep_codec::Encoder;
 use upkeep_model::{Epoch, HostId, Labels, StreamKey};
-use upkeep_store::{Append, Options, Store};
+use upkeep_store::{Append, Downsampling, Options, Store};
 use uuid::Uuid;
 
-const STEPS: i64 = 360;
+const STEPS_AN_HOUR: i64 = 360;
 const STEP_MS: i64 = 10_000;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -25,6 +26,8 @@ const BEGIN_MS: i64 = 1_790_000_000_000 / HOUR_MS * HOUR_MS + 17 * 60_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let hosts: u32 = std::env::args().nth(1).map_or(Ok(200), |text| text.parse())?;
+    let hours: i64 = std::env::args().nth(2).map_or(Ok(1), |text| text.parse())?;
+    let steps = hours * STEPS_AN_HOUR;
     let folder = tempfile::tempdir()?;
     let options = Options {
         hold: Duration::ZERO,
@@ -33,19 +36,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Options::default()
     };
     let store = Store::open(folder.path(), options.clone())?;
-    let samples = f64::from(hosts) * 300.0 * STEPS as f64;
+    let samples = f64::from(hosts) * 300.0 * steps as f64;
     let mut fleet: Vec<Host> = (0..hosts).map(Host::new).collect();
     for host in &fleet {
         store.describe(host.stream, 0, &host.labels())?;
     }
     let begun = Instant::now();
-    for step in 0..STEPS {
+    for step in 0..steps {
         let appends = fleet.iter_mut().map(|host| host.frame(step));
         store.commit(appends.collect())?;
     }
     tell("taken", begun, folder.path(), samples)?;
 
-    let now_ms = BEGIN_MS + STEPS * STEP_MS + 2 * HOUR_MS;
+    let now_ms = BEGIN_MS + steps * STEP_MS + 2 * HOUR_MS;
     let begun = Instant::now();
     store.seal(now_ms)?;
     tell("sealed", begun, folder.path(), samples)?;
@@ -57,8 +60,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(store);
     tables(&folder.path().join("samples.redb"), samples)?;
     let begun = Instant::now();
-    drop(Store::open(folder.path(), options)?);
-    tell("opened", begun, folder.path(), samples)
+    drop(Store::open(folder.path(), options.clone())?);
+    tell("opened", begun, folder.path(), samples)?;
+
+    let after = Some(Duration::from_hours(24));
+    let five_minutes = Downsampling { five_minutes_after: after, one_hour_after: None };
+    let one_hour = Downsampling { five_minutes_after: None, one_hour_after: after };
+    for (what, downsampling) in [("of five minutes", five_minutes), ("of an hour", one_hour)] {
+        let store = Store::open(folder.path(), Options { downsampling, ..options.clone() })?;
+        let begun = Instant::now();
+        store.downsample(now_ms + 48 * HOUR_MS)?;
+        tell(what, begun, folder.path(), samples)?;
+    }
+    Ok(())
 }
 
 /// A host and what its series showed last.
