@@ -467,6 +467,13 @@ fn summaries_are_found_when_the_state_is_damaged() {
     assert_eq!(store.damage().len(), 1);
     let found = read(&store, Shape::Level, stretch.0, stretch.1);
     assert_eq!((found.0.len(), found.1), (whole.0.len(), whole.1));
+    // What comes late is folded in, not packed with it.
+    let set = labels(&[("__name__", "late")]);
+    store.commit(vec![points(1, &set, &[(BEGIN_MS + HOUR_MS, 1.0)])]).unwrap();
+    store.seal_all(END_MS).unwrap();
+    store.compact(END_MS + 9 * DAY_MS).unwrap();
+    assert_eq!(store.damage().len(), 1, "{:?}", store.damage());
+    assert_eq!(resolutions(&store)[0], Some(HOUR));
     store.downsample(BEGIN_MS + 5 * DAY_MS).unwrap();
     let again = read(&store, Shape::Level, stretch.0, stretch.1);
     assert_eq!((again.0.len(), again.1), (whole.0.len(), whole.1));
