@@ -288,7 +288,7 @@ configuration_is_known() {
     for name in agent collector; do
         inside "upkeep-$name" check-config
         if grep -vE '^(#.*|\[[a-z.]+\]|)$' "$deb_tree/etc/upkeep/$name.toml"; then return 1; fi
-        sed -E 's/^#([a-z_]+ = |\[\[)/\1/; s#/etc/upkeep/mimir#/srv/full/mimir#' \
+        sed -E 's/^#([a-z0-9_]+ = |\[\[)/\1/; s#/etc/upkeep/mimir#/srv/full/mimir#' \
             "$deb_tree/etc/upkeep/$name.toml" >"$deb_tree/srv/full/$name.toml"
         inside "upkeep-$name" --config "/srv/full/$name.toml" check-config
     done
