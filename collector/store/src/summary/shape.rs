@@ -8,6 +8,9 @@ use upkeep_model::stale_marker;
 
 use super::{Summary, Window};
 
+/// Sums that differ by no more than such a part are the same.
+const SAME: f64 = 1e-12;
+
 /// What samples that are made of summaries have to agree with them in. All of them begin and end with
 /// the very first and last sample of each window, lie at even distances, and end with its staleness
 /// marker where there was one.
@@ -97,8 +100,14 @@ fn places(summary: &Summary, count: usize) -> (Option<usize>, Option<usize>) {
     (place(summary.min, 1), place(summary.max, 2))
 }
 
-/// First, smallest, largest and last in their places, all others the mean of what is left of the sum.
+/// First, smallest, largest and last in their places, all others the mean of what is left of the sum;
+/// or what may well have been, where there may have been but two values: that something is up, or since
+/// when it is.
 fn put_level(summary: &Summary, count: usize, values: &mut Vec<f64>) {
+    if let Some(of_first) = of_first_where_two(summary, count) {
+        put_two(summary, count, of_first, values);
+        return;
+    }
     let (smallest_at, largest_at) = places(summary, count);
     let mut left = summary.sum - summary.first;
     let mut others = count - 1;
@@ -123,6 +132,32 @@ fn put_level(summary: &Summary, count: usize, values: &mut Vec<f64>) {
     if count > 1 {
         values.push(summary.last);
     }
+}
+
+/// How many samples have the value of the first, if there may have been no value but the smallest and the
+/// largest.
+fn of_first_where_two(summary: &Summary, count: usize) -> Option<usize> {
+    let Summary { first, last, min, max, sum, .. } = *summary;
+    let is_end = |value: f64| value == min || value == max;
+    let large = ((sum - min * count as f64) / (max - min)).round();
+    let is_possible = large >= 1.0 && large < count as f64 && is_end(first) && is_end(last);
+    let again = large * max + (count as f64 - large) * min;
+    let scale = min.abs().max(max.abs()) * count as f64;
+    if !is_possible || (again - sum).abs() > SAME * scale {
+        return None;
+    }
+    let of_first = if first == max { large as usize } else { count - large as usize };
+    (first != last || of_first > 1).then_some(of_first)
+}
+
+/// As many samples as the first one begin; where the last is the same again, the others lie between.
+fn put_two(summary: &Summary, count: usize, of_first: usize, values: &mut Vec<f64>) {
+    let Summary { first, last, min, max, .. } = *summary;
+    let other = if first == max { min } else { max };
+    let behind = if first == last { (of_first / 2).max(1) } else { 0 };
+    values.extend((0..of_first - behind).map(|_| first));
+    values.extend((of_first..count).map(|_| other));
+    values.extend((0..behind).map(|_| last));
 }
 
 /// The value that so many samples have whose sum is this.

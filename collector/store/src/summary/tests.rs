@@ -170,6 +170,26 @@ proptest! {
 }
 
 #[test]
+fn what_has_but_two_values_keeps_them() {
+    let check = |values: &[f64], expect: &[f64]| {
+        let (_, found) = made(Shape::Level, summary(0, values).unwrap());
+        assert_eq!(found, expect, "{values:?}");
+    };
+    check(&[0.0, 0.0, 1.0, 1.0, 1.0], &[0.0, 0.0, 1.0, 1.0, 1.0]);
+    check(&[0.0, 1.0, 0.0, 1.0], &[0.0, 0.0, 1.0, 1.0]);
+    check(&[1.0, 1.0, 0.0, 1.0, 1.0], &[1.0, 1.0, 0.0, 1.0, 1.0]);
+    check(&[0.0, 1.0, 1.0, 0.0], &[0.0, 1.0, 1.0, 0.0]);
+    check(&[1.0, 0.0, 1.0], &[1.0, 0.0, 1.0]);
+    let (before, after) = (1_790_000_000.25, 1_790_000_731.5);
+    let mut boots = vec![before; 11];
+    boots.extend([after; 19]);
+    check(&boots, &boots);
+    // Three values that two would explain as well do no harm, and others keep their mean.
+    check(&[0.0, 3.0, 3.0, 0.0, 6.0], &[0.0, 0.0, 0.0, 6.0, 6.0]);
+    check(&[0.0, 3.0, 3.0, 1.0, 6.0], &[0.0, 7.0 / 3.0, 7.0 / 3.0, 7.0 / 3.0, 6.0]);
+}
+
+#[test]
 fn odd_values_keep_what_can_be_kept() {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     for values in [
