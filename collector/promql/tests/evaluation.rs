@@ -324,3 +324,25 @@ fn the_source_is_asked_for_no_more_than_needed() {
         .collect();
     assert_eq!(matchers, ["__name__=\"a\"", "x=~\"1|2\""]);
 }
+
+#[test]
+fn of_many_series_each_has_the_value_of_its_own_windows() {
+    // More than are done at a time, and each of these parts by several threads.
+    let memory = (0..2_500).fold(Memory::default(), |memory, number| {
+        let (label, value) = (number.to_string(), f64::from(number));
+        memory.with("m", &[("number", &label)], &[Some(value), Some(2.0 * value)])
+    });
+    let query = parse("sum_over_time(m[20s])").unwrap();
+    let Value::Vector(points) = query.instant(&memory, 10_000, &Limits::default()).unwrap().value
+    else {
+        panic!("no vector")
+    };
+    assert_eq!(points.len(), 2_500);
+    for point in points {
+        let number: f64 = point.labels.get("number").unwrap().parse().unwrap();
+        assert_eq!(point.value, 3.0 * number, "{}", point.labels);
+    }
+    let limits = Limits { deadline: Some(Instant::now()), ..Limits::default() };
+    let late = query.instant(&memory, 10_000, &limits).unwrap_err();
+    assert!(matches!(late, EvalError::Timeout), "{late}");
+}

@@ -11,6 +11,8 @@ mod damage;
 #[cfg(test)]
 mod downsampling;
 #[cfg(test)]
+mod downsampling_damage;
+#[cfg(test)]
 mod downsampling_power_cut;
 #[cfg(test)]
 mod failed_sync;
