@@ -16,7 +16,7 @@ use upkeep_store::{Append, Options, Store};
 use crate::fixture::{Agent, Model, Samples, copy, folder, host, labels, options, samples};
 
 /// The version that the code writes now.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Midnight of 2026-01-01, UTC.
 const BEGIN_MS: i64 = 1_767_225_600_000;
