@@ -15,9 +15,11 @@ use super::recording::{HOSTS, Recording};
 use super::remote_ingest;
 use super::subject::{Subject, disk_usage};
 
-/// When the disk is looked at after the last sample: spans are sealed every five minutes, and cold ones
-/// compacted after that.
-const LOOKS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(420)];
+/// When the disk is looked at after the last sample: spans that are over are sealed every five minutes,
+/// and packed again two minutes after that, with much rest between.
+const LOOKS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// How long a forced merge may take.
 const MERGE: Duration = Duration::from_secs(20);
@@ -64,13 +66,13 @@ pub(super) async fn bytes() -> Result<String> {
     for set in &sets {
         figures.extend(merged(set).await?);
     }
-    let notes = "21.6 M samples that are made, and a recording of this machine (as 60 hosts); blocks of the folder of samples, \
+    let notes = "21.6 M samples of the last full hour that are made, and a recording of this machine (as 60 hosts); blocks of the folder of samples, \
                  everything in it: index, journal, caches.";
     table("Bytes on the disk", notes, &figures)
 }
 
 async fn made() -> Result<Filled> {
-    let size = Size::ending(now_ms()?, 200, 360);
+    let size = Size::ending(last_full_hour_ms()?, 200, 360);
     let collector = Subject::collector().await?;
     ingest(&collector, &all_frames(size).await?, WINDOW).await?;
     let mut subjects = vec![(collector, 0.0)];
@@ -84,17 +86,22 @@ async fn made() -> Result<Filled> {
 }
 
 async fn recorded(recording: &Recording) -> Result<Filled> {
-    let now_ms = now_ms()?;
-    let frames = Arc::new(recording.frames(now_ms));
+    let end_ms = last_full_hour_ms()? - 1;
+    let frames = Arc::new(recording.frames(end_ms));
     let frames: Vec<_> = (0..HOSTS).map(|_| Arc::clone(&frames)).collect();
     let collector = Subject::collector().await?;
     ingest_series(&collector, recording.series(), &frames, WINDOW).await?;
     let mut subjects = vec![(collector, 0.0)];
     if let Some(peer) = Subject::peer(PeerKind::VictoriaMetrics).await? {
-        recording.send(&peer.writer()?, now_ms).await?;
+        recording.send(&peer.writer()?, end_ms).await?;
         subjects.push((peer, 0.0));
     }
     Ok(Filled { what: "recorded", samples: recording.samples() as f64, subjects })
+}
+
+/// When the last hour ended: a sample of the hour that is not over lies in the journal.
+fn last_full_hour_ms() -> Result<i64> {
+    Ok(now_ms()?.div_euclid(HOUR_MS) * HOUR_MS)
 }
 
 async fn merged(set: &Filled) -> Result<[Figure; 2]> {
