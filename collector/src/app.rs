@@ -4,6 +4,7 @@
 //! with its share of the time, so that none loses what it needs while it still works.
 
 mod retention;
+mod signals;
 mod stage;
 mod store_meters;
 
@@ -17,7 +18,6 @@ use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 use upkeep_promql::Limits;
@@ -41,6 +41,7 @@ use crate::rule::{self, Board};
 use crate::state::{self, Ending, Occurrence, State};
 
 use retention::Retention;
+use signals::Signals;
 use stage::Stages;
 use store_meters::StoreMeters;
 
@@ -452,36 +453,6 @@ fn announce(path: &Path, grpc: SocketAddr, http: SocketAddr, tls: bool) -> Resul
         file.commit()
     };
     write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// The signals that end the server, and the one that must not.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next signal that ends the server.
-    async fn next(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    tracing::warn!("settings and rules are read at start only; restart to read them");
-                }
-            }
-        }
-    }
 }
 
 /// The journal adds the time by itself, and people at a terminal want colours.

@@ -239,12 +239,21 @@ impl Peer {
     /// # Errors
     /// When the status says failure.
     pub async fn json(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
+        let text = self.text(path, parameters).await?;
+        serde_json::from_str(&text).with_context(|| format!("GET {path}: {text}"))
+    }
+
+    /// The body of a successful GET with these parameters.
+    ///
+    /// # Errors
+    /// When the status says failure.
+    pub async fn text(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String> {
         let answer = self.client.get(self.url(path)).query(parameters).send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         if !status.is_success() {
             bail!("GET {path} of {}: {status}: {text}", self.kind.name());
         }
-        serde_json::from_str(&text).with_context(|| format!("GET {path}: {text}"))
+        Ok(text)
     }
 
     fn log_path(&self) -> PathBuf {

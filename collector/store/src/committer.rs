@@ -341,8 +341,9 @@ impl Committer {
         if group.is_empty() {
             return Ok(());
         }
+        let described = group.described();
         let bytes = group.finish();
-        match self.journal.write(&bytes) {
+        match self.journal.write(&bytes, described) {
             Ok(()) => {
                 self.publish(segment, &bytes, rows, points);
                 if let Some(end) = self.journal.end() {

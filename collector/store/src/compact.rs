@@ -11,10 +11,11 @@
 //! others of their bucket.
 
 use std::collections::{BTreeMap, HashSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redb::ReadableTable;
 use upkeep_model::HostId;
@@ -29,14 +30,11 @@ use crate::database::{
     ChunkKey, ChunkTable, Failure, MARKS, MarkKey, STATE, STATE_KEY, State, mark_from, mark_record,
 };
 use crate::fold::Folded;
+use crate::pace::{Pace, STEP_BYTES, Step};
 use crate::seal::now_ms;
 
 /// After each step it rests so many times as long as that took.
 const REST: u32 = 3;
-
-/// So much is packed in one transaction, as it lies in the database: enough that its syncs do not
-/// count, and little enough that sealing does not wait long.
-pub(crate) const STEP_BYTES: u64 = 4 << 20;
 
 /// What a host has in a bucket is not packed together if it is more than this, which bounds the
 /// memory of a step: then each span is packed by itself, and a span that is more stays as it is.
@@ -87,37 +85,26 @@ pub(crate) fn run(core: &Arc<Core>, halted: &Receiver<()>) {
     while halted.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let rest =
             |took: Duration| halted.recv_timeout(took * REST) == Err(RecvTimeoutError::Timeout);
-        if let Err(error) = core.compact(now_ms(), &is_stopped, &rest) {
+        let pace = Pace { is_stopped: &is_stopped, rest: &rest };
+        if let Err(error) = core.compact(now_ms(), &pace) {
             tracing::error!(%error, "compaction failed; everything stays as it was");
         }
         let believed_ms = core.believed_ms.load(Ordering::Relaxed);
-        if let Err(error) = core.downsample(believed_ms, &is_stopped, &rest) {
+        if let Err(error) = core.downsample(believed_ms, &pace) {
             tracing::error!(%error, "downsampling failed; everything stays as it was");
         }
     }
 }
 
 impl Core {
-    /// Packs what is cold, in steps. It ends early when it is stopped, or `rest` says so after a
-    /// step that took so long.
-    pub(crate) fn compact(
-        &self,
-        now_ms: i64,
-        is_stopped: &dyn Fn() -> bool,
-        rest: &dyn Fn(Duration) -> bool,
-    ) -> Result<(), StoreError> {
+    /// Packs what is cold.
+    pub(crate) fn compact(&self, now_ms: i64, pace: &Pace<'_>) -> Result<(), StoreError> {
         let mut tasks = self.tasks(now_ms)?.into_iter().peekable();
         let is_any = tasks.peek().is_some();
-        while tasks.peek().is_some() {
-            let begun = Instant::now();
-            if is_stopped() || !self.compact_some(&mut tasks, is_stopped)? {
-                return Ok(());
-            }
-            if !rest(begun.elapsed()) {
-                return Ok(());
-            }
+        if is_any && pace.keep(|| self.compact_some(&mut tasks, pace))? {
+            self.shrink()?;
         }
-        if is_any { self.shrink() } else { Ok(()) }
+        Ok(())
     }
 
     /// What is marked and cold, the oldest first.
@@ -152,12 +139,12 @@ impl Core {
         Ok(tasks.into_iter().map(task).collect())
     }
 
-    /// Packs as many tasks as one transaction takes. Says whether it came to its end.
+    /// Packs as many tasks as one transaction takes.
     fn compact_some(
         &self,
-        tasks: &mut impl Iterator<Item = Task>,
-        is_stopped: &dyn Fn() -> bool,
-    ) -> Result<bool, StoreError> {
+        tasks: &mut Peekable<impl Iterator<Item = Task>>,
+        pace: &Pace<'_>,
+    ) -> Result<Step, StoreError> {
         // Keeps sealing from adding to what is being packed.
         let mut state = self.state();
         let (mut packed, mut marks, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -172,9 +159,9 @@ impl Core {
                 if !folded.insert((task.host, day_ms)) {
                     continue;
                 }
-                match self.fold(task.host, day_ms, resolution, is_stopped)? {
+                match self.fold(task.host, day_ms, resolution, pace.is_stopped)? {
                     Folded::Stays => {}
-                    Folded::Stopped => return Ok(false),
+                    Folded::Stopped => return Ok(Step::Stopped),
                     Folded::Done(one, of_day) => {
                         bytes += of_day;
                         packed.push(one);
@@ -184,9 +171,9 @@ impl Core {
             }
             for (begin, chunks) in self.chunks_of(&task)? {
                 bytes += chunks.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
-                match self.pack(task.host, begin, &chunks, is_stopped) {
+                match self.pack(task.host, begin, &chunks, pace.is_stopped) {
                     Ok(Some(one)) => packed.push(one),
-                    Ok(None) => return Ok(false),
+                    Ok(None) => return Ok(Step::Stopped),
                     Err(((key, value), error)) => self.report_chunk(&key.to_bytes(), value, error),
                 }
             }
@@ -210,7 +197,7 @@ impl Core {
         });
         self.reported(Affected::default(), written)?;
         *state = next;
-        Ok(true)
+        Ok(if tasks.peek().is_some() { Step::More } else { Step::Last })
     }
 
     /// The chunks of a task by where those that replace them lie.

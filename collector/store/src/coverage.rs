@@ -3,7 +3,8 @@
 //! A sealing takes, of all segments that were closed for it, either everything or what is *due*: a
 //! sample whose span has ended, or one so far ahead that its sender's clock must be wrong and
 //! waiting for it would keep the journal forever. Samples of the running span stay, so that a span
-//! becomes few chunks. What was taken follows from segment and timestamp alone, and is stored with
+//! becomes few chunks; but where they are few beside what is due, they are taken along, for they would
+//! keep the files of the journal that they are in. What was taken follows from segment and timestamp alone, and is stored with
 //! the chunks; so whoever reads the journal again knows what to pass over.
 
 /// What the database holds of the journal.
@@ -26,6 +27,21 @@ pub(crate) enum Extent {
     Due,
     /// Everything.
     All,
+}
+
+/// What is not due is taken along where so many times as much is due.
+const FEW: u64 = 8;
+
+impl Extent {
+    /// How much to take where so many bytes of the journal are due and so many are not; nothing if none
+    /// are due.
+    pub(crate) fn of(due: u64, waiting: u64) -> Option<Self> {
+        match due {
+            0 => None,
+            _ if waiting.saturating_mul(FEW) <= due => Some(Self::All),
+            _ => Some(Self::Due),
+        }
+    }
 }
 
 impl Coverage {
@@ -77,6 +93,18 @@ mod tests {
         check(301, 120, true);
         check(i64::MAX, 120, true);
         check(i64::MIN, 120, true);
+    }
+
+    #[test]
+    fn what_is_little_beside_what_is_due_goes_along() {
+        let check = |due, waiting, expect| {
+            assert_eq!(Extent::of(due, waiting), expect, "{due} due, {waiting} waiting");
+        };
+        check(0, 0, None);
+        check(0, 100, None);
+        check(80, 0, Some(Extent::All));
+        check(80, 10, Some(Extent::All));
+        check(80, 11, Some(Extent::Due));
     }
 
     #[test]

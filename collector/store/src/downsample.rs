@@ -8,17 +8,16 @@
 
 use std::iter::Peekable;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use upkeep_model::HostId;
 
 use crate::StoreError;
-use crate::compact::STEP_BYTES;
 use crate::core::{Core, milliseconds};
 use crate::coverage::{DAY_MS, span_of};
 use crate::damage::Affected;
 use crate::database::{ChunkTable, Progress, STATE, STATE_KEY, spans};
 use crate::fold::Folded;
+use crate::pace::{Pace, STEP_BYTES, Step};
 use crate::summary::Resolution;
 
 /// A day that is being summarised.
@@ -35,31 +34,16 @@ impl Day {
 }
 
 impl Core {
-    /// Summarises what is old enough. It ends early when it is stopped, or `rest` says so after a step
-    /// that took so long.
-    pub(crate) fn downsample(
-        &self,
-        now_ms: i64,
-        is_stopped: &dyn Fn() -> bool,
-        rest: &dyn Fn(Duration) -> bool,
-    ) -> Result<(), StoreError> {
+    /// Summarises what is old enough.
+    pub(crate) fn downsample(&self, now_ms: i64, pace: &Pace<'_>) -> Result<(), StoreError> {
         let mut is_any = false;
         for resolution in Resolution::ALL.into_iter().rev() {
             for day in self.days(resolution, now_ms)? {
                 is_any = true;
                 let homes = self.index().homes();
                 let mut homes = homes.into_iter().peekable();
-                loop {
-                    let begun = Instant::now();
-                    if is_stopped() || !self.downsample_some(day, &mut homes, is_stopped)? {
-                        return Ok(());
-                    }
-                    if !rest(begun.elapsed()) {
-                        return Ok(());
-                    }
-                    if homes.peek().is_none() {
-                        break;
-                    }
+                if !pace.keep(|| self.downsample_some(day, &mut homes, pace.is_stopped))? {
+                    return Ok(());
                 }
             }
         }
@@ -88,13 +72,13 @@ impl Core {
         Ok(days.into_iter().map(|begin_ms| Day { begin_ms, resolution }).collect())
     }
 
-    /// Summarises a day of as many hosts as one transaction takes. Says whether it came to its end.
+    /// Summarises a day of as many hosts as one transaction takes.
     fn downsample_some(
         &self,
         day: Day,
         homes: &mut Peekable<impl Iterator<Item = HostId>>,
         is_stopped: &dyn Fn() -> bool,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Step, StoreError> {
         // Keeps sealing from adding to what is being folded.
         let mut state = self.state();
         let (mut packed, mut bytes) = (Vec::new(), 0);
@@ -103,7 +87,7 @@ impl Core {
         {
             match self.fold(home, day.begin_ms, day.resolution, is_stopped)? {
                 Folded::Stays => {}
-                Folded::Stopped => return Ok(false),
+                Folded::Stopped => return Ok(Step::Stopped),
                 Folded::Done(one, of_day) => {
                     bytes += of_day;
                     packed.push(one);
@@ -111,7 +95,8 @@ impl Core {
             }
         }
         let mut next = *state;
-        let done_ms = if homes.peek().is_none() { day.end_ms() } else { i64::MIN };
+        let step = if homes.peek().is_some() { Step::More } else { Step::Last };
+        let done_ms = if step == Step::Last { day.end_ms() } else { i64::MIN };
         next.summarised.note(day.resolution, Progress { begun_ms: day.end_ms(), done_ms });
         // Whoever finds a summary in the database must have known where to look.
         self.summarised_ms.fetch_max(next.summarised.begun_ms(), Ordering::AcqRel);
@@ -128,6 +113,6 @@ impl Core {
         });
         self.reported(Affected::default(), written)?;
         *state = next;
-        Ok(true)
+        Ok(step)
     }
 }

@@ -9,6 +9,9 @@ use crate::points::Points;
 use crate::reading::Stretch;
 use crate::rows::Rows;
 
+/// About what a point takes in the journal.
+const POINT_BYTES: u64 = 4;
+
 /// Rows of streams and points of series, and how far each stream is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
@@ -71,6 +74,16 @@ impl Head {
             [(bounds.segment, bounds.first_ms), (bounds.segment, bounds.last_ms)]
         });
         rows.map(|row| (row.segment, row.timestamp_ms)).chain(of_points)
+    }
+
+    /// About how many bytes of the journal have samples whose time passes, and how many have others.
+    pub(crate) fn weigh(&self, passes: impl Fn(i64) -> bool) -> (u64, u64) {
+        let rows = self.streams.values().flat_map(|stream| stream.rows.iter());
+        let of_rows = rows.map(|row| (row.timestamp_ms, row.body.len() as u64));
+        let of_points = self.points.times().map(|at_ms| (at_ms, POINT_BYTES));
+        of_rows.chain(of_points).fold((0, 0), |(passing, other), (at_ms, bytes)| {
+            if passes(at_ms) { (passing + bytes, other) } else { (passing, other + bytes) }
+        })
     }
 
     /// The hosts that have anything in the head.

@@ -36,6 +36,7 @@ mod journal;
 mod look_up;
 mod moment;
 mod options;
+mod pace;
 mod points;
 mod query;
 mod reading;

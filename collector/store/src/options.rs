@@ -40,7 +40,8 @@ pub struct Options {
     pub free_bytes: u64,
     /// Memory for pages of the database, in bytes.
     pub cache_bytes: usize,
-    /// A journal segment that has grown past this, in bytes, is followed by a new one.
+    /// A journal segment that has grown past this, in bytes, is followed by a new one; what it tells of
+    /// series hardly counts.
     pub segment_bytes: u64,
     /// A journal that has grown past this, in bytes, is sealed at once, whatever its spans' age; the
     /// head in memory is about as large as the journal. One that has grown to

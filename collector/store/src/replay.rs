@@ -252,7 +252,7 @@ mod tests {
             group.push(&Entry::Frame { stream: STREAM, generation: 0, sequence, body });
             group.push(&Entry::Points { points: vec![(4, at_ms, 1.0)] });
         }
-        writer.write(&group.finish()).unwrap();
+        writer.write(&group.finish(), 0).unwrap();
         journal
     }
 

@@ -122,13 +122,11 @@ impl Core {
         let mut state = self.state();
         self.apply_deletions(&mut state)?;
         let span_ms = milliseconds(self.options.span);
-        let is_needed = match extent {
-            Extent::Due => self.head().places().any(|(_, at_ms)| is_due(at_ms, now_ms, span_ms)),
-            Extent::All => self.journal.bytes() > 0,
+        let extent = match extent {
+            Extent::Due => self.due_extent(now_ms, span_ms),
+            Extent::All => (self.journal.bytes() > 0).then_some(Extent::All),
         };
-        if !is_needed {
-            return Ok(());
-        }
+        let Some(extent) = extent else { return Ok(()) };
         let segment = self.rotate()?;
         let coverage = state.coverage.after(segment, extent, now_ms, span_ms);
         let sealed = self
@@ -138,6 +136,16 @@ impl Core {
         *state = sealed.state;
         self.note_sealed(&sealed);
         self.remove_segments(segment)
+    }
+
+    /// How much of the head is sealed because its time has come.
+    fn due_extent(&self, now_ms: i64, span_ms: i64) -> Option<Extent> {
+        let head = self.head();
+        let is_due = |at_ms| is_due(at_ms, now_ms, span_ms);
+        // Most often nothing is, which is seen without a look at every point.
+        let is_any_due = head.places().any(|(_, at_ms)| is_due(at_ms));
+        let (due, waiting) = if is_any_due { head.weigh(is_due) } else { (0, 0) };
+        Extent::of(due, waiting)
     }
 
     fn write_sealed(

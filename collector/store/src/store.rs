@@ -18,6 +18,7 @@ use crate::folder::Folder;
 use crate::follow::{Followed, Follower, Place};
 use crate::index::SeriesNumber;
 use crate::journal::Journal;
+use crate::pace::Pace;
 use crate::reading::{Found, Stretch};
 use crate::recover::{Contents, Recovered, recover};
 use crate::usage::{Size, Usage};
@@ -385,7 +386,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read or written; nothing is lost.
     pub fn compact(&self, now_ms: i64) -> Result<(), StoreError> {
-        self.core.compact(now_ms, &|| false, &|_| true)
+        self.core.compact(now_ms, &Pace::FULL)
     }
 
     /// Makes summaries of days that are old enough by [`Options::downsampling`], as the store does by
@@ -395,7 +396,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read or written; nothing is lost.
     pub fn downsample(&self, now_ms: i64) -> Result<(), StoreError> {
-        self.core.downsample(now_ms, &|| false, &|_| true)
+        self.core.downsample(now_ms, &Pace::FULL)
     }
 
     /// Reads everything, the journal too, and checks it; what is damaged is told by [`Store::damage`] as

@@ -16,6 +16,7 @@ mod processes;
 mod ranges;
 mod re2;
 mod series;
+mod sum;
 mod updates;
 
 pub use admission::{
@@ -36,6 +37,7 @@ pub use processes::{ProcessReport, ProcessUsage};
 pub use ranges::Ranges;
 pub use re2::{PatternError, compile_anchored, compile_pattern};
 pub use series::{MetricKind, Series, SeriesTable};
+pub use sum::Sum;
 pub use updates::{
     Knowledge, ManagerReport, PackageUpdate, RebootReport, Refresh, RestartReason, StaleService,
     Stay, Support, UpdateReport,

@@ -1,51 +1,20 @@
 //! Sums, means and their like, exact where plain floats lose digits.
 
+pub(crate) use upkeep_model::Sum;
+
 /// Something that values are added to one by one, and that has a value once there is one.
 pub(crate) trait Accumulator: Default {
     fn add(&mut self, value: f64);
     fn value(&self) -> f64;
 }
 
-/// A sum that carries the digits lost to rounding along, after Neumaier.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sum {
-    rounded: f64,
-    lost: f64,
-}
-
-impl Sum {
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> f64 {
-        let mut sum = Self::default();
-        values.into_iter().for_each(|value| sum.add(value));
-        sum.value()
-    }
-
-    fn scale(&mut self, factor: f64) {
-        self.rounded *= factor;
-        self.lost *= factor;
-    }
-
-    fn divide(&mut self, divisor: f64) {
-        self.rounded /= divisor;
-        self.lost /= divisor;
-    }
-}
-
 impl Accumulator for Sum {
     fn add(&mut self, value: f64) {
-        let total = self.rounded + value;
-        if total.is_infinite() {
-            self.lost = 0.0;
-        } else if self.rounded.abs() >= value.abs() {
-            self.lost += (self.rounded - total) + value;
-        } else {
-            self.lost += (value - total) + self.rounded;
-        }
-        self.rounded = total;
+        Sum::add(self, value);
     }
 
     fn value(&self) -> f64 {
-        self.rounded + self.lost
+        Sum::value(self)
     }
 }
 
@@ -64,7 +33,7 @@ impl Accumulator for Mean {
         if !self.moves {
             let mut sum = self.sum;
             sum.add(value);
-            if self.count == 1.0 || !sum.rounded.is_infinite() {
+            if self.count == 1.0 || !sum.is_infinite() {
                 self.sum = sum;
                 return;
             }
@@ -79,7 +48,9 @@ impl Accumulator for Mean {
         if self.moves {
             self.sum.value()
         } else {
-            self.sum.rounded / self.count + self.sum.lost / self.count
+            let mut sum = self.sum;
+            sum.divide(self.count);
+            sum.value()
         }
     }
 }

@@ -186,6 +186,8 @@ fn parse_point_columns(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
 #[derive(Debug)]
 pub(crate) struct Group {
     bytes: Vec<u8>,
+    /// So many of them describe series.
+    described: usize,
     seed: u32,
     ordinal: u32,
     last_at: usize,
@@ -193,7 +195,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub(super) fn new(seed: u32, ordinal: u32) -> Self {
-        Self { bytes: Vec::new(), seed, ordinal, last_at: 0 }
+        Self { bytes: Vec::new(), described: 0, seed, ordinal, last_at: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -212,7 +214,15 @@ impl Group {
         let checksum = checksum(self.seed, body);
         self.put_header(at, length | first, checksum);
         self.last_at = at;
+        if matches!(entry, Entry::Describe { .. } | Entry::Series { .. }) {
+            self.described += self.bytes.len() - at;
+        }
         self.bytes.len()
+    }
+
+    /// How many of its bytes describe series.
+    pub(crate) fn described(&self) -> usize {
+        self.described
     }
 
     /// The group's bytes, its last entry marked as such.

@@ -21,6 +21,9 @@ use crate::folder::sync_folder;
 const MAGIC: &[u8; 8] = b"upkeepJ1";
 pub(crate) const HEADER_BYTES: usize = 40;
 const EXTENSION: &str = "segment";
+/// So many times what a segment has else it may have of descriptions at most.
+const MOST_DESCRIBED: u64 = 3;
+
 const COPY_EXTENSION: &str = "copy";
 
 /// Where the segments are. It can be shared: only [`Journal`] writes, and whoever seals removes.
@@ -191,7 +194,20 @@ struct Current {
     file: File,
     seed: u32,
     length: u64,
+    /// So many of its bytes describe series.
+    described: u64,
     groups: u32,
+}
+
+impl Current {
+    /// Whether it has so many bytes beside descriptions. Those of a million series are longer than that,
+    /// and each segment needs the ones that the database lacks: if they counted, they would follow one
+    /// another with nothing else between them. There is an end to it all the same, since a segment is
+    /// read as a whole.
+    fn is_full(&self, segment_bytes: u64) -> bool {
+        let described = self.described.min(MOST_DESCRIBED.saturating_mul(segment_bytes));
+        self.length.saturating_sub(described) >= segment_bytes
+    }
 }
 
 #[cfg(test)]
@@ -199,7 +215,9 @@ impl Journal {
     /// A writer whose current segment is some other file, which need not behave like a disk.
     pub(crate) fn onto(folder: JournalFolder, path: &str) -> Self {
         let file = OpenOptions::new().append(true).open(path).unwrap();
-        let current = Current { number: 1, path: path.into(), file, seed: 0, length: 0, groups: 0 };
+        let path = path.into();
+        let current =
+            Current { number: 1, path, file, seed: 0, length: 0, described: 0, groups: 0 };
         let tide = Tide::default();
         Self { folder, segment_bytes: u64::MAX, next: 2, current: Some(current), tide }
     }
@@ -223,7 +241,7 @@ impl Journal {
     /// A group to be filled for the current segment, and that segment's number. A new segment is
     /// begun where there is none or the current one is full.
     pub(crate) fn begin(&mut self) -> Result<(u64, Group), StoreError> {
-        if self.current.as_ref().is_some_and(|current| current.length >= self.segment_bytes) {
+        if self.current.as_ref().is_some_and(|current| current.is_full(self.segment_bytes)) {
             self.current = None;
         }
         let current = match self.current.take() {
@@ -236,8 +254,8 @@ impl Journal {
         Ok((number, group))
     }
 
-    /// Writes and syncs a group.
-    pub(crate) fn write(&mut self, group: &Bytes) -> Result<(), WriteError> {
+    /// Writes and syncs a group, of which so many bytes describe series.
+    pub(crate) fn write(&mut self, group: &Bytes, described: usize) -> Result<(), WriteError> {
         let Some(current) = &mut self.current else {
             return Err(WriteError::Refused(StoreError::Closed));
         };
@@ -256,6 +274,7 @@ impl Journal {
             .sync_data()
             .map_err(|source| WriteError::Uncertain(sync_error(&current.path, source)))?;
         current.length += group.len() as u64;
+        current.described += described as u64;
         current.groups += 1;
         self.folder.bytes.fetch_add(group.len() as u64, Ordering::Relaxed);
         let mark = Mark { segment: current.number, length: current.length };
@@ -297,7 +316,15 @@ impl Journal {
         self.next += 1;
         self.folder.bytes.fetch_add(header.len() as u64, Ordering::Relaxed);
         let seed = seed(number, salt);
-        Ok(Current { number, path, file, seed, length: header.len() as u64, groups: 0 })
+        Ok(Current {
+            number,
+            path,
+            file,
+            seed,
+            length: header.len() as u64,
+            described: 0,
+            groups: 0,
+        })
     }
 }
 
@@ -407,7 +434,7 @@ mod tests {
         for through in 0..4 {
             let (_, mut group) = writer.begin().unwrap();
             fill(&mut group, through);
-            writer.write(&group.finish()).unwrap();
+            writer.write(&group.finish(), 0).unwrap();
         }
         assert_eq!(journal.numbers().unwrap(), [7, 8]);
         let path = journal.path_of(7);
@@ -426,6 +453,29 @@ mod tests {
     }
 
     #[test]
+    fn descriptions_fill_a_segment_late() {
+        let check = |length, described, expect| {
+            let current = Current {
+                number: 1,
+                path: PathBuf::new(),
+                file: File::open("/dev/null").unwrap(),
+                seed: 0,
+                length,
+                described,
+                groups: 0,
+            };
+            assert_eq!(current.is_full(100), expect, "{length}, {described} of them described");
+        };
+        check(99, 0, false);
+        check(100, 0, true);
+        check(199, 100, false);
+        check(200, 100, true);
+        check(399, 399, false);
+        check(400, 400, true);
+        check(400, 300, true);
+    }
+
+    #[test]
     fn what_cannot_be_undone_or_synced_is_uncertain() {
         let folder = tempfile::tempdir().unwrap();
         let journal = JournalFolder::open(folder.path().join("journal")).unwrap();
@@ -433,7 +483,7 @@ mod tests {
             let mut writer = Journal::onto(journal.clone(), device);
             let (_, mut group) = writer.begin().unwrap();
             fill(&mut group, 1);
-            let error = writer.write(&group.finish()).unwrap_err();
+            let error = writer.write(&group.finish(), 0).unwrap_err();
             assert!(matches!(error, WriteError::Uncertain(_)), "{device}: {error:?}");
         }
     }

@@ -120,6 +120,12 @@ impl Points {
         self.homes.values().filter_map(|home| home.bounds)
     }
 
+    /// The times of all points.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> + use<'_> {
+        let logs = self.homes.values().flat_map(|home| home.logs.values());
+        logs.flat_map(Log::iter).map(|point| point.at_ms)
+    }
+
     /// Forgets all points of a home.
     pub(crate) fn remove(&mut self, home: HostId) {
         self.homes.remove(&home);

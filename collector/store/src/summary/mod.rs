@@ -12,7 +12,7 @@ mod shape;
 
 use std::fmt;
 
-use upkeep_model::is_stale;
+use upkeep_model::{Sum, is_stale};
 
 pub use shape::Shape;
 
@@ -170,27 +170,6 @@ impl Window {
     }
 }
 
-/// Adds values without losing what is small beside the sum so far, after Neumaier.
-#[derive(Default)]
-struct Sum {
-    rounded: f64,
-    lost: f64,
-}
-
-impl Sum {
-    fn add(&mut self, value: f64) {
-        let total = self.rounded + value;
-        if total.is_infinite() {
-            self.lost = 0.0;
-        } else if self.rounded.abs() >= value.abs() {
-            self.lost += (self.rounded - total) + value;
-        } else {
-            self.lost += (value - total) + self.rounded;
-        }
-        self.rounded = total;
-    }
-}
-
 /// The windows of samples, timestamps strictly ascending, a value for each.
 pub(crate) fn windows_of(resolution: Resolution, times: &[i64], values: &[f64]) -> Vec<Window> {
     let samples: Vec<(i64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
@@ -215,7 +194,7 @@ fn window_of(samples: &[(i64, f64)]) -> Window {
         summary.count += 1;
         sum.add(value);
     }
-    summary.sum = sum.rounded + sum.lost;
+    summary.sum = sum.value();
     Window { summary: Some(summary), ended_at }
 }
 

@@ -35,7 +35,7 @@ struct Life {
 struct CaredStore;
 
 fn open_small(folder: &Path) -> Store {
-    let options = Options { segment_bytes: 900, ..options() };
+    let options = Options { segment_bytes: 450, ..options() };
     Store::open(&folder.join("samples"), options).unwrap()
 }
 

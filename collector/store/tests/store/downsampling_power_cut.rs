@@ -29,7 +29,7 @@ impl OldDays {
         let downsampling = Downsampling { five_minutes_after: days(1), one_hour_after: days(2) };
         let options = Options {
             span: Duration::from_hours(4),
-            segment_bytes: 2_000,
+            segment_bytes: 1_000,
             ..settings(downsampling)
         };
         Store::open(&folder.join("samples"), options).unwrap()

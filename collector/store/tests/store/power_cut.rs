@@ -58,7 +58,7 @@ struct SampleStore;
 fn open(folder: &Path) -> Store {
     let retention = Duration::from_millis(RETENTION_MS as u64);
     let followed_from = Some(0);
-    let options = Options { segment_bytes: 1_500, retention, followed_from, ..options() };
+    let options = Options { segment_bytes: 700, retention, followed_from, ..options() };
     Store::open(&folder.join("samples"), options).unwrap()
 }
 

@@ -140,9 +140,25 @@ fn a_running_span_stays_and_the_far_future_does_not() {
 }
 
 #[test]
+fn few_samples_of_a_running_span_do_not_keep_a_long_journal() {
+    let folder = folder();
+    let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
+    let store = open(folder.path());
+    for at_ms in (0..50).chain([SPAN_MS + 1]) {
+        agent.commit(&store, &mut model, at_ms, &[("load", at_ms as f64)]);
+    }
+    store.seal(SPAN_MS + 5).unwrap();
+    assert!(segments(folder.path()).is_empty());
+    agent.commit(&store, &mut model, SPAN_MS + 2, &[("load", 0.5)]);
+    model.check(&store);
+    drop(store);
+    model.check(&open(folder.path()));
+}
+
+#[test]
 fn a_segment_can_be_read_without_the_ones_before_it() {
     let folder = folder();
-    let options = Options { segment_bytes: 600, ..options() };
+    let options = Options { segment_bytes: 300, ..options() };
     let (mut model, mut agent) = (Model::default(), Agent::new(1, 1));
     let store = Store::open(folder.path(), options.clone()).unwrap();
     for step in 0..9 {

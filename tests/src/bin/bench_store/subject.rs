@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 use upkeep_tests::{
     Collector, CollectorOptions, Peer, PeerKind, RemoteWriter, peak_memory, processor_time,
 };
@@ -83,15 +82,14 @@ impl Subject {
         }
     }
 
-    /// The JSON of a successful GET.
-    pub(super) async fn json(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
+    /// The body of a successful GET.
+    pub(super) async fn text(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String> {
         match self {
             Self::Collector(collector) => {
                 let answer = collector.get(path).query(parameters).send().await?;
-                let text = answer.error_for_status()?.text().await?;
-                serde_json::from_str(&text).with_context(|| format!("GET {path}"))
+                Ok(answer.error_for_status()?.text().await?)
             }
-            Self::Peer(peer) => peer.json(path, parameters).await,
+            Self::Peer(peer) => peer.text(path, parameters).await,
         }
     }
 
