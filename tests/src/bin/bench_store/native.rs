@@ -98,11 +98,17 @@ pub(super) struct Agent {
     sent: usize,
 }
 
+/// So many series are described in a message, about as many as an agent does.
+const DESCRIBED: usize = 32;
+
 impl Agent {
     /// Describes the series of a host.
     pub(super) async fn describe(&self, series: &[Series]) -> Result<()> {
-        let series = series.iter().map(Into::into).collect();
-        self.send(Message::Describe(v1::Describe { first_number: 0, series })).await
+        for (part, first_number) in series.chunks(DESCRIBED).zip((0..).step_by(DESCRIBED)) {
+            let series = part.iter().map(Into::into).collect();
+            self.send(Message::Describe(v1::Describe { first_number, series })).await?;
+        }
+        Ok(())
     }
 
     /// Sends the frames after those that were sent, so many a message, each message after the one before
