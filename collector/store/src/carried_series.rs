@@ -1,8 +1,8 @@
 //! Which series of points the current journal segment tells the labels of.
 //!
-//! Every point that comes is held against this, so it is a list by number and asks the index only
-//! about what it does not know. What it knows holds for the segment: until that is sealed, and another
-//! one begun, its points are in the head, for which retention leaves their series alone.
+//! Every point that comes is held against this, which asks the index only about what it does not know.
+//! What it knows holds for the segment: until that is sealed, and another one begun, its points are in
+//! the head, for which retention leaves their series alone.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ type Carried = (HomeKey, i32);
 
 #[derive(Debug, Default)]
 pub(crate) struct CarriedSeries {
-    by_number: Vec<Option<Carried>>,
+    by_number: hashbrown::HashMap<SeriesRef, Carried>,
     homes: HashMap<HostId, HomeKey>,
 }
 
@@ -40,8 +40,8 @@ impl CarriedSeries {
         let mut unseen: Vec<(SeriesRef, i32)> = Vec::new();
         for &(number, at_ms, _) in points {
             let day = day_of(at_ms);
-            let known = self.by_number.get(number as usize).copied().flatten();
-            if known != Some((key, day)) && unseen.last() != Some(&(number, day)) {
+            let known = self.by_number.get(&number);
+            if known != Some(&(key, day)) && unseen.last() != Some(&(number, day)) {
                 unseen.push((number, day));
             }
         }
@@ -66,17 +66,11 @@ impl CarriedSeries {
         for (number, day) in unseen {
             // A series about to be removed by retention is alive again.
             index.extend_days(number, (day, day));
-            let at = number as usize;
-            if self.by_number.len() <= at {
-                self.by_number.resize(index.next() as usize, None);
-            }
-            let Some(slot) = self.by_number.get_mut(at) else { continue };
-            if slot.is_none()
+            if self.by_number.insert(number, (key, day)).is_none()
                 && let Some(series) = index.get(number)
             {
                 fresh.push((number, index.labels(series)));
             }
-            *slot = Some((key, day));
         }
         Ok(fresh)
     }

@@ -11,11 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use upkeep_model::{HostId, Labels, Ranges, StreamKey};
 
-use crate::carried_series::CarriedSeries;
+use crate::carried::Carried;
 use crate::core::{Core, Intake};
 use crate::delete::Deletion;
 use crate::hold::next_hold;
-use crate::index::{Index, SeriesRef};
 use crate::journal::{Entry, Group, Journal, WriteError};
 use crate::options::JOURNAL_OVERFULL;
 use crate::points::NumberedPoint;
@@ -89,25 +88,6 @@ pub(crate) struct Committer {
     hold: Duration,
     /// Wakes whoever seals when the journal has grown too long.
     pressure: SyncSender<seal::Wake>,
-}
-
-/// What the current segment has, so that it can be read by itself.
-#[derive(Debug, Default)]
-struct Carried {
-    segment: u64,
-    /// Whether it is followed, so that it must tell what the database knows as well.
-    is_followed: bool,
-    streams: HashMap<StreamKey, CarriedStream>,
-    series: CarriedSeries,
-}
-
-#[derive(Debug, Default)]
-struct CarriedStream {
-    generation: u32,
-    numbers: u32,
-    keys: BTreeSet<u64>,
-    /// What it says will never come, and what the database says is committed.
-    skipped: Ranges,
 }
 
 /// A group that is being put together.
@@ -192,12 +172,20 @@ impl Committer {
         (submissions, other)
     }
 
-    fn commit(&mut self, mut submissions: Vec<Submission>) {
-        let mut results = Vec::with_capacity(submissions.len());
-        let written = self.stage(&mut submissions, &mut results).and_then(|s| self.write(s));
-        for (index, submission) in submissions.into_iter().enumerate() {
-            let own = results.get(index).cloned().unwrap_or(Ok(()));
-            submission.tell(own.and(written.clone()));
+    fn commit(&mut self, submissions: Vec<Submission>) {
+        let mut waiting = submissions.into_iter();
+        // What a segment must tell of series beside them may make several groups of them.
+        while waiting.len() > 0 {
+            let mut staged = Vec::new();
+            match self.stage(&mut waiting, &mut staged) {
+                Ok(staging) => {
+                    let written = self.write(staging);
+                    for (submission, own) in staged {
+                        submission.tell(own.and(written.clone()));
+                    }
+                }
+                Err(error) => waiting.by_ref().for_each(|one| one.tell(Err(error.clone()))),
+            }
         }
         if self.core.journal.bytes() > self.core.options.journal_bytes {
             // A full channel means that it was woken already.
@@ -210,15 +198,16 @@ impl Committer {
         if self.core.intake().dirty.is_empty() {
             return Ok(());
         }
-        let staging = self.stage(&mut [], &mut Vec::new())?;
+        let staging = self.stage(&mut Vec::new().into_iter(), &mut Vec::new())?;
         self.write(staging)
     }
 
-    /// Checks what was submitted and encodes what is good. Gives each submission its own result.
+    /// Checks what was submitted and encodes what is good, until the group is large. Each submission
+    /// gets its own result; after an error none was taken.
     fn stage(
         &mut self,
-        submissions: &mut [Submission],
-        results: &mut Vec<Result<(), StoreError>>,
+        waiting: &mut std::vec::IntoIter<Submission>,
+        staged: &mut Vec<(Submission, Result<(), StoreError>)>,
     ) -> Result<Staging, StoreError> {
         if let Some(reason) = &self.poison {
             return Err(StoreError::Poisoned { reason: reason.clone() });
@@ -230,7 +219,7 @@ impl Committer {
         let (segment, group) = self.journal.begin()?;
         if self.carried.segment != segment {
             let is_followed = self.core.followed.is_followed();
-            self.carried = Carried { segment, is_followed, ..Carried::default() };
+            self.carried = Carried::of_segment(segment, is_followed);
         }
         let core = Arc::clone(&self.core);
         let mut intake = core.intake();
@@ -247,12 +236,14 @@ impl Committer {
                 self.carried.declare(&mut staging.group, &core.index(), *stream, state);
             }
         }
-        for submission in submissions {
+        while staging.group.len() < GROUP_BYTES
+            && let Some(mut submission) = waiting.next()
+        {
             let mut result = Ok(());
             for append in std::mem::take(&mut submission.appends) {
                 result = result.and(self.stage_one(&mut staging, &mut intake, append));
             }
-            results.push(result);
+            staged.push((submission, result));
         }
         Ok(staging)
     }
@@ -416,75 +407,4 @@ impl Submission {
         };
         self.appends.iter().map(one).sum()
     }
-}
-
-impl Carried {
-    /// Writes everything declared of a stream that the segment lacks.
-    fn declare(&mut self, group: &mut Group, index: &Index, stream: StreamKey, state: &Stream) {
-        self.numbers(group, index, stream, state);
-        for &key in state.keys.keys() {
-            self.key(group, stream, state, key);
-        }
-        let carried = self.of(stream, state);
-        for numbers in state.skipped.iter() {
-            for missing in carried.skipped.missing(numbers) {
-                let (first, last) = (*missing.start(), *missing.end());
-                carried.skipped.insert(missing);
-                group.push(&Entry::Skip { stream, first, last });
-            }
-        }
-    }
-
-    /// Writes the descriptions that neither the segment nor the database has.
-    fn numbers(&mut self, group: &mut Group, index: &Index, stream: StreamKey, state: &Stream) {
-        let carried = self.of(stream, state);
-        let missing = state.dictionary().get(carried.numbers as usize..).unwrap_or_default();
-        if missing.is_empty() {
-            return;
-        }
-        let labels = |number: &SeriesRef| {
-            index.get(*number).map(|series| index.labels(series)).unwrap_or_default()
-        };
-        let first_number = carried.numbers;
-        carried.numbers = u32::try_from(state.dictionary().len()).unwrap_or(u32::MAX);
-        let series = missing.iter().map(labels).collect();
-        let generation = state.generation;
-        group.push(&Entry::Describe { stream, generation, first_number, series });
-    }
-
-    /// Writes a key frame that the segment lacks.
-    fn key(&mut self, group: &mut Group, stream: StreamKey, state: &Stream, sequence: u64) {
-        if let Some(key) = state.keys.get(&sequence)
-            && self.of(stream, state).keys.insert(sequence)
-        {
-            let (generation, frame) = (state.generation, key.body.clone());
-            group.push(&Entry::Reference { stream, generation, sequence, frame });
-        }
-    }
-
-    fn own_key(&mut self, stream: StreamKey, sequence: u64) {
-        if let Some(carried) = self.streams.get_mut(&stream) {
-            carried.keys.insert(sequence);
-        }
-    }
-
-    fn of(&mut self, stream: StreamKey, state: &Stream) -> &mut CarriedStream {
-        let is_followed = self.is_followed;
-        let fresh = || CarriedStream {
-            generation: state.generation,
-            numbers: if is_followed { 0 } else { saved_numbers(state) },
-            keys: BTreeSet::new(),
-            skipped: state.saved.committed.clone(),
-        };
-        let carried = self.streams.entry(stream).or_insert_with(fresh);
-        if carried.generation != state.generation {
-            let skipped = std::mem::take(&mut carried.skipped);
-            *carried = CarriedStream { skipped, ..fresh() };
-        }
-        carried
-    }
-}
-
-fn saved_numbers(state: &Stream) -> u32 {
-    state.saved.numbers.get(&state.generation).copied().unwrap_or_default()
 }

@@ -13,6 +13,7 @@
 //! and texts).
 
 mod binary;
+mod carried;
 mod carried_series;
 mod chunk;
 mod committer;

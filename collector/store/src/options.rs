@@ -35,7 +35,7 @@ pub struct Options {
     pub cold_span: Duration,
     /// When days become summaries.
     pub downsampling: Downsampling,
-    /// When so many bytes of the database's file are free after packing, and a fifth of it at least,
+    /// When so many bytes of the database's file are free after packing, and a tenth of it at least,
     /// it is written anew without them.
     pub free_bytes: u64,
     /// Memory for pages of the database, in bytes.

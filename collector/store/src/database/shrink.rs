@@ -21,7 +21,7 @@ use super::{
 };
 
 /// It pays when one part in so many is free.
-const FREE_PART: u64 = 5;
+const FREE_PART: u64 = 10;
 
 /// More than this is not copied while the store runs: sealing waits for it, and the disk must hold
 /// both files.

@@ -202,6 +202,11 @@ impl Group {
         self.bytes.is_empty()
     }
 
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds an entry and returns where the group's bytes end now, which for a frame is also where
     /// its body ends.
     pub(crate) fn push(&mut self, entry: &Entry) -> usize {

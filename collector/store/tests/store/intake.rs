@@ -1,11 +1,12 @@
 //! What the store takes, and what it refuses.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
-use crate::fixture::{Agent, Model, folder, host, labels, open, samples};
+use crate::fixture::{Agent, Model, folder, host, labels, open, options, samples};
 use upkeep_codec::Encoder;
 use upkeep_model::{MatchOperator, Matcher, Ranges, stale_marker};
-use upkeep_store::{Append, StoreError};
+use upkeep_store::{Append, Options, Store, StoreError};
 
 #[test]
 fn frames_and_points_are_found_at_once_and_after_reopening() {
@@ -261,4 +262,33 @@ fn submissions_are_told_in_order_and_the_last_ones_that_it_is_closed() {
     store.close().unwrap();
     store.submit(vec![], Box::new(move |result| sender.send((-1, result.is_ok())).unwrap()));
     assert_eq!(told.recv(), Ok((-1, false)));
+}
+
+#[test]
+fn many_descriptions_at_once_are_told_in_several_groups() {
+    let folder = folder();
+    let hold = Duration::from_millis(200);
+    // A segment ends where a group does.
+    let settings = Options { hold, longest_hold: hold, segment_bytes: 1024 * 1024, ..options() };
+    let store = Store::open(folder.path(), settings).unwrap();
+    let mut model = Model::default();
+    let name = "long".repeat(1024 * 1024);
+    let row = [(name.as_str(), 1.0)];
+    let mut frame = |number| Agent::new(number, 1).frame(&store, &mut model, 1, &row);
+    let frames: Vec<Append> = (1..=6).map(&mut frame).collect();
+    let (sender, told) = mpsc::channel();
+    for frame in frames {
+        let sender = sender.clone();
+        store.submit(vec![frame], Box::new(move |result| sender.send(result.is_ok()).unwrap()));
+    }
+    assert_eq!(told.iter().take(6).collect::<Vec<_>>(), [true; 6]);
+    store.close().unwrap();
+    let journal = std::fs::read_dir(folder.path().join("journal")).unwrap();
+    let segments = journal.filter(|entry| {
+        let path = entry.as_ref().unwrap().path();
+        path.extension().is_some_and(|extension| extension == "segment")
+    });
+    assert!(segments.count() > 1);
+    drop(store);
+    model.check(&open(folder.path()));
 }

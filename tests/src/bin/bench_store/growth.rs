@@ -38,7 +38,7 @@ pub(super) async fn growth() -> Result<String> {
         let subject = Subject::collector().await?;
         let enrolled = enroll(subject.collector_itself()?, 0..hosts).await?;
         let agents = connect(enrolled, std::time::Duration::from_millis(STEP_MS as u64)).await?;
-        let begun = subject.cpu()?;
+        let (begun, connected) = (subject.cpu()?, subject.peak()?);
         let agents = deliver(agents, &series, &frames, 1).await?;
         let described = subject.cpu()?;
         let bytes_before = subject.peak()?;
@@ -63,6 +63,7 @@ pub(super) async fn growth() -> Result<String> {
             (hosts != SIZES[2]).then_some(Aim::Share(0.5, VICTORIA)),
         );
         memory.note(OURS, subject.peak()?);
+        memory.note("upkeep, all connected", connected);
         memory.note("upkeep, after the first step", bytes_before);
         drop(subject);
         if let Some(peer) = Subject::peer(PeerKind::VictoriaMetrics).await? {
