@@ -57,7 +57,8 @@ impl PeerKind {
         }
     }
 
-    fn ready(self) -> &'static str {
+    /// The path that says whether it serves.
+    pub fn ready(self) -> &'static str {
         match self {
             Self::Prometheus => "/-/ready",
             Self::VictoriaMetrics => "/health",

@@ -3,9 +3,15 @@
 //! Series that are measured together have their samples at the same times. What is read of them goes
 //! through the same lists of timestamps in turn, their *path*; so these are joined, and put in order where
 //! they must be, once a path and not once a series.
+//!
+//! Samples that are made of summaries stand for others, and the instants of most of them are made, too. So
+//! where one meets a sample that came late, both stay: the made one moves to a free instant beside.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::iter::successors;
 use std::sync::Arc;
+
+use crate::summary::Resolution;
 
 /// The samples of one series, timestamps strictly ascending.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +48,14 @@ struct Paths {
 struct Way {
     from: usize,
     timestamps: Arc<[i64]>,
+    source: SampleSource,
+}
+
+/// What samples are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SampleSource {
+    Samples,
+    Summaries,
 }
 
 /// All timestamps of a path.
@@ -65,9 +79,15 @@ impl Gathering {
     }
 
     /// Adds samples to a run, a value for each timestamp.
-    pub(crate) fn extend(&mut self, run: usize, timestamps: &Arc<[i64]>, values: &[f64]) {
+    pub(crate) fn extend(
+        &mut self,
+        run: usize,
+        source: SampleSource,
+        timestamps: &Arc<[i64]>,
+        values: &[f64],
+    ) {
         if let Some(run) = self.runs.get_mut(run).filter(|_| !timestamps.is_empty()) {
-            run.path = self.paths.step(run.path, timestamps);
+            run.path = self.paths.step(run.path, source, timestamps);
             run.values.extend_from_slice(values);
         }
     }
@@ -91,7 +111,7 @@ impl Gathered {
     pub(crate) fn with(self, other: &Self) -> Self {
         let mut gathering = Gathering::of(1);
         for one in [&self, other] {
-            gathering.extend(0, &one.timestamps, &one.values);
+            gathering.extend(0, SampleSource::Samples, &one.timestamps, &one.values);
         }
         let both = gathering.finish().next();
         both.map_or(self, |(_, both)| both)
@@ -99,7 +119,7 @@ impl Gathered {
 }
 
 impl Paths {
-    fn step(&mut self, from: usize, timestamps: &Arc<[i64]>) -> usize {
+    fn step(&mut self, from: usize, source: SampleSource, timestamps: &Arc<[i64]>) -> usize {
         let list = timestamps.as_ptr();
         if let Some((.., end)) =
             self.last.filter(|(begin, last, _)| (*begin, *last) == (from, list))
@@ -108,7 +128,7 @@ impl Paths {
         }
         // The list is kept with the way, so no other one gets its address.
         let end = *self.ends.entry((from, list)).or_insert_with(|| {
-            self.ways.push(Way { from, timestamps: Arc::clone(timestamps) });
+            self.ways.push(Way { from, timestamps: Arc::clone(timestamps), source });
             self.ways.len()
         });
         self.last = Some((from, list, end));
@@ -126,24 +146,33 @@ impl Paths {
             ways.push(way);
             at = way.from;
         }
-        let timestamps = match ways.as_slice() {
-            [only] => Arc::clone(&only.timestamps),
-            several => {
-                several.iter().rev().flat_map(|way| way.timestamps.iter().copied()).collect()
-            }
+        if let [only] = ways.as_slice() {
+            return Joined::of(Arc::clone(&only.timestamps), &[]);
+        }
+        let ways = || ways.iter().rev();
+        let timestamps = ways().flat_map(|way| way.timestamps.iter().copied()).collect();
+        let is_made =
+            |way: &&Way| vec![way.source == SampleSource::Summaries; way.timestamps.len()];
+        let made: Vec<bool> = match ways().any(|way| way.source == SampleSource::Summaries) {
+            true => ways().flat_map(is_made).collect(),
+            false => Vec::new(),
         };
-        Joined::of(timestamps)
+        Joined::of(timestamps, &made)
     }
 }
 
 impl Joined {
-    fn of(timestamps: Arc<[i64]>) -> Self {
+    /// In order; `made` says which are of samples made of summaries, and is empty where none are.
+    fn of(timestamps: Arc<[i64]>, made: &[bool]) -> Self {
         if timestamps.is_sorted_by(|one, next| one < next) {
             return Self { timestamps, order: None };
         }
         let mut order: Vec<(i64, usize)> = timestamps.iter().copied().zip(0..).collect();
         // The sort keeps what is equal in its order, which is that of precedence.
         order.sort_by_key(|(at_ms, _)| *at_ms);
+        if !made.is_empty() {
+            part(&mut order, |place| made.get(place) == Some(&true));
+        }
         order.dedup_by_key(|(at_ms, _)| *at_ms);
         let timestamps = order.iter().map(|(at_ms, _)| *at_ms).collect();
         Self { timestamps, order: Some(order.into_iter().map(|(_, place)| place).collect()) }
@@ -158,6 +187,36 @@ impl Joined {
     }
 }
 
+/// Moves made samples away from the instants of others, within their windows.
+fn part(order: &mut Vec<(i64, usize)>, is_made: impl Fn(usize) -> bool) {
+    let mut moved: Vec<(i64, usize)> = Vec::new();
+    order.dedup_by(|next, first| {
+        let meet = next.0 == first.0 && is_made(next.1) != is_made(first.1);
+        if meet {
+            if is_made(first.1) {
+                std::mem::swap(first, next);
+            }
+            moved.push(*next);
+        }
+        meet
+    });
+    if moved.is_empty() {
+        return;
+    }
+    let mut taken: HashSet<i64> = order.iter().map(|(at_ms, _)| *at_ms).collect();
+    for (at_ms, place) in moved {
+        // Windows end at multiples, which belong to them.
+        let is_end = at_ms.rem_euclid(Resolution::FiveMinutes.ms()) == 0;
+        let step = if is_end { -1 } else { 1 };
+        let mut beside = successors(at_ms.checked_add(step), |at_ms| at_ms.checked_add(step));
+        if let Some(free) = beside.find(|at_ms| !taken.contains(at_ms)) {
+            taken.insert(free);
+            order.push((free, place));
+        }
+    }
+    order.sort_by_key(|(at_ms, _)| *at_ms);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +226,7 @@ mod tests {
         for list in lists {
             let timestamps: Arc<[i64]> = list.iter().map(|(at_ms, _)| *at_ms).collect();
             let values: Vec<f64> = list.iter().map(|(_, value)| *value).collect();
-            gathering.extend(1, &timestamps, &values);
+            gathering.extend(1, SampleSource::Samples, &timestamps, &values);
         }
         let mut found = gathering.finish();
         let first = found.next();
@@ -192,6 +251,32 @@ mod tests {
     }
 
     #[test]
+    fn made_samples_make_room_for_those_that_came_late() {
+        let check = |made: &[i64], late: &[i64], expect: &[(i64, f64)]| {
+            for made_first in [true, false] {
+                let mut gathering = Gathering::of(1);
+                let mut extend = |source, times: &[i64], value: f64| {
+                    gathering.extend(0, source, &times.into(), &vec![value; times.len()]);
+                };
+                if made_first {
+                    extend(SampleSource::Summaries, made, 1.0);
+                }
+                extend(SampleSource::Samples, late, 2.0);
+                if !made_first {
+                    extend(SampleSource::Summaries, made, 1.0);
+                }
+                let found = gathering.finish().next().unwrap().1;
+                let found: Vec<_> = found.timestamps.iter().copied().zip(found.values).collect();
+                assert_eq!(found, expect, "{made:?} and {late:?}");
+            }
+        };
+        check(&[5, 9], &[7], &[(5, 1.0), (7, 2.0), (9, 1.0)]);
+        check(&[5, 9], &[5], &[(5, 2.0), (6, 1.0), (9, 1.0)]);
+        check(&[5, 6, 9], &[5, 7], &[(5, 2.0), (6, 1.0), (7, 2.0), (8, 1.0), (9, 1.0)]);
+        check(&[299_999, 300_000], &[300_000], &[(299_998, 1.0), (299_999, 1.0), (300_000, 2.0)]);
+    }
+
+    #[test]
     fn series_of_the_same_path_share_their_timestamps_and_others_do_not() {
         let list = |times: &[i64]| -> Arc<[i64]> { times.into() };
         let lists = [list(&[1, 2]), list(&[5]), list(&[3, 4])];
@@ -200,7 +285,7 @@ mod tests {
         for (run, path) in paths.iter().enumerate() {
             for &list in *path {
                 let values: Vec<f64> = lists[list].iter().map(|at_ms| *at_ms as f64).collect();
-                gathering.extend(run, &lists[list], &values);
+                gathering.extend(run, SampleSource::Samples, &lists[list], &values);
             }
         }
         let found: Vec<Gathered> = gathering.finish().map(|(_, found)| found).collect();

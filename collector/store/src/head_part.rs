@@ -6,7 +6,7 @@ use upkeep_codec::Columns;
 use upkeep_model::HostId;
 
 use crate::StoreError;
-use crate::gathering::Gathering;
+use crate::gathering::{Gathering, SampleSource};
 use crate::head::Head;
 use crate::index::SeriesRef;
 use crate::query::Wanted;
@@ -81,7 +81,7 @@ impl HeadPart {
         }
         for points in &self.points {
             bounds.charge(points.values.len())?;
-            gathering.extend(points.run, &points.timestamps, &points.values);
+            gathering.extend(points.run, SampleSource::Samples, &points.timestamps, &points.values);
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Reader<'_> {
         let timestamps: Arc<[i64]> = timestamps.into();
         for (&run, cells) in picked.runs.iter().zip(self.cells.chunks(rows.len().max(1))) {
             let values = cells.get(..timestamps.len()).unwrap_or_default();
-            gathering.extend(run, &timestamps, values);
+            gathering.extend(run, SampleSource::Samples, &timestamps, values);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::chunk::{Chunk, SummaryChunk};
 use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
-use crate::gathering::{Gathered, Gathering};
+use crate::gathering::{Gathered, Gathering, SampleSource};
 use crate::head_part::HeadPart;
 use crate::index::SeriesRef;
 use crate::reading::{Bounds, Found, Reading, Stretch, Summaries};
@@ -236,7 +236,7 @@ impl Work<'_> {
             };
             let values = values.get(cut.range.clone()).unwrap_or_default();
             self.bounds.charge(values.len())?;
-            gathering.extend(run, &cut.timestamps, values);
+            gathering.extend(run, SampleSource::Samples, &cut.timestamps, values);
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl Work<'_> {
         for (run, (number, _)) in sought {
             let Gathered { timestamps, values } = reconstruction.of(&chunk.windows(*number)?)?;
             through_ms = through_ms.max(timestamps.last().copied());
-            gathering.extend(run, &timestamps, &values);
+            gathering.extend(run, SampleSource::Summaries, &timestamps, &values);
         }
         if let Some(through_ms) = through_ms {
             let here = Summaries { resolution: chunk.resolution, through_ms };

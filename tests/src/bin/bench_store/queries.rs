@@ -119,7 +119,7 @@ pub(super) async fn queries() -> Result<String> {
             .await?;
         }
     }
-    let mut figures = Vec::new();
+    let mut figures = vec![nothing_asked(&subjects).await?];
     for query in &QUERIES {
         let mut figure = figure(query, "warm");
         for _ in 0..WARM_RUNS {
@@ -148,6 +148,23 @@ pub(super) async fn queries() -> Result<String> {
                  whole answer is there; the peers' caches of results are off. Cold: the first query after a start, the kernel's page cache \
                  dropped before.";
     table("Queries", notes, &figures)
+}
+
+/// What an answer takes for which nothing is looked up: client, connection and two turns of the kernel.
+async fn nothing_asked(subjects: &[Subject]) -> Result<Figure> {
+    let mut figure = Figure::new("nothing: whether it is healthy".to_owned(), "ms", None);
+    for _ in 0..WARM_RUNS {
+        for subject in subjects {
+            for turn in 0..IN_A_TURN {
+                let asked = Instant::now();
+                subject.text(subject.health(), &[]).await?;
+                if turn > 0 {
+                    figure.note(subject.name(), asked.elapsed().as_secs_f64() * 1000.0);
+                }
+            }
+        }
+    }
+    Ok(figure)
 }
 
 fn figure(query: &Query, state: &str) -> Figure {

@@ -43,6 +43,14 @@ impl Subject {
         }
     }
 
+    /// The path that says whether it serves.
+    pub(super) fn health(&self) -> &'static str {
+        match self {
+            Self::Collector(_) => "/-/ready",
+            Self::Peer(peer) => peer.kind().ready(),
+        }
+    }
+
     pub(super) fn id(&self) -> Result<u32> {
         match self {
             Self::Collector(collector) => collector.id(),
