@@ -178,6 +178,52 @@ fn state_cases() -> Vec<Case> {
     ]
 }
 
+fn service_cases() -> Vec<Case> {
+    let (yes, no) = (true, false);
+    let (free, files, readonly) = (
+        "node_filesystem_files_free{fs}",
+        "node_filesystem_files{fs}",
+        "node_filesystem_readonly{fs}",
+    );
+    let inodes = |course| [(free, course), (files, flat(100.0)), (readonly, flat(0.0))];
+    let faults = "node_vmstat_pgmajfault{web1}";
+    let queue = "node_disk_io_time_weighted_seconds_total{instance='web1',device='sda'}";
+    let (slaves, active) = (
+        "node_bonding_slaves{instance='web1',master='bond0'}",
+        "node_bonding_active{instance='web1',master='bond0'}",
+    );
+    let unit = |state: &str| {
+        format!("node_systemd_unit_state{{instance='web1',name='x.service',state='{state}'}}")
+    };
+    let restarts = "node_systemd_service_restart_total{instance='web1',name='x.service'}";
+    let error = "node_textfile_scrape_error{web1}";
+    let written = "node_textfile_mtime_seconds{instance='web1',file='/x.prom'}";
+    let days_ago = |days: f64| flat(NOW as f64 - days * 86_400.0);
+    vec![
+        case("HostInodesFillUp", yes, &inodes(Line(45.0, 30.0))),
+        case("HostInodesFillUp", no, &inodes(Line(30.5, 30.0))),
+        case("HostInodesFillUp", no, &inodes(Line(90.0, 60.0))),
+        case("HostMajorPageFaults", yes, &[(faults, Line(0.0, 600.0 * 21_600.0))]),
+        case("HostMajorPageFaults", no, &[(faults, Line(0.0, 400.0 * 21_600.0))]),
+        case("HostDiskQueueLong", yes, &[(queue, Line(0.0, 11.0 * 21_600.0))]),
+        case("HostDiskQueueLong", no, &[(queue, Line(0.0, 9.0 * 21_600.0))]),
+        case("HostBondingDegraded", yes, &[(slaves, flat(2.0)), (active, flat(1.0))]),
+        case("HostBondingDegraded", no, &[(slaves, flat(2.0)), (active, flat(2.0))]),
+        case("HostServiceFailed", yes, &[(&unit("failed"), flat(1.0))]),
+        case(
+            "HostServiceFailed",
+            no,
+            &[(&unit("failed"), flat(0.0)), (&unit("active"), flat(1.0))],
+        ),
+        case("HostServiceRestarting", yes, &[(restarts, Step(1.0, 5.0))]),
+        case("HostServiceRestarting", no, &[(restarts, Step(1.0, 2.0))]),
+        case("HostTextfileUnreadable", yes, &[(error, flat(1.0))]),
+        case("HostTextfileUnreadable", no, &[(error, flat(0.0))]),
+        case("HostTextfileStale", yes, &[(written, days_ago(3.0))]),
+        case("HostTextfileStale", no, &[(written, days_ago(1.0))]),
+    ]
+}
+
 fn agent_cases() -> Vec<Case> {
     let (yes, no) = (true, false);
     let (bytes, limit, age) = (
@@ -402,6 +448,7 @@ fn every_shipped_rule_fires_when_it_must_and_only_then() {
         filesystem_cases(),
         load_cases(),
         state_cases(),
+        service_cases(),
         agent_cases(),
         collector_cases(),
         patch_cases(),
