@@ -16,7 +16,7 @@ use std::time::Duration;
 use upkeep_model::Labels;
 
 use self::retry::pause_ms;
-use super::group::{Decision, HeldAlert, Reason, Standing, decide};
+use super::group::{Decision, HeldAlert, Reason, Standing, decide, milliseconds};
 use super::route::{Route, Timing};
 use crate::notify::{Alert, Fingerprint, Notification};
 use crate::state::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
@@ -155,11 +155,12 @@ impl Book {
                 annotations: stored.annotations,
                 starts_at_ms: stored.starts_at_ms,
                 ends_at_ms: stored.ends_at_ms,
+                holds_for: stored.holds_for_ms.map(duration),
                 generator_url: stored.generator_url,
             };
-            let expires_at_ms = now_ms.saturating_add(self.resolve_timeout_ms);
             let fingerprint = alert.fingerprint();
-            self.enter(fingerprint, HeldAlert { alert, expires_at_ms }, now_ms);
+            let held = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
+            self.enter(fingerprint, held, now_ms);
         }
         let numbers = &self.numbers;
         let is_known = |key: &NotificationKey| {
@@ -176,8 +177,7 @@ impl Book {
     pub(super) fn accept(&mut self, alerts: Vec<Alert>, now_ms: i64) {
         for alert in alerts {
             let fingerprint = alert.fingerprint();
-            let expires_at_ms = now_ms.saturating_add(self.resolve_timeout_ms);
-            let later = HeldAlert { alert, expires_at_ms };
+            let later = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
             let held = match self.alerts.get_mut(&fingerprint) {
                 None if later.is_resolved(now_ms) => continue,
                 None => later,
@@ -487,11 +487,12 @@ fn stored(fingerprint: Fingerprint, alert: &Alert) -> StoredAlert {
         generator_url: alert.generator_url.clone(),
         starts_at_ms: alert.starts_at_ms,
         ends_at_ms: alert.ends_at_ms,
+        holds_for_ms: alert.holds_for.map(milliseconds),
     }
 }
 
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+fn duration(milliseconds: i64) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A group of alerts and the decision whether to tell of it: pure, with the clock passed in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::notify::{Alert, Fingerprint};
 use crate::state::NotificationRecord;
@@ -15,6 +16,13 @@ pub(super) struct HeldAlert {
 }
 
 impl HeldAlert {
+    /// An alert of which somebody spoke at the given moment; `resolve_timeout_ms` holds for one
+    /// that does not say for how long it fires on.
+    pub(super) fn spoken_of(alert: Alert, resolve_timeout_ms: i64, now_ms: i64) -> Self {
+        let holds_ms = alert.holds_for.map_or(resolve_timeout_ms, milliseconds);
+        Self { alert, expires_at_ms: now_ms.saturating_add(holds_ms) }
+    }
+
     /// When it is over: when it was said to be, or when nobody spoke of it for too long.
     pub(super) fn ends_at_ms(&self) -> i64 {
         self.alert.ends_at_ms.unwrap_or(self.expires_at_ms)
@@ -133,6 +141,11 @@ impl Standing {
     }
 }
 
+/// A duration in milliseconds.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use upkeep_model::Labels;
@@ -213,6 +226,7 @@ mod tests {
                 annotations: Annotations::from([("summary".to_owned(), text.to_owned())]),
                 starts_at_ms,
                 ends_at_ms,
+                holds_for: None,
                 generator_url: String::new(),
             },
             expires_at_ms: starts_at_ms + 300,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use upkeep_model::Labels;
 
@@ -28,6 +29,8 @@ pub struct Alert {
     pub starts_at_ms: i64,
     /// When it was resolved, in milliseconds since 1970; `None` while it fires.
     pub ends_at_ms: Option<i64>,
+    /// For how long it fires on if nobody speaks of it again; `None` leaves that to whoever is told.
+    pub holds_for: Option<Duration>,
     /// Where the rule that raised it can be seen.
     pub generator_url: String,
 }

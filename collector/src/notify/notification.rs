@@ -119,6 +119,7 @@ pub(super) fn sample() -> Notification {
         ]),
         starts_at_ms: 1_700_000_000_250,
         ends_at_ms,
+        holds_for: None,
         generator_url: "https://upkeep.example.org/graph?g0.expr=up".to_owned(),
     };
     Notification {

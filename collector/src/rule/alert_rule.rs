@@ -15,6 +15,10 @@ use crate::state::RuleAlert;
 /// was lost on the way.
 pub const RESOLVED_RETENTION: Duration = Duration::from_mins(15);
 
+/// For how many turns an alert holds that is not told again, as in Prometheus: a turn that comes late
+/// or finds its queue full resolves nothing.
+const TURNS_HELD: u32 = 4;
+
 /// One series of the expression's result with the rule's labels and texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -231,8 +235,16 @@ impl AlertRule {
     }
 
     /// The alerts that are to be told now: whose firing or end was not told yet, and those told
-    /// longer than `again` ago, since whoever is told may have restarted. They count as told.
-    pub fn take_due(&mut self, now_ms: i64, again: Duration, generator_url: &str) -> Vec<Alert> {
+    /// longer than `again` ago, since whoever is told may have restarted. They count as told, and
+    /// hold until they are told again: for some turns of `interval`, so that one may be missed.
+    pub fn take_due(
+        &mut self,
+        now_ms: i64,
+        again: Duration,
+        interval: Duration,
+        generator_url: &str,
+    ) -> Vec<Alert> {
+        let holds_for = again.max(interval).saturating_mul(TURNS_HELD);
         let again_ms = milliseconds(again);
         let due = self.active.values_mut().filter_map(|active| {
             let is_due = active.told_at_ms.is_none_or(|told_at_ms| {
@@ -240,7 +252,7 @@ impl AlertRule {
                     matches!(active.stage, Stage::Resolved { at_ms, .. } if at_ms > told_at_ms);
                 is_news || now_ms.saturating_sub(told_at_ms) >= again_ms
             });
-            let alert = active.alert(generator_url).filter(|_| is_due)?;
+            let alert = active.alert(holds_for, generator_url).filter(|_| is_due)?;
             active.told_at_ms = Some(now_ms);
             Some(alert)
         });
@@ -311,7 +323,7 @@ impl Active {
     }
 
     /// As it is told; `None` while it is pending.
-    fn alert(&self, generator_url: &str) -> Option<Alert> {
+    fn alert(&self, holds_for: Duration, generator_url: &str) -> Option<Alert> {
         let (starts_at_ms, ends_at_ms) = match self.stage {
             Stage::Pending => return None,
             Stage::Firing { since_ms } => (since_ms, None),
@@ -322,6 +334,7 @@ impl Active {
             annotations: self.annotations.clone(),
             starts_at_ms,
             ends_at_ms,
+            holds_for: Some(holds_for),
             generator_url: generator_url.to_owned(),
         })
     }

@@ -190,7 +190,8 @@ impl LiveGroup {
             }
             if rule.is_told() {
                 let again = surroundings.tell_again;
-                evaluation.alerts.extend(rule.alerts.take_due(now_ms, again, &rule.generator_url));
+                let due = rule.alerts.take_due(now_ms, again, self.interval, &rule.generator_url);
+                evaluation.alerts.extend(due);
             }
         }
         self.write(&mut unwritten);

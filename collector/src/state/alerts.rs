@@ -29,6 +29,9 @@ CREATE TABLE notifications (
 );
 ";
 
+/// For how long alerts hold that nobody speaks of.
+pub(super) const SCHEMA_HOLDS: &str = "ALTER TABLE alerts ADD COLUMN holds_for BIGINT;";
+
 /// An alert as the dispatcher last knew it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAlert {
@@ -44,6 +47,9 @@ pub struct StoredAlert {
     pub starts_at_ms: i64,
     /// When it was resolved, in milliseconds since 1970; `None` while it fires.
     pub ends_at_ms: Option<i64>,
+    /// For how many milliseconds it fires on if nobody speaks of it again; `None` if that is not
+    /// said.
+    pub holds_for_ms: Option<i64>,
 }
 
 /// One channel of a receiver, as far as one group of alerts is concerned.
@@ -158,11 +164,11 @@ fn change_alerts(
     changes: &BTreeMap<String, Option<StoredAlert>>,
 ) -> rusqlite::Result<()> {
     let mut store = transaction.prepare_cached(
-        "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at, ends_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at, ends_at,
+         holds_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations,
          generator_url = excluded.generator_url, starts_at = excluded.starts_at,
-         ends_at = excluded.ends_at",
+         ends_at = excluded.ends_at, holds_for = excluded.holds_for",
     )?;
     let mut remove = transaction.prepare_cached("DELETE FROM alerts WHERE fingerprint = ?1")?;
     for (fingerprint, alert) in changes {
@@ -177,6 +183,7 @@ fn change_alerts(
             alert.generator_url,
             alert.starts_at_ms,
             alert.ends_at_ms,
+            alert.holds_for_ms,
         ])?;
     }
     Ok(())
@@ -228,6 +235,7 @@ fn stored_alert(row: &Row<'_>) -> rusqlite::Result<StoredAlert> {
         generator_url: row.get("generator_url")?,
         starts_at_ms: row.get("starts_at")?,
         ends_at_ms: row.get("ends_at")?,
+        holds_for_ms: row.get("holds_for")?,
     })
 }
 
@@ -262,6 +270,7 @@ mod tests {
             generator_url: "https://upkeep/rules".to_owned(),
             starts_at_ms: 5,
             ends_at_ms: None,
+            holds_for_ms: Some(240_000),
         };
         let key = NotificationKey { receiver: "ops".to_owned(), channel: 1, group: "{}:{}".into() };
         let mut record = NotificationRecord {
@@ -281,6 +290,7 @@ mod tests {
         };
         store(&alert, &record);
         alert.ends_at_ms = Some(9);
+        alert.holds_for_ms = None;
         record.failure = Some((8, "status 503".to_owned()));
         store(&alert, &record);
 

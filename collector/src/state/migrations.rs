@@ -43,6 +43,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "what metrics are", sql: metadata::SCHEMA },
     Migration { name: "positions of remote write", sql: remote_positions::SCHEMA },
     Migration { name: "order of lives", sql: lives::SCHEMA_ORDER },
+    Migration { name: "how long alerts hold", sql: alerts::SCHEMA_HOLDS },
 ];
 
 /// Where the steps that were done are written.

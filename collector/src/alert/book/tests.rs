@@ -68,6 +68,7 @@ fn alert(name: &str, starts_at_ms: i64, ends_at_ms: Option<i64>) -> Alert {
         annotations: crate::notify::Annotations::new(),
         starts_at_ms,
         ends_at_ms,
+        holds_for: None,
         generator_url: String::new(),
     }
 }
@@ -130,6 +131,22 @@ fn what_nobody_speaks_of_any_more_is_resolved() {
     world.push(60_000, vec![alert("A", 0, None)]);
     assert_eq!(world.log(149_000), ["10 a0 First A!"]);
     assert_eq!(world.log(200_000), ["190 a0 AllResolved A."]);
+}
+
+#[test]
+fn an_alert_that_says_how_long_it_holds_is_taken_at_its_word() {
+    let (_folder, state) = crate::state::temporary();
+    let config = CONFIG.replace("1h", "30s");
+    let mut world = World::new(&config);
+    let holding = Alert { holds_for: Some(Duration::from_mins(40)), ..alert("A", 0, None) };
+    world.push(0, vec![holding.clone(), alert("B", 0, None)]);
+    assert_eq!(world.log(100_000), ["10 a0 First A!B!", "70 a0 NewResolved A!B."]);
+    restart(&mut world, &state, &config, 100_000);
+    world.push(700_000, vec![holding]);
+    let told = world.log(3_200_000);
+    let (last, before) = told.split_last().unwrap();
+    assert_eq!(last, "3100 a0 AllResolved A.", "700 s and 40 minutes later");
+    assert!(before.iter().all(|line| line.ends_with("Repeat A!")), "{before:?}");
 }
 
 #[test]
@@ -321,6 +338,7 @@ mod scenarios {
                 annotations: crate::notify::Annotations::new(),
                 starts_at_ms: told.starts_at.map_or(at_ms, milliseconds),
                 ends_at_ms: told.ends_at.map(milliseconds),
+                holds_for: None,
                 generator_url: String::new(),
             });
             world.push(at_ms, alerts.collect());

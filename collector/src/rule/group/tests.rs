@@ -60,6 +60,7 @@ fn an_alert_is_told_shown_stored_and_written() {
     assert_eq!(alert.annotations["summary"], "web1 is 0");
     assert!(alert.annotations["broken"].starts_with("<template `broken`: "), "{alert:?}");
     assert_eq!((alert.starts_at_ms, alert.ends_at_ms), (11_000, None));
+    assert_eq!(alert.holds_for, Some(Duration::from_mins(4)), "longer than until it is told again");
     assert_eq!(
         alert.generator_url,
         "https://upkeep.example.org/graph?g0.expr=up+%3D%3D+0&g0.tab=1"
