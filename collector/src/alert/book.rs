@@ -8,6 +8,7 @@
 
 mod retry;
 mod set_clock;
+mod standing;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,7 +17,9 @@ use std::time::Duration;
 use upkeep_model::Labels;
 
 use self::retry::pause_ms;
-use super::group::{Decision, HeldAlert, Reason, Standing, decide, milliseconds};
+use super::group::{Decision, HeldAlert, Reason, Standing, milliseconds};
+use super::inhibit::{InhibitRule, Inhibition};
+use super::interval::Hours;
 use super::route::{Route, Timing};
 use crate::notify::{Alert, Fingerprint, Notification};
 use crate::state::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
@@ -62,6 +65,7 @@ pub(super) struct Book {
     channels: Channels,
     resolve_timeout_ms: i64,
     external_url: String,
+    inhibition: Inhibition,
     alerts: BTreeMap<Fingerprint, Known>,
     groups: BTreeMap<u64, Group>,
     numbers: BTreeMap<(String, String), u64>,
@@ -80,6 +84,15 @@ struct Known {
     groups: BTreeSet<u64>,
 }
 
+/// The group that a route puts an alert into.
+struct Destination {
+    key: String,
+    labels: Labels,
+    receiver: String,
+    timing: Timing,
+    hours: Hours,
+}
+
 #[derive(Default)]
 struct Line {
     in_flight: usize,
@@ -91,6 +104,7 @@ struct Group {
     labels: Labels,
     receiver: String,
     timing: Timing,
+    hours: Hours,
     alerts: BTreeSet<Fingerprint>,
     has_flushed: bool,
     next_flush_ms: i64,
@@ -123,12 +137,14 @@ impl Book {
         channels: Channels,
         resolve_timeout: Duration,
         external_url: String,
+        inhibit_rules: Vec<InhibitRule>,
     ) -> Self {
         Self {
             root,
             channels,
             resolve_timeout_ms: milliseconds(resolve_timeout),
             external_url,
+            inhibition: Inhibition::new(inhibit_rules),
             alerts: BTreeMap::new(),
             groups: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -227,12 +243,7 @@ impl Book {
         let mut next = Attempt::Idle;
         match outcome {
             Outcome::Told => {
-                record = NotificationRecord {
-                    firing: job.standing.firing.clone(),
-                    resolved: job.standing.resolved.clone(),
-                    sent_at_ms: Some(job.notification.at_ms),
-                    failure: None,
-                };
+                record = job.standing.clone().told(Some(&record), job.notification.at_ms);
             }
             Outcome::Refused { reason } => record.failure = Some((now_ms, reason)),
             Outcome::Failed { reason, random } => {
@@ -257,19 +268,13 @@ impl Book {
 
     /// Puts an alert where it belongs.
     fn enter(&mut self, fingerprint: Fingerprint, held: HeldAlert, now_ms: i64) {
-        let routes: Vec<_> = self
-            .root
-            .matching(&held.alert.labels)
-            .into_iter()
-            .map(|route| {
-                let labels = route.group_labels(&held.alert.labels);
-                (route.group_key(&labels), labels, route.receiver.clone(), route.timing)
-            })
-            .collect();
+        let routes = self.root.matching(&held.alert.labels).into_iter();
+        let destinations: Vec<_> =
+            routes.map(|route| Destination::of(route, &held.alert.labels)).collect();
         let known = self.alerts.remove(&fingerprint);
         let mut groups = known.map(|known| known.groups).unwrap_or_default();
-        for (key, labels, receiver, timing) in routes {
-            let number = self.group_number(key, labels, receiver, timing, now_ms);
+        for destination in destinations {
+            let number = self.group_number(destination, now_ms);
             let Some(group) = self.groups.get_mut(&number) else { continue };
             group.alerts.insert(fingerprint);
             groups.insert(number);
@@ -279,17 +284,12 @@ impl Book {
             }
             self.schedule(number);
         }
+        self.inhibition.enter(fingerprint, &held.alert.labels);
         self.alerts.insert(fingerprint, Known { held, groups });
     }
 
-    fn group_number(
-        &mut self,
-        key: String,
-        labels: Labels,
-        receiver: String,
-        timing: Timing,
-        now_ms: i64,
-    ) -> u64 {
+    fn group_number(&mut self, destination: Destination, now_ms: i64) -> u64 {
+        let Destination { key, labels, receiver, timing, hours } = destination;
         let id = (receiver.clone(), key.clone());
         if let Some(number) = self.numbers.get(&id) {
             return *number;
@@ -303,6 +303,7 @@ impl Book {
             labels,
             receiver,
             timing,
+            hours,
             alerts: BTreeSet::new(),
             has_flushed: false,
             next_flush_ms,
@@ -363,12 +364,7 @@ impl Book {
             Decision::Rest => self.set_attempt(number, channel, Attempt::Idle),
             Decision::Note => {
                 let key = group.notification_key(channel);
-                let record = NotificationRecord {
-                    firing: standing.firing,
-                    resolved: standing.resolved,
-                    sent_at_ms: Some(now_ms),
-                    failure: None,
-                };
+                let record = standing.told(self.records.get(&key), now_ms);
                 self.changes.tell(key.clone(), record.clone());
                 self.records.insert(key, record);
                 self.set_attempt(number, channel, Attempt::Idle);
@@ -383,7 +379,7 @@ impl Book {
                 line.in_flight += 1;
                 jobs.push(Job {
                     key: group.notification_key(channel),
-                    notification: self.notification(group, channel, now_ms),
+                    notification: self.notification(group, channel, &standing, now_ms),
                     reason,
                     group: number,
                     standing,
@@ -391,61 +387,6 @@ impl Book {
                 self.set_attempt(number, channel, Attempt::Sending { failures });
             }
         }
-    }
-
-    fn decision(
-        &self,
-        group: &Group,
-        channel: usize,
-        standing: &Standing,
-        now_ms: i64,
-    ) -> Decision {
-        decide(
-            self.records.get(&group.notification_key(channel)),
-            &standing.firing,
-            &standing.resolved,
-            self.sends_resolved(&group.receiver, channel),
-            milliseconds(group.timing.repeat_interval),
-            now_ms,
-        )
-    }
-
-    fn standing(&self, group: &Group, now_ms: i64) -> Standing {
-        let mut standing = Standing::default();
-        for fingerprint in &group.alerts {
-            if let Some(known) = self.alerts.get(fingerprint) {
-                standing.add(*fingerprint, known.held.is_resolved(now_ms));
-            }
-        }
-        standing
-    }
-
-    fn notification(&self, group: &Group, channel: usize, now_ms: i64) -> Notification {
-        let known = group.alerts.iter().filter_map(|fingerprint| self.alerts.get(fingerprint));
-        let mut alerts: Vec<_> = known.map(|known| known.held.to_alert(now_ms)).collect();
-        if !self.sends_resolved(&group.receiver, channel) {
-            alerts.retain(|alert| !alert.is_resolved(now_ms));
-        }
-        alerts.sort_by(|left, right| {
-            (left.is_resolved(now_ms), left.starts_at_ms, &left.labels).cmp(&(
-                right.is_resolved(now_ms),
-                right.starts_at_ms,
-                &right.labels,
-            ))
-        });
-        Notification {
-            receiver: group.receiver.clone(),
-            group_key: group.key.clone(),
-            group_labels: group.labels.clone(),
-            alerts,
-            external_url: self.external_url.clone(),
-            at_ms: now_ms,
-        }
-    }
-
-    fn sends_resolved(&self, receiver: &str, channel: usize) -> bool {
-        let channels = self.channels.get(receiver);
-        channels.and_then(|channels| channels.get(channel)).copied().unwrap_or(false)
     }
 
     fn attempt(&self, number: u64, channel: usize) -> Attempt {
@@ -459,6 +400,19 @@ impl Book {
             *slot = attempt;
         }
         self.schedule(number);
+    }
+}
+
+impl Destination {
+    fn of(route: &Route, labels: &Labels) -> Self {
+        let labels = route.group_labels(labels);
+        Self {
+            key: route.group_key(&labels),
+            labels,
+            receiver: route.receiver.clone(),
+            timing: route.timing,
+            hours: route.hours.clone(),
+        }
     }
 }
 

@@ -99,6 +99,7 @@ impl Dispatcher {
             sends_resolved,
             routing.resolve_timeout,
             external_url.to_owned(),
+            routing.inhibit_rules,
         );
         book.restore(state.alerts()?, state.notifications()?, clock.now_ms());
         let unsaved = AlertChanges::default();

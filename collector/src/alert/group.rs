@@ -86,7 +86,8 @@ pub(super) enum Reason {
     Owed,
 }
 
-/// Decides about a group: what fires and what is resolved, against what the channel was told.
+/// Decides about a group: what fires and what is resolved of what is not muted, against what the
+/// channel was told.
 pub(super) fn decide(
     record: Option<&NotificationRecord>,
     firing: &BTreeSet<String>,
@@ -95,24 +96,28 @@ pub(super) fn decide(
     repeat_ms: i64,
     now_ms: i64,
 ) -> Decision {
+    if firing.is_empty() && resolved.is_empty() {
+        return Decision::Rest;
+    }
     let told = record.and_then(|record| Some((record, record.sent_at_ms?)));
     let Some((record, sent_at_ms)) = told else {
         let is_owed = sends_resolved && record.is_some_and(|record| record.failure.is_some());
-        return match (firing.is_empty(), resolved.is_empty()) {
-            (false, _) => Decision::Tell(Reason::First),
-            (true, false) if is_owed => Decision::Tell(Reason::Owed),
+        return match firing.is_empty() {
+            false => Decision::Tell(Reason::First),
+            true if is_owed => Decision::Tell(Reason::Owed),
             // A group that was only ever seen resolved is no news.
-            (true, _) => Decision::Rest,
+            true => Decision::Rest,
         };
     };
     if !firing.is_subset(&record.firing) {
         return Decision::Tell(Reason::NewFiring);
     }
     if firing.is_empty() {
-        return match (record.firing.is_empty(), sends_resolved) {
-            (true, _) => Decision::Rest,
-            (false, true) => Decision::Tell(Reason::AllResolved),
-            (false, false) => Decision::Note,
+        let knew_of_some = !record.firing.is_empty() || !record.withheld.is_disjoint(resolved);
+        return match (knew_of_some, sends_resolved) {
+            (false, _) => Decision::Rest,
+            (true, true) => Decision::Tell(Reason::AllResolved),
+            (true, false) => Decision::Note,
         };
     }
     if sends_resolved && !resolved.is_subset(&record.resolved) {
@@ -124,20 +129,43 @@ pub(super) fn decide(
     Decision::Rest
 }
 
-/// The alerts of a group, by whether they fire.
+/// The alerts of a group: those that are not muted by whether they fire, and the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// Fingerprints of those that fire.
     pub(super) firing: BTreeSet<String>,
     /// Fingerprints of those that are resolved.
     pub(super) resolved: BTreeSet<String>,
+    /// Fingerprints of those that are muted, whether they fire or not.
+    pub(super) muted: BTreeSet<String>,
 }
 
 impl Standing {
     /// Adds an alert.
-    pub(super) fn add(&mut self, fingerprint: Fingerprint, is_resolved: bool) {
-        let set = if is_resolved { &mut self.resolved } else { &mut self.firing };
+    pub(super) fn add(&mut self, fingerprint: Fingerprint, is_resolved: bool, is_muted: bool) {
+        let set = match (is_muted, is_resolved) {
+            (true, _) => &mut self.muted,
+            (false, true) => &mut self.resolved,
+            (false, false) => &mut self.firing,
+        };
         set.insert(fingerprint.to_string());
+    }
+
+    /// What a channel knows once it was told of this.
+    pub(super) fn told(
+        self,
+        before: Option<&NotificationRecord>,
+        at_ms: i64,
+    ) -> NotificationRecord {
+        let known = before.map(|before| before.firing.iter().chain(&before.withheld));
+        let withheld = known.into_iter().flatten().filter(|known| self.muted.contains(*known));
+        NotificationRecord {
+            withheld: withheld.cloned().collect(),
+            firing: self.firing,
+            resolved: self.resolved,
+            sent_at_ms: Some(at_ms),
+            failure: None,
+        }
     }
 }
 
@@ -168,6 +196,7 @@ mod tests {
             let record = told.map(|(firing, resolved)| NotificationRecord {
                 firing: set(firing),
                 resolved: set(resolved),
+                withheld: set(&["w"]),
                 sent_at_ms: Some(1_000),
                 failure: None,
             });
@@ -200,6 +229,13 @@ mod tests {
         check(Some((&["a", "b"], &[])), &["a"], &["b"], false, 1, Decision::Rest);
         check(Some((&["a", "b"], &["b"])), &["a"], &["b"], true, 1, Decision::Rest);
         check(Some((&[], &["a"])), &["a"], &[], true, 1, Decision::Tell(Reason::NewFiring));
+        // Everything is muted.
+        check(Some((&["a"], &[])), &[], &[], true, 900, Decision::Rest);
+        // Its end is owed of what was told and muted since.
+        check(Some((&[], &[])), &[], &["w"], true, 1, Decision::Tell(Reason::AllResolved));
+        check(Some((&[], &[])), &[], &["w"], false, 1, Decision::Note);
+        check(Some((&[], &[])), &[], &["b"], true, 1, Decision::Rest);
+        check(Some((&["a"], &[])), &["a"], &["w"], true, 1, Decision::Tell(Reason::NewResolved));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 mod book;
 mod dispatcher;
 mod group;
+mod inhibit;
+mod interval;
 mod matcher;
 mod route;
 mod routing;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub use dispatcher::{Dispatcher, DispatcherError};
+pub use inhibit::InhibitRule;
+pub use interval::{Hours, NamedInterval, TimeInterval};
 pub use route::{Grouping, Route, Timing};
 pub use routing::{ReceiverSettings, Routing};
 

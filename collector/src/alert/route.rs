@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use upkeep_model::{Labels, Matcher};
 
+use super::interval::Hours;
+
 /// How a route's alerts are brought together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grouping {
@@ -48,6 +50,8 @@ pub struct Route {
     pub grouping: Grouping,
     /// When its groups are told of.
     pub timing: Timing,
+    /// When they may be told of at all; not passed on to the routes below.
+    pub hours: Hours,
     /// Whether the routes after this one are looked at too.
     pub goes_on: bool,
     /// More special routes, looked at in order.

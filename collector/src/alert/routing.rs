@@ -1,10 +1,11 @@
 //! The routing file: Alertmanager's configuration, the part of it that this program serves.
 //!
-//! Served are the e-mail settings of `global`, the tree of `route`, and `receivers` with webhooks and
-//! e-mail. What Alertmanager knows and this program does not is named in a warning, since a file that
+//! Served are the e-mail settings of `global`, the tree of `route`, `inhibit_rules`, `time_intervals`,
+//! and `receivers` with webhooks and e-mail. What Alertmanager knows and this program does not is named in a warning, since a file that
 //! came from elsewhere should load; a key that nobody knows is a fault. A receiver of another kind
 //! loads, and telling it fails visibly.
 
+mod mute;
 mod receiver;
 
 use std::fs;
@@ -15,6 +16,8 @@ use ipnet::IpNet;
 use upkeep_model::{MatchOperator, Matcher};
 
 use self::receiver::{Mail, read_receiver};
+use super::inhibit::InhibitRule;
+use super::interval::{Hours, NamedInterval};
 use super::matcher;
 use super::route::{Grouping, Route, Timing, key_part};
 use crate::notify::ChannelSettings;
@@ -26,9 +29,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// For how long an alert counts as firing that nobody speaks of any more.
 const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Sections that Alertmanager has and this program does not serve.
-const UNSERVED_SECTIONS: [&str; 4] =
-    ["templates", "inhibit_rules", "time_intervals", "mute_time_intervals"];
+/// A section that Alertmanager has and this program does not serve.
+const UNSERVED_SECTION: &str = "templates";
 
 /// Who is told of what.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +39,8 @@ pub struct Routing {
     pub resolve_timeout: Duration,
     /// The route that every alert takes first.
     pub root: Route,
+    /// Which alerts keep which others from being told.
+    pub inhibit_rules: Vec<InhibitRule>,
     /// Who can be told.
     pub receivers: Vec<ReceiverSettings>,
     /// What the file says and this program does not do.
@@ -84,6 +88,7 @@ pub(super) fn parse(file: &Path, text: &str, allow_networks: &[IpNet]) -> Result
         faults: FaultList::new(file),
         warnings: FaultList::new(file),
         allow_networks: allow_networks.to_vec(),
+        intervals: Vec::new(),
     };
     let Some(tree) = yaml::parse(text, &mut reader.faults) else {
         return reader.faults.into_result(()).and(Err(Faults::default()));
@@ -91,8 +96,10 @@ pub(super) fn parse(file: &Path, text: &str, allow_networks: &[IpNet]) -> Result
     let mut fields = Fields::of(&tree, "a routing file", &mut reader.faults);
     let (resolve_timeout, mail) = reader.global(fields.take("global"));
     let receivers = reader.receivers(fields.take("receivers"), &mail);
+    reader.intervals = reader.intervals(&mut fields);
     let root = reader.root(fields.take("route"), &tree);
-    for entry in UNSERVED_SECTIONS.iter().filter_map(|section| fields.entry(section)) {
+    let inhibit_rules = reader.inhibit_rules(fields.take("inhibit_rules"));
+    if let Some(entry) = fields.entry(UNSERVED_SECTION) {
         reader.unserved(entry);
     }
     fields.refuse_rest(&mut reader.faults);
@@ -101,7 +108,7 @@ pub(super) fn parse(file: &Path, text: &str, allow_networks: &[IpNet]) -> Result
     let Some(root) = root else {
         return reader.faults.into_result(()).and(Err(Faults::default()));
     };
-    reader.faults.into_result(Routing { resolve_timeout, root, receivers, warnings })
+    reader.faults.into_result(Routing { resolve_timeout, root, inhibit_rules, receivers, warnings })
 }
 
 /// What reading needs beside the file's content.
@@ -109,6 +116,8 @@ struct Reader {
     faults: FaultList,
     warnings: FaultList,
     allow_networks: Vec<IpNet>,
+    /// What routes may refer to.
+    intervals: Vec<NamedInterval>,
 }
 
 impl Reader {
@@ -158,6 +167,7 @@ impl Reader {
             receiver: String::new(),
             grouping: Grouping::By(Vec::new()),
             timing: Timing::default(),
+            hours: Hours::default(),
             goes_on: false,
             routes: Vec::new(),
         };
@@ -171,13 +181,16 @@ impl Reader {
         if route.goes_on {
             self.faults.at(tree.place, "the first route has nothing to continue to");
         }
+        if route.hours != Hours::default() {
+            self.faults.at(tree.place, "the first route takes every alert at any time");
+        }
         Some(route)
     }
 
     fn route(&mut self, tree: &Tree, above: &Route) -> Route {
         let mut fields = Fields::of(tree, "a route", &mut self.faults);
         let receiver = fields.take("receiver").and_then(|tree| tree.text(&mut self.faults));
-        let matchers = self.matchers(&mut fields);
+        let matchers = self.matchers(&mut fields, "");
         let grouping = fields.take("group_by").map(|tree| self.grouping(tree));
         let timing = Timing {
             group_wait: self.duration(&mut fields, "group_wait").unwrap_or(above.timing.group_wait),
@@ -190,11 +203,7 @@ impl Reader {
         };
         let goes_on = fields.take("continue").and_then(|tree| self.boolean(tree));
         let trees = fields.take("routes").map_or(&[][..], |tree| tree.list(&mut self.faults));
-        for key in ["mute_time_intervals", "active_time_intervals"] {
-            if let Some(entry) = fields.entry(key) {
-                self.unserved(entry);
-            }
-        }
+        let hours = self.hours(&mut fields);
         fields.refuse_rest(&mut self.faults);
         let separator = if above.key.is_empty() { "" } else { "/" };
         let mut route = Route {
@@ -203,6 +212,7 @@ impl Reader {
             receiver: receiver.unwrap_or(&above.receiver).to_owned(),
             grouping: grouping.unwrap_or_else(|| above.grouping.clone()),
             timing,
+            hours,
             goes_on: goes_on.unwrap_or(false),
             routes: Vec::new(),
         };
@@ -210,12 +220,15 @@ impl Reader {
         route
     }
 
-    /// The matchers of a route: `matchers`, and the older `match` and `match_re`.
-    fn matchers(&mut self, fields: &mut Fields<'_>) -> Vec<Matcher> {
+    /// The matchers of a route, or of a side of an inhibition rule, whose keys have a prefix:
+    /// `matchers`, and the older `match` and `match_re`.
+    fn matchers(&mut self, fields: &mut Fields<'_>, prefix: &str) -> Vec<Matcher> {
         let mut matchers = Vec::new();
         let older = [("match", MatchOperator::Equal), ("match_re", MatchOperator::Matches)];
         for (key, operator) in older {
-            let entries = fields.take(key).map_or(&[][..], |tree| tree.map(&mut self.faults));
+            let entries = fields
+                .take(&format!("{prefix}{key}"))
+                .map_or(&[][..], |tree| tree.map(&mut self.faults));
             for entry in entries {
                 let matcher = entry.value.parsed(&mut self.faults, |value| {
                     Matcher::new(entry.key.as_str(), operator, value)
@@ -223,7 +236,7 @@ impl Reader {
                 matchers.extend(matcher);
             }
         }
-        let texts = match fields.take("matchers") {
+        let texts = match fields.take(&format!("{prefix}matchers")) {
             None => &[][..],
             Some(tree) if matches!(tree.node, Node::Scalar(_)) => std::slice::from_ref(tree),
             Some(tree) => tree.list(&mut self.faults),

@@ -32,6 +32,10 @@ CREATE TABLE notifications (
 /// For how long alerts hold that nobody speaks of.
 pub(super) const SCHEMA_HOLDS: &str = "ALTER TABLE alerts ADD COLUMN holds_for BIGINT;";
 
+/// What a channel was told and has not heard the end of, since it was muted.
+pub(super) const SCHEMA_WITHHELD: &str =
+    "ALTER TABLE notifications ADD COLUMN withheld TEXT NOT NULL DEFAULT '[]';";
+
 /// An alert as the dispatcher last knew it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAlert {
@@ -70,6 +74,9 @@ pub struct NotificationRecord {
     pub firing: BTreeSet<String>,
     /// Fingerprints of the alerts that it was told are resolved.
     pub resolved: BTreeSet<String>,
+    /// Fingerprints of the alerts that it was once told are firing, and that were muted when it was
+    /// last told: it is owed their end.
+    pub withheld: BTreeSet<String>,
     /// When it was told, in milliseconds since 1970; `None` if it never was.
     pub sent_at_ms: Option<i64>,
     /// When telling it failed since then, in milliseconds since 1970, and why.
@@ -195,10 +202,11 @@ fn change_notifications(
 ) -> rusqlite::Result<()> {
     let mut tell = transaction.prepare_cached(
         "INSERT INTO notifications (receiver, channel, group_key, firing, resolved, sent_at,
-         failed_at, failure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         failed_at, failure, withheld) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (receiver, channel, group_key) DO UPDATE SET firing = excluded.firing,
          resolved = excluded.resolved, sent_at = excluded.sent_at,
-         failed_at = excluded.failed_at, failure = excluded.failure",
+         failed_at = excluded.failed_at, failure = excluded.failure,
+         withheld = excluded.withheld",
     )?;
     let mut end = transaction.prepare_cached(
         "DELETE FROM notifications WHERE receiver = ?1 AND channel = ?2 AND group_key = ?3",
@@ -218,6 +226,7 @@ fn change_notifications(
             record.sent_at_ms,
             failed_at,
             failure,
+            column::to_json(&record.withheld)?,
         ])?;
     }
     Ok(())
@@ -249,6 +258,7 @@ fn notification(row: &Row<'_>) -> rusqlite::Result<(NotificationKey, Notificatio
     let record = NotificationRecord {
         firing: column::json(row, "firing")?,
         resolved: column::json(row, "resolved")?,
+        withheld: column::json(row, "withheld")?,
         sent_at_ms: row.get("sent_at")?,
         failure: failed_at.zip(row.get("failure")?),
     };
@@ -275,6 +285,7 @@ mod tests {
         let key = NotificationKey { receiver: "ops".to_owned(), channel: 1, group: "{}:{}".into() };
         let mut record = NotificationRecord {
             firing: BTreeSet::from(["1f".to_owned()]),
+            withheld: BTreeSet::from(["2e".to_owned()]),
             sent_at_ms: Some(7),
             ..NotificationRecord::default()
         };

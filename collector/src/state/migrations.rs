@@ -44,6 +44,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "positions of remote write", sql: remote_positions::SCHEMA },
     Migration { name: "order of lives", sql: lives::SCHEMA_ORDER },
     Migration { name: "how long alerts hold", sql: alerts::SCHEMA_HOLDS },
+    Migration { name: "what muted alerts are owed", sql: alerts::SCHEMA_WITHHELD },
 ];
 
 /// Where the steps that were done are written.

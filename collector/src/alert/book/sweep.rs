@@ -8,30 +8,41 @@ use crate::notify::Fingerprint;
 use crate::state::NotificationKey;
 
 impl Book {
-    /// Forgets the resolved alerts of a group if no channel has anything more to hear of it.
+    /// Forgets the resolved alerts of a group of which no channel has anything more to hear. One
+    /// that is muted stays as long as a channel that was told of it is owed its end.
     pub(super) fn sweep(&mut self, number: u64, now_ms: i64) {
         let Some(group) = self.groups.get(&number) else { return };
-        let standing = self.standing(group, now_ms);
-        let is_settled = group.attempts.iter().enumerate().all(|(channel, attempt)| {
-            *attempt == Attempt::Idle
-                && matches!(
-                    self.decision(group, channel, &standing, now_ms),
-                    Decision::Rest | Decision::Tell(Reason::Repeat)
-                )
-        });
-        if standing.resolved.is_empty() || !is_settled || !group.has_flushed {
+        if !group.has_flushed || group.attempts.iter().any(|attempt| *attempt != Attempt::Idle) {
             return;
         }
+        let standing = self.standing(group, now_ms);
+        let is_settled = (0..group.attempts.len()).all(|channel| {
+            matches!(
+                self.decision(group, channel, &standing, now_ms),
+                Decision::Rest | Decision::Tell(Reason::Repeat)
+            )
+        });
+        let is_owed = |fingerprint: &str| {
+            (0..group.attempts.len()).any(|channel| self.awaits_end(group, channel, fingerprint))
+        };
         let is_over = |fingerprint: &Fingerprint| {
-            self.alerts.get(fingerprint).is_none_or(|known| known.held.is_resolved(now_ms))
+            let known = self.alerts.get(fingerprint);
+            if known.is_some_and(|known| !known.held.is_resolved(now_ms)) {
+                return false;
+            }
+            let shown = fingerprint.to_string();
+            if standing.muted.contains(&shown) { !is_owed(&shown) } else { is_settled }
         };
         let over: BTreeSet<_> = group.alerts.iter().copied().filter(is_over).collect();
+        if over.is_empty() {
+            return;
+        }
         let keys: Vec<_> =
             (0..group.attempts.len()).map(|channel| group.notification_key(channel)).collect();
         if let Some(group) = self.groups.get_mut(&number) {
             group.alerts.retain(|fingerprint| !over.contains(fingerprint));
         }
-        self.forget_told(&keys, &standing.resolved);
+        self.forget_told(&keys, &over.iter().map(Fingerprint::to_string).collect());
         for fingerprint in over {
             self.leave(fingerprint, number);
         }
@@ -42,8 +53,9 @@ impl Book {
     fn forget_told(&mut self, keys: &[NotificationKey], over: &BTreeSet<String>) {
         for key in keys {
             let Some(record) = self.records.get_mut(key) else { continue };
-            if !record.firing.is_disjoint(over) {
+            if !record.firing.is_disjoint(over) || !record.withheld.is_disjoint(over) {
                 record.firing.retain(|fingerprint| !over.contains(fingerprint));
+                record.withheld.retain(|fingerprint| !over.contains(fingerprint));
                 self.changes.tell(key.clone(), record.clone());
             }
         }
@@ -54,6 +66,7 @@ impl Book {
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         known.groups.remove(&number);
         if known.groups.is_empty() {
+            self.inhibition.leave(fingerprint, &known.held.alert.labels);
             self.alerts.remove(&fingerprint);
             self.changes.remove(&fingerprint.to_string());
         }

@@ -1,3 +1,5 @@
+mod muting;
+
 use super::*;
 use crate::alert::routing;
 
@@ -18,8 +20,13 @@ impl World {
         let channels = routing.receivers.iter().map(|receiver| {
             (receiver.name.clone(), receiver.channels.iter().map(sends_resolved).collect())
         });
-        let book =
-            Book::new(routing.root, channels.collect(), routing.resolve_timeout, "url".to_owned());
+        let book = Book::new(
+            routing.root,
+            channels.collect(),
+            routing.resolve_timeout,
+            "url".to_owned(),
+            routing.inhibit_rules,
+        );
         Self { book, sent: Vec::new(), outcome: |_| Outcome::Told }
     }
 
@@ -322,7 +329,7 @@ mod scenarios {
     }
 
     /// What this program serves so far.
-    const SERVED: [&str; 3] = ["TestRepeat", "TestBatching", "TestResolved"];
+    const SERVED: [&str; 4] = ["TestRepeat", "TestBatching", "TestResolved", "TestInhibiting"];
 
     fn milliseconds(seconds: f64) -> i64 {
         (seconds * 1000.0).round() as i64

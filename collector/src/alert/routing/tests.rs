@@ -188,6 +188,127 @@ colour: red
     assert_eq!(faults.lines().count(), 19, "{faults}");
 }
 
+const MUTING: &str = "
+route:
+  receiver: a
+  routes:
+    - matchers: [team=x]
+      mute_time_intervals: [nights, older]
+      active_time_intervals: [always]
+      routes:
+        - matchers: [team=y]
+inhibit_rules:
+  - source_matchers: [severity=critical, 'team=~\"a|b\"']
+    target_matchers: severity=warning
+    equal: [alertname, instance]
+  - source_match: {a: b}
+    source_match_re: {c: d|e}
+    target_match_re: {f: g.*}
+  -
+time_intervals:
+  - name: nights
+    time_intervals:
+      - times:
+          - {start_time: '00:00', end_time: '06:00'}
+          - {start_time: '22:00', end_time: '24:00'}
+        weekdays: ['monday:friday', sunday]
+        days_of_month: ['1:5', '-3:-1']
+        months: ['1:3', december]
+        years: ['2026', '2030:2032']
+        location: Europe/Berlin
+      - {}
+  - name: always
+    time_intervals: [{times: ~}]
+mute_time_intervals:
+  - name: older
+    time_intervals: [{weekdays: [saturday]}]
+receivers: [{name: a}]
+";
+
+#[test]
+fn what_mutes_is_read_whole() {
+    let routing = read_text(MUTING).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(routing.warnings.is_empty());
+    let texts = |matchers: &[Matcher]| {
+        matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(",")
+    };
+    let rules: Vec<_> = routing
+        .inhibit_rules
+        .iter()
+        .map(|rule| format!("{} {} {:?}", texts(&rule.source), texts(&rule.target), rule.equal))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            "severity=\"critical\",team=~\"a|b\" severity=\"warning\" [\"alertname\", \"instance\"]",
+            "a=\"b\",c=~\"d|e\" f=~\"g.*\" []",
+            "  []",
+        ]
+    );
+    let hours = &routing.root.routes[0].hours;
+    let names = |named: &[NamedInterval]| {
+        named.iter().map(|one| one.name.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        (names(&hours.mute), names(&hours.active)),
+        ("nights older".into(), "always".into())
+    );
+    assert_eq!(routing.root.routes[0].routes[0].hours, Hours::default());
+    let [nights, any] = &hours.mute[0].intervals[..] else { panic!("{hours:?}") };
+    assert_eq!(nights.times, Some(vec![0..=359, 1320..=1439]));
+    assert_eq!(nights.weekdays, Some(vec![1..=5, 0..=0]));
+    assert_eq!(nights.months, Some(vec![1..=3, 12..=12]));
+    assert_eq!(nights.years, Some(vec![2026..=2026, 2030..=2032]));
+    assert_eq!(nights.days_of_month.as_ref().map(Vec::len), Some(2));
+    assert_eq!(nights.zone.iana_name(), Some("Europe/Berlin"));
+    assert!(any.times.is_none() && any.weekdays.is_none());
+}
+
+#[test]
+fn what_mutes_wrongly_is_said_with_its_place() {
+    let text = "\
+route:
+  receiver: a
+  mute_time_intervals: [x]
+  routes:
+    - active_time_intervals: [gone]
+inhibit_rules:
+  - source_matchers: [severity]
+    equal: ['']
+    colour: red
+time_intervals:
+  - name: x
+    time_intervals:
+      - times: [{start_time: '09:00'}]
+      - times: [{start_time: '17:00', end_time: '09:00'}]
+      - weekdays: [mon]
+        location: Europe/Atlantis
+        seconds: ['1']
+  - time_intervals: []
+mute_time_intervals:
+  - name: x
+receivers: [{name: a}]
+";
+    let faults = read_text(text).unwrap_err().to_string();
+    for expect in [
+        "routing.yml:2:3: the first route takes every alert at any time",
+        "routing.yml:5:31: there is no time interval `gone`",
+        "routing.yml:7:23: `severity` is not a matcher",
+        "routing.yml:8:13: a label's name must not be empty",
+        "routing.yml:9:5: unknown key `colour` in an inhibition rule",
+        "routing.yml:11:5: time interval `x` is repeated",
+        "routing.yml:13:17: both `start_time` and `end_time` must be set",
+        "routing.yml:14:17: the end must come after the start, 17:00 is not before 09:00",
+        "routing.yml:15:20: `mon` is not a day of the week",
+        "routing.yml:16:19: `Europe/Atlantis` is not a time zone",
+        "routing.yml:17:9: unknown key `seconds` in a time interval",
+        "routing.yml:18:5: this time interval has no name",
+    ] {
+        assert!(faults.contains(expect), "missing: {expect}\n{faults}");
+    }
+    assert_eq!(faults.lines().count(), 12, "{faults}");
+}
+
 #[test]
 fn a_password_is_not_sent_in_clear_text_over_the_network() {
     let text = |host: &str| {
@@ -225,7 +346,8 @@ fn alertmanagers_files_load_with_warnings() {
             let routing = read(&file, &[]).unwrap_or_else(|faults| panic!("{faults}"));
             let is_full = file.ends_with("conf.good.yml");
             let warns = |what: &str| routing.warnings.iter().any(|one| one.message.contains(what));
-            assert_eq!(is_full, warns("`inhibit_rules` is not served"), "{:?}", routing.warnings);
+            assert!(!warns("`inhibit_rules`"), "{:?}", routing.warnings);
+            assert_eq!(usize::from(is_full), routing.inhibit_rules.len());
             assert_eq!(is_full, warns("`pagerduty_configs` is not served"));
             count += 1;
         }

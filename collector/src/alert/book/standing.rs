@@ -1,0 +1,87 @@
+//! How a group stands: what of it fires, is resolved or muted, and what a channel is told of that.
+
+use super::{Book, Group};
+use crate::alert::group::{Decision, HeldAlert, Standing, decide, milliseconds};
+use crate::notify::Notification;
+
+impl Book {
+    pub(super) fn decision(
+        &self,
+        group: &Group,
+        channel: usize,
+        standing: &Standing,
+        now_ms: i64,
+    ) -> Decision {
+        decide(
+            self.records.get(&group.notification_key(channel)),
+            &standing.firing,
+            &standing.resolved,
+            self.sends_resolved(&group.receiver, channel),
+            milliseconds(group.timing.repeat_interval),
+            now_ms,
+        )
+    }
+
+    pub(super) fn standing(&self, group: &Group, now_ms: i64) -> Standing {
+        let is_open = group.hours.allow(now_ms);
+        let mut standing = Standing::default();
+        for fingerprint in &group.alerts {
+            if let Some(known) = self.alerts.get(fingerprint) {
+                let is_muted = !is_open || self.is_inhibited(&known.held, now_ms);
+                standing.add(*fingerprint, known.held.is_resolved(now_ms), is_muted);
+            }
+        }
+        standing
+    }
+
+    fn is_inhibited(&self, held: &HeldAlert, now_ms: i64) -> bool {
+        self.inhibition.inhibits(&held.alert.labels, |source| {
+            self.alerts.get(source).is_some_and(|known| !known.held.is_resolved(now_ms))
+        })
+    }
+
+    /// Whether a channel was told that an alert fires, and tells when one is resolved.
+    pub(super) fn awaits_end(&self, group: &Group, channel: usize, fingerprint: &str) -> bool {
+        let record = self.records.get(&group.notification_key(channel));
+        self.sends_resolved(&group.receiver, channel)
+            && record.is_some_and(|record| {
+                record.firing.contains(fingerprint) || record.withheld.contains(fingerprint)
+            })
+    }
+
+    /// The message about what is not muted.
+    pub(super) fn notification(
+        &self,
+        group: &Group,
+        channel: usize,
+        standing: &Standing,
+        now_ms: i64,
+    ) -> Notification {
+        let told = group.alerts.iter().filter(|one| !standing.muted.contains(&one.to_string()));
+        let known = told.filter_map(|fingerprint| self.alerts.get(fingerprint));
+        let mut alerts: Vec<_> = known.map(|known| known.held.to_alert(now_ms)).collect();
+        if !self.sends_resolved(&group.receiver, channel) {
+            alerts.retain(|alert| !alert.is_resolved(now_ms));
+        }
+        alerts.sort_by(|left, right| {
+            (left.is_resolved(now_ms), left.starts_at_ms, &left.labels).cmp(&(
+                right.is_resolved(now_ms),
+                right.starts_at_ms,
+                &right.labels,
+            ))
+        });
+        Notification {
+            receiver: group.receiver.clone(),
+            group_key: group.key.clone(),
+            group_labels: group.labels.clone(),
+            alerts,
+            external_url: self.external_url.clone(),
+            at_ms: now_ms,
+        }
+    }
+
+    pub(super) fn sends_resolved(&self, receiver: &str, channel: usize) -> bool {
+        let channels = self.channels.get(receiver);
+        channels.and_then(|channels| channels.get(channel)).copied().unwrap_or(false)
+    }
+}
