@@ -7,6 +7,8 @@ set -eu
 lab=$1
 shift
 for folder in etc var/lib/rpm var/lib/dpkg var/lib/apt var/lib/pacman var/cache/dnf var/cache/zypp var/cache/apt; do
+    # A manager that has never run has made none of its folders.
+    mkdir -p "/$folder"
     mount --bind "$lab/$folder" "/$folder"
 done
 # zypper's lock is here, and must not meet that of another.
