@@ -404,8 +404,7 @@ fn saved_after(stream: &Stream, committed: Ranges, oldest: u32) -> Saved {
     if described > 0 {
         numbers.insert(stream.generation, described);
     }
-    // A key frame of a record that is not durable yet is in no journal that could be lost.
-    let keys = stream.keys.keys().copied().filter(|key| committed.contains(*key)).collect();
+    let keys = stream.key_to_save(&committed).into_iter().collect();
     Saved { committed, generation: stream.generation, last_ms: stream.last_ms, keys, numbers }
 }
 

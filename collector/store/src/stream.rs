@@ -272,6 +272,16 @@ impl Stream {
         self.keys.clear();
     }
 
+    /// The key frame that goes into the database, where each takes room for as long as the stream
+    /// is known: the one that was used last. An agent gives those that its records lean on whenever
+    /// it connects, and each segment of the journal carries its own, so that this one serves where a
+    /// segment lost its own. A key frame of a record that is not durable yet is in no journal that
+    /// could be lost.
+    pub(crate) fn key_to_save(&self, committed: &Ranges) -> Option<u64> {
+        let durable = self.keys.iter().filter(|(sequence, _)| committed.contains(**sequence));
+        durable.max_by_key(|(_, key)| key.used).map(|(sequence, _)| *sequence)
+    }
+
     /// Lets go of the key frames that frames to come will hardly lean on. It is not done while the
     /// journal is read again, since the database may then know keys of much later frames already.
     pub(crate) fn trim_keys(&mut self) {
@@ -426,6 +436,11 @@ mod tests {
             stream.trim_keys();
         }
         assert!(stream.keys.contains_key(&3) && stream.keys.len() == KEYS_KEPT);
+        let all: Ranges = [1..=2_000].into_iter().collect();
+        assert_eq!(stream.key_to_save(&all), Some(3), "it was used last");
+        let without_last: Ranges = [1_000..=2_000].into_iter().collect();
+        assert_eq!(stream.key_to_save(&without_last), Some(1_049));
+        assert_eq!(stream.key_to_save(&Ranges::default()), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | `state` | `state` | version 2, next series number, next chunk number, count of chunks, longest span (ms), coverage, bytes that the chunks take; for 5 minutes and for 1 hour: days that end by then have their summaries (begun, done) |
 //! | `series_blocks` | number of the block (u32) | series, packed by zstd (module `series`): the homes (16 bytes each); then by field, of each series: its number, from the one before; its home's place; whether and on which days sealed; label set |
 //! | `series` | | always empty; version 1 had the series there (module `migrate`) |
-//! | `streams` | host, epoch | mark, generation, latest timestamp; key frames, packed by zstd: count, of each sequence and bytes; ranges committed behind the mark: first and last, to the end |
+//! | `streams` | host, epoch | mark, generation, latest timestamp; the key frame that was used last, or in older files up to eight, packed by zstd: count, of each sequence and bytes; ranges committed behind the mark: first and last, to the end |
 //! | `dictionaries` | host, epoch, generation (u32), first number (u32) | count, series numbers |
 //! | `chunks` | host, span's start (i64, sign flipped), chunk number (u64) | a chunk (module `chunk`) |
 //! | `deleted` | host | number of a segment: what the journal has of the host in those below counts no more |
