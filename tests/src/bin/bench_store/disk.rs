@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep_until};
 use upkeep_tests::PeerKind;
 
 use super::data::Size;
-use super::figures::{Aim, Figure, OURS, VICTORIA, table};
+use super::figures::{Aim, Figure, VICTORIA, table};
 use super::native_ingest::{WINDOW, all_frames, ingest, ingest_series};
-use super::now_ms;
 use super::recording::{HOSTS, Recording};
 use super::remote_ingest;
 use super::subject::{Subject, disk_usage};
+use super::{RUNS, now_ms};
 
 /// When the disk is looked at after the last sample: spans that are over are sealed every five minutes,
 /// and packed again two minutes after that, with much rest between.
@@ -21,8 +21,10 @@ const LOOKS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)]
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-/// How long a forced merge may take.
-const MERGE: Duration = Duration::from_secs(20);
+const A_SAMPLE: &str = "bytes a sample";
+
+/// How long all forced merges may take.
+const MERGE: Duration = Duration::from_secs(40);
 
 /// The same samples in each of some subjects.
 struct Filled {
@@ -32,51 +34,69 @@ struct Filled {
     subjects: Vec<(Subject, f64)>,
 }
 
-/// Both data sets: after ingest, some minutes later, and after VictoriaMetrics merged all it has.
+/// Both data sets: after ingest, some minutes later, and after VictoriaMetrics merged all it has. All
+/// runs are filled first, in turn, and wait together.
 pub(super) async fn bytes() -> Result<String> {
     let recording = Recording::of_this_machine().await?;
-    let mut sets = [made().await?, recorded(&recording).await?];
-    for set in &mut sets {
-        for (subject, cpu) in &mut set.subjects {
-            *cpu = subject.cpu()?;
-        }
+    let mut runs = Vec::with_capacity(RUNS);
+    for run in 0..RUNS {
+        runs.push([made(run == 0).await?, recorded(&recording).await?]);
+    }
+    for (subject, cpu) in runs.iter_mut().flatten().flat_map(|set| &mut set.subjects) {
+        *cpu = subject.cpu()?;
     }
     let end = Instant::now();
     let mut figures = Vec::new();
     for look in LOOKS {
         sleep_until(end + look).await;
         let aim = (look == LOOKS[1]).then_some(Aim::Share(0.5, VICTORIA));
-        for set in &sets {
-            let what = format!("{}, {} s after ingest", set.what, look.as_secs());
-            let mut figure = Figure::new(what, "bytes a sample", aim);
-            for (subject, _) in &set.subjects {
-                figure.note(subject.name(), disk_usage(&subject.data())? as f64 / set.samples);
-            }
-            figures.push(figure);
-        }
+        let what = format!("{} s after ingest", look.as_secs());
+        figures.extend(of_all(&runs, &what, A_SAMPLE, aim, |subject, _| {
+            Ok(Some(disk_usage(&subject.data())? as f64))
+        })?);
     }
-    for set in &sets {
-        let mut after =
-            Figure::new(format!("{}, sealing and merging", set.what), "ns of CPU a sample", None);
-        for (subject, before) in &set.subjects {
-            after.note(subject.name(), 1e9 * (subject.cpu()? - before) / set.samples);
-        }
-        figures.push(after);
-    }
-    for set in &sets {
-        figures.extend(merged(set).await?);
-    }
+    let what = "sealing and merging";
+    figures.extend(of_all(&runs, what, "ns of CPU a sample", None, |subject, before| {
+        Ok(Some(1e9 * (subject.cpu()? - before)))
+    })?);
+    figures.extend(merged(&runs).await?);
     let notes = "21.6 M samples of the last full hour that are made, and a recording of this machine (as 60 hosts); blocks of the folder of samples, \
                  everything in it: index, journal, caches.";
     table("Bytes on the disk", notes, &figures)
 }
 
-async fn made() -> Result<Filled> {
+/// A figure for each data set, of all subjects in all runs that have one, divided by the samples.
+fn of_all(
+    runs: &[[Filled; 2]],
+    what: &str,
+    unit: &'static str,
+    aim: Option<Aim>,
+    look: impl Fn(&Subject, f64) -> Result<Option<f64>>,
+) -> Result<Vec<Figure>> {
+    let mut figures: Vec<Figure> = Vec::new();
+    for set in runs.iter().flatten() {
+        let what = format!("{}, {what}", set.what);
+        if !figures.iter().any(|figure| figure.what == what) {
+            figures.push(Figure::new(what.clone(), unit, aim));
+        }
+        for figure in figures.iter_mut().filter(|figure| figure.what == what) {
+            for (subject, before) in &set.subjects {
+                if let Some(found) = look(subject, *before)? {
+                    figure.note(subject.name(), found / set.samples);
+                }
+            }
+        }
+    }
+    Ok(figures)
+}
+
+async fn made(with_prometheus: bool) -> Result<Filled> {
     let size = Size::ending(last_full_hour_ms()?, 200, 360);
     let collector = Subject::collector().await?;
     ingest(&collector, &all_frames(size).await?, WINDOW).await?;
     let mut subjects = vec![(collector, 0.0)];
-    for kind in [PeerKind::VictoriaMetrics, PeerKind::Prometheus] {
+    let prometheus = with_prometheus.then_some(PeerKind::Prometheus);
+    for kind in [PeerKind::VictoriaMetrics].into_iter().chain(prometheus) {
         let Some(peer) = Subject::peer(kind).await? else { continue };
         if remote_ingest::ingest(&peer, size, 6).await?.is_some() {
             subjects.push((peer, 0.0));
@@ -104,25 +124,27 @@ fn last_full_hour_ms() -> Result<i64> {
     Ok(now_ms()?.div_euclid(HOUR_MS) * HOUR_MS)
 }
 
-async fn merged(set: &Filled) -> Result<[Figure; 2]> {
-    let unit = "bytes a sample";
-    let aim = Some(Aim::Share(0.8, VICTORIA));
-    let mut merged =
-        Figure::new(format!("{}, the peer's after a forced merge", set.what), unit, aim);
-    let mut values =
-        Figure::new(format!("{}, of these the peer's without its index", set.what), unit, None);
-    for (subject, _) in &set.subjects {
+async fn merged(runs: &[[Filled; 2]]) -> Result<Vec<Figure>> {
+    for (subject, _) in runs.iter().flatten().flat_map(|set| &set.subjects) {
         if subject.name() == VICTORIA {
             subject.merge().await?;
-            tokio::time::sleep(MERGE).await;
-            let data = disk_usage(&subject.data().join("data"))? as f64;
-            let index = disk_usage(&subject.data().join("indexdb"))? as f64;
-            merged.note(VICTORIA, (data + index) / set.samples);
-            values.note(VICTORIA, data / set.samples);
-        }
-        if subject.name() == OURS {
-            merged.note(OURS, disk_usage(&subject.data())? as f64 / set.samples);
         }
     }
-    Ok([merged, values])
+    tokio::time::sleep(MERGE).await;
+    let aim = Some(Aim::Share(0.8, VICTORIA));
+    let what = "the peer's after a forced merge";
+    let mut figures = of_all(runs, what, A_SAMPLE, aim, |subject, _| {
+        let folders = match subject.name() {
+            VICTORIA => vec![subject.data().join("data"), subject.data().join("indexdb")],
+            _ => vec![subject.data()],
+        };
+        let bytes = folders.iter().map(|folder| disk_usage(folder));
+        Ok(Some(bytes.sum::<Result<u64>>()? as f64))
+    })?;
+    let what = "of these the peer's without its index";
+    figures.extend(of_all(runs, what, A_SAMPLE, None, |subject, _| match subject.name() {
+        VICTORIA => Ok(Some(disk_usage(&subject.data().join("data"))? as f64)),
+        _ => Ok(None),
+    })?);
+    Ok(figures)
 }
