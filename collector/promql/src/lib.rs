@@ -22,7 +22,7 @@ mod source;
 
 pub use answer::{Answer, Point, Row, Value};
 pub use eval::{EvalError, Limits};
-pub use number::format_value;
+pub use number::{ValueText, format_value};
 pub use parse::{ParseError, format, parse, parse_selector, parse_tree};
 pub use position::Position;
 pub use query::Query;

@@ -1,14 +1,35 @@
 //! Floats as text.
 
+use std::fmt;
+
+/// Whole numbers below this are the same as integers, which are written faster than floats.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
 /// A float as Prometheus' JSON has it: the shortest digits that read back as the same float,
 /// with an exponent below 1e-6 and from 1e21 on, and `NaN`, `+Inf`, `-Inf`.
-pub fn format_value(value: f64) -> String {
-    let magnitude = value.abs();
-    if value.is_finite() && magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-        with_exponent(value)
-    } else {
-        format_plain(value)
+#[derive(Clone, Copy, Debug)]
+pub struct ValueText(pub f64);
+
+impl fmt::Display for ValueText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0;
+        let magnitude = value.abs();
+        let is_negative_zero = value == 0.0 && value.is_sign_negative();
+        if magnitude < EXACT_INTEGERS && value.trunc() == value && !is_negative_zero {
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+            return fmt::Display::fmt(&(value as i64), formatter);
+        }
+        if (1e-6..1e21).contains(&magnitude) {
+            return fmt::Display::fmt(&value, formatter);
+        }
+        let is_plain = is_negative_zero || !value.is_finite();
+        formatter.write_str(&if is_plain { format_plain(value) } else { with_exponent(value) })
     }
+}
+
+/// The same as a text of its own.
+pub fn format_value(value: f64) -> String {
+    ValueText(value).to_string()
 }
 
 /// A float without an exponent, as label values of `count_values` have it.
@@ -48,10 +69,16 @@ mod tests {
 
     #[test]
     fn values_are_written_as_prometheus_writes_them() {
-        let check = |value: f64, expect: &str| assert_eq!(format_value(value), expect);
+        let check = |value: f64, expect: &str| {
+            assert_eq!(format_value(value), expect);
+            assert_eq!(ValueText(value).to_string(), expect);
+        };
         check(0.0, "0");
         check(-0.0, "-0");
         check(1.0, "1");
+        check(-3.0, "-3");
+        check(9_007_199_254_740_993.0, "9007199254740992");
+        check(1e16, "10000000000000000");
         check(0.1 + 0.2, "0.30000000000000004");
         check(1234567890123.0, "1234567890123");
         check(0.000001, "0.000001");

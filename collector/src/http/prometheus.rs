@@ -4,7 +4,7 @@ use std::io::Write;
 
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use upkeep_promql::{Answer, Point, Row, Value, format_value};
+use upkeep_promql::{Answer, Point, Row, Value, ValueText};
 
 use super::pieces::{self, Content, Element, WriteResult};
 use crate::query::Place;
@@ -50,7 +50,7 @@ pub(super) fn answer((answer, place): (Answer, Place), limit: Option<usize>) -> 
     let Answer { value, mut warnings, infos } = answer;
     match value {
         Value::Scalar { at_ms, value } => {
-            let pair = Pair { at_ms, text: format_value(value) };
+            let pair = Pair { at_ms, text: ValueText(value).to_string() };
             document("scalar", (warnings, infos), Content::Single(pair), place)
         }
         Value::Text { at_ms, text } => {
@@ -107,7 +107,12 @@ struct Pair {
 
 impl Element for Pair {
     fn write(&self, out: &mut Vec<u8>) -> WriteResult {
-        write_pair(out, self.at_ms, &self.text)
+        out.push(b'[');
+        write_seconds(out, self.at_ms)?;
+        out.push(b',');
+        serde_json::to_writer(&mut *out, &self.text)?;
+        out.push(b']');
+        Ok(())
     }
 }
 
@@ -116,7 +121,7 @@ impl Element for Point {
         out.extend_from_slice(b"{\"metric\":");
         serde_json::to_writer(&mut *out, &self.labels)?;
         out.extend_from_slice(b",\"value\":");
-        write_pair(out, self.at_ms, &format_value(self.value))?;
+        write_pair(out, self.at_ms, ValueText(self.value))?;
         out.push(b'}');
         Ok(())
     }
@@ -131,20 +136,18 @@ impl Element for Row {
             if number > 0 {
                 out.push(b',');
             }
-            write_pair(out, at_ms, &format_value(value))?;
+            write_pair(out, at_ms, ValueText(value))?;
         }
         out.extend_from_slice(b"]}");
         Ok(())
     }
 }
 
-fn write_pair(out: &mut Vec<u8>, at_ms: i64, text: &str) -> WriteResult {
+/// The text of a value has nothing that JSON would escape.
+fn write_pair(out: &mut Vec<u8>, at_ms: i64, text: ValueText) -> WriteResult {
     out.push(b'[');
     write_seconds(out, at_ms)?;
-    out.push(b',');
-    serde_json::to_writer(&mut *out, text)?;
-    out.push(b']');
-    Ok(())
+    write!(out, ",\"{text}\"]").map_err(serde_json::Error::io)
 }
 
 /// Seconds with milliseconds as the fraction, exact and without a detour through a float.
