@@ -13,6 +13,7 @@
 mod answer;
 mod eval;
 mod expression;
+mod notation;
 mod number;
 mod parse;
 mod position;
@@ -22,6 +23,7 @@ mod source;
 
 pub use answer::{Answer, Point, Row, Value};
 pub use eval::{EvalError, Limits};
+pub use notation::{NotationError, Step, parse_labels, parse_steps};
 pub use number::{ValueText, format_value};
 pub use parse::{ParseError, format, parse, parse_selector, parse_tree};
 pub use position::Position;

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use upkeep_model::{Labels, METRIC_NAME, SeriesSamples};
-use upkeep_promql::{Selection, Source, SourceError};
+use upkeep_promql::{Selection, Source, SourceError, Step};
 
-use super::notation::{self, Item};
+use super::notation;
 
 /// What was loaded since the last `clear`.
 #[derive(Debug, Default)]
@@ -56,12 +56,12 @@ impl Data {
         Ok(())
     }
 
-    fn add(&mut self, labels: Labels, timed: Vec<(i64, Item)>, as_native: bool) {
-        let times = |wanted: fn(&Item) -> bool| -> Vec<i64> {
+    fn add(&mut self, labels: Labels, timed: Vec<(i64, Step)>, as_native: bool) {
+        let times = |wanted: fn(&Step) -> bool| -> Vec<i64> {
             timed.iter().filter(|(_, item)| wanted(item)).map(|(at_ms, _)| *at_ms).collect()
         };
-        let values = times(|item| matches!(item, Item::Value(_)));
-        self.refuse(labels.clone(), NATIVE, times(|item| matches!(item, Item::Native)));
+        let values = times(|item| matches!(item, Step::Value(_)));
+        self.refuse(labels.clone(), NATIVE, times(|item| matches!(item, Step::Native)));
         if as_native && let Some(native) = without_bucket(&labels) {
             self.refuse(native, NATIVE, values.iter().copied());
         }
@@ -69,7 +69,7 @@ impl Data {
             self.refuse(labels.clone(), TYPE_AND_UNIT, values);
         }
         for (at_ms, item) in timed {
-            if let Item::Value(value) = item {
+            if let Step::Value(value) = item {
                 self.series.entry(labels.clone()).or_default().insert(at_ms, value);
             }
         }

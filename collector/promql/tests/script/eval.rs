@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use upkeep_model::Labels;
-use upkeep_promql::{Answer, EvalError, Limits, ParseError, Query, Value, format_value, parse};
+use upkeep_promql::{
+    Answer, EvalError, Limits, ParseError, Query, Step, Value, format_value, parse,
+};
 
 use super::data::Data;
-use super::notation::{self, Item};
+use super::notation;
 use super::pinned;
 
 /// What became of an eval.
@@ -44,7 +46,7 @@ pub(crate) struct Eval {
     string: Option<String>,
     /// Start and step of an expected range vector.
     raw: Option<(i64, i64)>,
-    series: Vec<(Labels, Vec<Item>)>,
+    series: Vec<(Labels, Vec<Step>)>,
     needs_native: bool,
 }
 
@@ -229,8 +231,8 @@ impl Eval {
             .iter()
             .map(|(labels, items)| {
                 let points = moments().zip(items).filter_map(|(at, item)| match item {
-                    Item::Value(value) => Some((at, *value)),
-                    Item::Gap | Item::Native => None,
+                    Step::Value(value) => Some((at, *value)),
+                    Step::Gap | Step::Native => None,
                 });
                 (labels.clone(), points.collect())
             })

@@ -1,15 +1,7 @@
-//! How scripts write durations, series and points.
+//! How scripts write durations and series; how they write values is the library's to read.
 
-use upkeep_model::{Labels, METRIC_NAME, stale_marker};
-
-/// One step of a series.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Item {
-    Gap,
-    Value(f64),
-    /// A native histogram, whose content does not matter here.
-    Native,
-}
+use upkeep_model::{Labels, METRIC_NAME};
+use upkeep_promql::{Step, parse_steps};
 
 /// A duration such as `1h30m`, `10s53ms`, or a number of seconds.
 pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
@@ -43,9 +35,9 @@ pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
 }
 
 /// A line such as `metric{label="value"} 1+1x3 _ stale`.
-pub(crate) fn series(line: &str) -> Result<(Labels, Vec<Item>), String> {
+pub(crate) fn series(line: &str) -> Result<(Labels, Vec<Step>), String> {
     let (labels, rest) = labels(line)?;
-    Ok((labels, items(rest)?))
+    Ok((labels, parse_steps(rest).map_err(|error| error.to_string())?))
 }
 
 /// A label set, and what follows it.
@@ -100,72 +92,4 @@ pub(crate) fn string(text: &str) -> Result<(String, &str), String> {
         }
     }
     Err(wrong())
-}
-
-fn items(text: &str) -> Result<Vec<Item>, String> {
-    let mut items = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let end = item_end(rest);
-        add_items(&rest[..end], &mut items)?;
-        rest = rest[end..].trim_start();
-    }
-    Ok(items)
-}
-
-/// Native histograms have blanks within their braces.
-fn item_end(text: &str) -> usize {
-    let mut depth = 0_i32;
-    for (at, character) in text.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            c if c.is_whitespace() && depth == 0 => return at,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn add_items(item: &str, items: &mut Vec<Item>) -> Result<(), String> {
-    let wrong = || format!("points {item:?}");
-    if item.starts_with("{{") {
-        let times = item.rsplit_once("}}x").and_then(|(_, times)| times.parse().ok()).unwrap_or(0);
-        items.extend(std::iter::repeat_n(Item::Native, times + 1_usize));
-        return Ok(());
-    }
-    let number = |text: &str| text.parse::<f64>().ok();
-    match item {
-        "_" => items.push(Item::Gap),
-        "stale" => items.push(Item::Value(stale_marker())),
-        _ => match number(item) {
-            Some(value) => items.push(Item::Value(value)),
-            None => {
-                let (body, times) = item.rsplit_once('x').ok_or_else(wrong)?;
-                let times: usize = times.parse().map_err(|_| wrong())?;
-                if body == "_" {
-                    items.extend(std::iter::repeat_n(Item::Gap, times));
-                    return Ok(());
-                }
-                let (start, step) = start_and_step(body).ok_or_else(wrong)?;
-                let mut value = start;
-                for _ in 0..=times {
-                    items.push(Item::Value(value));
-                    value += step;
-                }
-            }
-        },
-    }
-    Ok(())
-}
-
-/// `5`, `5+1`, `5-1`; either number may have an exponent.
-fn start_and_step(body: &str) -> Option<(f64, f64)> {
-    if let Ok(start) = body.parse() {
-        return Some((start, 0.0));
-    }
-    body.char_indices()
-        .skip(1)
-        .filter(|(_, c)| "+-".contains(*c))
-        .find_map(|(at, _)| Some((body[..at].parse().ok()?, body[at..].parse().ok()?)))
 }
