@@ -13,7 +13,7 @@ use super::alert_rule::{self, AlertRule, Candidate, Transition};
 use super::file::{AlertKind, Group, Kind, Rule};
 use super::record::{RecordError, RecordedPoint, Recorder};
 use super::snapshot::{GroupStatus, Health, Muted, RuleKind, RuleStatus};
-use super::template::{Ask, Context};
+use super::template::{Ask, Context, Site};
 use crate::notify::{ALERT_NAME, Alert, Annotations};
 use crate::state::{RuleAlert, RuleAlertChanges};
 
@@ -318,10 +318,12 @@ impl LiveRule {
         let (series, transitions) = match &self.definition.kind {
             Kind::Record { name } => (recorded(name, &self.definition, vector)?, Vec::new()),
             Kind::Alert(kind) => {
+                let external_labels = &Labels::default();
                 let external_url = &surroundings.external_url;
+                let site = Site { external_url, external_labels, ask, now_ms };
                 let candidates: Vec<_> = vector
                     .into_iter()
-                    .map(|point| candidate(kind, &self.definition, &point, external_url, ask))
+                    .map(|point| candidate(kind, &self.definition, &point, &site))
                     .collect();
                 if let Some(labels) = alert_rule::repeated(&candidates) {
                     return Err(RuleError::Repeated(labels.clone()));
@@ -439,14 +441,8 @@ fn recorded(name: &str, rule: &Rule, vector: Vec<Point>) -> Result<Vec<(Labels, 
     Ok(series)
 }
 
-fn candidate(
-    kind: &AlertKind,
-    rule: &Rule,
-    point: &Point,
-    external_url: &str,
-    ask: &Ask,
-) -> Candidate {
-    let context = Context::new(&point.labels, point.value, external_url, ask);
+fn candidate(kind: &AlertKind, rule: &Rule, point: &Point, site: &Site<'_>) -> Candidate {
+    let context = Context::new(&point.labels, point.value, site);
     // A text that cannot be filled in says so in its place: an alert must not be lost for it.
     let fill = |template: &super::template::Template| {
         template.render(&context).unwrap_or_else(|error| format!("<{error}>"))

@@ -10,7 +10,7 @@ use upkeep_promql::{Limits, Value};
 use super::file::{Group, Kind};
 use super::memory::Memory;
 use super::record::Recorder;
-use super::template::{Ask, Context};
+use super::template::{Ask, Context, Site};
 use super::{check, load};
 
 /// When the expressions are evaluated: a moment in 2027, in seconds since 1970.
@@ -427,8 +427,14 @@ fn raised(groups: &[Group], alert: &str, memory: &Arc<Memory>) -> usize {
             other => Err(format!("{other:?}")),
         }
     });
+    let site = Site {
+        external_url: "",
+        external_labels: &Labels::default(),
+        ask: &ask,
+        now_ms: NOW * 1000,
+    };
     for point in &points {
-        let context = Context::new(&point.labels, point.value, "", &ask);
+        let context = Context::new(&point.labels, point.value, &site);
         for text in &kind.annotations {
             let filled = text.render(&context).unwrap_or_else(|error| panic!("{alert}: {error}"));
             let what = format!("{alert}, {}: {filled}", text.name());

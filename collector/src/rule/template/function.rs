@@ -3,8 +3,12 @@
 //! | about | functions |
 //! |---|---|
 //! | series | `query`, `first`, `value`, `label`, `strvalue`, `sortByLabel` |
-//! | numbers | `humanize`, `humanize1024`, `humanizePercentage`, `humanizeDuration`, `humanizeTimestamp`, `parseDuration` |
+//! | numbers | `humanize`, `humanize1024`, `humanizePercentage`, `humanizeDuration`, `humanizeTimestamp`, `parseDuration`, `toTime`, `toDuration`, `now` |
 //! | text | `title`, `toUpper`, `toLower`, `match`, `reReplaceAll`, `stripPort`, `stripDomain`, `safeHtml` |
+//! | links | `graphLink`, `tableLink`, `urlQueryEscape`, `externalURL`, `pathPrefix` |
+//! | templates | `args`, `tmpl` |
+//!
+//! Moments and durations are texts here, as Go prints them: they have no methods.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,6 +37,8 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("humanizeDuration", |arguments| numeric(arguments, number::humanize_duration)),
     ("humanizeTimestamp", |arguments| numeric(arguments, timestamp)),
     ("parseDuration", parse_duration),
+    ("toTime", to_time),
+    ("toDuration", |arguments| numeric(arguments, number::go_duration)),
     ("title", |arguments| textual(arguments, title)),
     ("toUpper", |arguments| textual(arguments, str::to_uppercase)),
     ("toLower", |arguments| textual(arguments, str::to_lowercase)),
@@ -41,14 +47,21 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("safeHtml", |arguments| textual(arguments, str::to_owned)),
     ("match", matches),
     ("reReplaceAll", replace_all),
+    ("graphLink", |arguments| textual(arguments, |text| link(text, 0))),
+    ("tableLink", |arguments| textual(arguments, |text| link(text, 1))),
+    ("urlQueryEscape", |arguments| textual(arguments, query_escape)),
+    ("args", named_arguments),
 ];
 
-/// All of them, by name.
-pub(super) fn all() -> FuncMap {
+/// The function that fills in a template by its name.
+const INCLUDE: &str = "tmpl";
+
+/// All of them, by name; `include` fills in a template by its name.
+pub(super) fn all(include: ValueFunc) -> FuncMap {
     let entry = |(name, function): &(&str, Function)| {
         ((*name).to_owned(), Arc::new(*function) as ValueFunc)
     };
-    FUNCTIONS.iter().map(entry).collect()
+    FUNCTIONS.iter().map(entry).chain([(INCLUDE.to_owned(), include)]).collect()
 }
 
 /// The names of all functions, the language's own included.
@@ -57,7 +70,17 @@ pub(super) fn names() -> BTreeSet<String> {
         "and", "call", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not",
         "or", "print", "printf", "println", "slice", "urlquery",
     ];
-    LANGUAGE.into_iter().chain(FUNCTIONS.iter().map(|(name, _)| *name)).map(str::to_owned).collect()
+    let ours = FUNCTIONS.iter().map(|(name, _)| *name);
+    LANGUAGE.into_iter().chain(ours).chain([INCLUDE]).map(str::to_owned).collect()
+}
+
+/// `tmpl NAME DATA`, whose answer is what the template of that name writes about the data.
+pub(super) fn include(
+    arguments: &[Value],
+    fill: impl FnOnce(&str, &Value) -> Result<String, String>,
+) -> Outcome {
+    let (name, data) = (text(argument(arguments, 0)?), argument(arguments, 1)?);
+    fill(&name, data).map(|text| text_value(&text)).map_err(EngineError::Exec)
 }
 
 /// Asks PromQL; the answer is a list of `Labels` and `Value`, in order of the labels.
@@ -148,14 +171,47 @@ fn float(value: &Value) -> gotmpl::Result<f64> {
 
 /// Seconds since 1970 as Go prints a moment.
 fn timestamp(seconds: f64) -> String {
+    moment(seconds).unwrap_or_else(|| number::shortest(seconds))
+}
+
+fn to_time(arguments: &[Value]) -> Outcome {
+    let seconds = float(argument(arguments, 0)?)?;
+    let wrong = || EngineError::Exec(format!("{} is no time", number::shortest(seconds)));
+    moment(seconds).map(|text| text_value(&text)).ok_or_else(wrong)
+}
+
+fn moment(seconds: f64) -> Option<String> {
     #[expect(clippy::cast_possible_truncation, reason = "casts saturate, and range is checked")]
     let milliseconds = (seconds * 1000.0) as i64;
-    match Timestamp::from_millisecond(milliseconds) {
-        Ok(moment) if seconds.is_finite() => {
-            moment.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string()
+    let moment = Timestamp::from_millisecond(milliseconds).ok().filter(|_| seconds.is_finite())?;
+    Some(moment.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string())
+}
+
+/// The path of the page that shows an expression, on the tab for graphs (0) or tables (1).
+fn link(expression: &str, tab: u8) -> String {
+    format!("/graph?g0.expr={}&g0.tab={tab}", query_escape(expression))
+}
+
+/// As Go's `url.QueryEscape`: a blank becomes a plus sign.
+fn query_escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            b' ' => escaped.push('+'),
+            other => escaped.push_str(&format!("%{other:02X}")),
         }
-        _ => number::shortest(seconds),
     }
+    escaped
+}
+
+/// A map of `arg0`, `arg1`, …, to hand several values to a template.
+fn named_arguments(arguments: &[Value]) -> Outcome {
+    let named = arguments.iter().enumerate();
+    let named = named.map(|(at, value)| (Arc::from(format!("arg{at}")), value.clone()));
+    Ok(Value::Map(Arc::new(named.collect())))
 }
 
 fn parse_duration(arguments: &[Value]) -> Outcome {

@@ -1,8 +1,8 @@
 //! Templates in rules' labels and annotations: Go's template language with Prometheus' variables
 //! and functions.
 //!
-//! Available are `$labels`, `$value`, `$externalLabels` (empty here), `$externalURL`, the same as
-//! fields (`.Labels`, `.Value`, …), the language's own control flow and functions, and those that
+//! Available are `$labels`, `$value`, `$externalLabels` (empty outside of unit tests), `$externalURL`, the
+//! same as fields (`.Labels`, `.Value`, …), the language's own control flow and functions, and those that
 //! the module `function` lists. A template can read only what it is given: `query` asks PromQL, and nothing
 //! reaches files, commands or the environment. What it writes is cut at a bound, and how
 //! often it may loop is limited.
@@ -14,7 +14,7 @@ mod syntax;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use gotmpl::Value;
+use gotmpl::{TemplateError as EngineError, Value, ValueFunc};
 use thiserror::Error;
 use upkeep_model::{Labels, METRIC_NAME};
 use upkeep_promql::Point;
@@ -24,6 +24,9 @@ const MAX_OUTPUT: usize = 16 * 1024;
 
 /// The most turns that all loops of one template may take together.
 const MAX_TURNS: u64 = 10_000;
+
+/// As many may those take that one call of `tmpl` fills in.
+const MAX_INCLUDED_TURNS: u64 = 100;
 
 /// The name under which a parsed text is kept inside the engine.
 const ROOT: &str = "text";
@@ -80,20 +83,42 @@ pub struct Template {
     compiled: Option<gotmpl::Template>,
 }
 
+/// What templates see whatever the alert is.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// The address of this server.
+    pub external_url: &'a str,
+    /// Labels that the server is known by.
+    pub external_labels: &'a Labels,
+    /// How to ask PromQL.
+    pub ask: &'a Ask,
+    /// The moment of the evaluation, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
 /// What templates of one alert see.
 pub struct Context(Value);
 
 impl Context {
-    /// The context of an alert: the labels of its series, the expression's value, the address of
-    /// this server, and how to ask PromQL.
-    pub fn new(labels: &Labels, value: f64, external_url: &str, ask: &Ask) -> Self {
+    /// The context of an alert: the labels of its series, the expression's value, and what does not
+    /// depend on it.
+    pub fn new(labels: &Labels, value: f64, site: &Site<'_>) -> Self {
+        let Site { external_url, external_labels, ask, now_ms } = *site;
         let ask = Arc::clone(ask);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of any date fit")]
+        let now = now_ms as f64 / 1000.0;
+        // As Prometheus has it, so that a link's path can follow.
+        let external_url = external_url.trim_end_matches('/');
+        let path = reqwest::Url::parse(external_url).map(|url| url.path().to_owned());
+        let path = path.unwrap_or_default();
         let query = move |arguments: &[Value]| function::query(arguments, &ask);
         Self(Value::from_entries([
             ("Labels".to_owned(), labels_value(labels)),
             ("Value".to_owned(), Value::Float(value)),
-            ("ExternalLabels".to_owned(), labels_value(&Labels::default())),
+            ("ExternalLabels".to_owned(), labels_value(external_labels)),
             ("ExternalURL".to_owned(), text_value(external_url)),
+            (syntax::NOW_FIELD.to_owned(), Value::Float(now)),
+            (syntax::PATH_FIELD.to_owned(), text_value(path.trim_end_matches('/'))),
             (syntax::QUERY_FIELD.to_owned(), Value::Function(Arc::new(query))),
         ]))
     }
@@ -124,6 +149,11 @@ impl Template {
         &self.text
     }
 
+    /// Whether what it writes is up to the alert.
+    pub fn is_filled_in(&self) -> bool {
+        self.compiled.is_some()
+    }
+
     /// Whether it may ask PromQL.
     pub fn asks(&self) -> bool {
         self.compiled.is_some() && self.text.contains("query")
@@ -137,15 +167,18 @@ impl Template {
         let Some(compiled) = &self.compiled else {
             return Ok(self.text.clone());
         };
-        let mut output = Output::default();
-        match compiled.execute_template_fmt(&mut output, ROOT, &context.0) {
-            Ok(()) => Ok(output.text),
-            Err(_) if output.is_full => Ok(output.text + "…"),
-            Err(error) => Err(TemplateError::Render {
-                template: self.name.clone(),
-                message: error.to_string(),
-            }),
-        }
+        let filled = fill(compiled, ROOT, &context.0);
+        filled.map_err(|message| TemplateError::Render { template: self.name.clone(), message })
+    }
+}
+
+/// What a template writes about some data, cut at the bound.
+fn fill(engine: &gotmpl::Template, name: &str, data: &Value) -> Result<String, String> {
+    let mut output = Output::default();
+    match engine.execute_template_fmt(&mut output, name, data) {
+        Ok(()) => Ok(output.text),
+        Err(_) if output.is_full => Ok(output.text + "…"),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -157,12 +190,22 @@ impl fmt::Debug for Template {
 
 fn compile(name: &str, text: &str) -> Result<gotmpl::Template, TemplateError> {
     let syntax = syntax::parse(name, text)?;
-    let engine = gotmpl::Template::new(ROOT).funcs(function::all()).max_range_iters(MAX_TURNS);
-    let engine = engine.add_parse_tree(ROOT, syntax.tree);
-    Ok(syntax
-        .defines
-        .into_iter()
-        .fold(engine, |engine, define| engine.add_parse_tree(&define.name, define.body)))
+    let engine = |include: ValueFunc, turns: u64| {
+        let engine = gotmpl::Template::new(ROOT).funcs(function::all(include));
+        let defines = syntax.defines.iter();
+        defines.fold(engine.max_range_iters(turns), |engine, define| {
+            engine.add_parse_tree(&define.name, define.body.clone())
+        })
+    };
+    // One level is enough for what people write, and calls cannot go round in circles.
+    let nested = |_: &[Value]| {
+        Err(EngineError::Exec("tmpl cannot be used in what tmpl fills in".to_owned()))
+    };
+    let included = engine(Arc::new(nested), MAX_INCLUDED_TURNS);
+    let include = move |arguments: &[Value]| {
+        function::include(arguments, |name, data| fill(&included, name, data))
+    };
+    Ok(engine(Arc::new(include), MAX_TURNS).add_parse_tree(ROOT, syntax.tree.clone()))
 }
 
 fn labels_value(labels: &Labels) -> Value {

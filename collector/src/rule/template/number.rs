@@ -106,6 +106,34 @@ pub(super) fn humanize_duration(seconds: f64) -> String {
     }
 }
 
+/// Seconds as Go prints a duration: `1h2m3.5s`, `20ms`.
+pub(super) fn go_duration(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "Go's nanoseconds saturate as well")]
+    let nanoseconds = (seconds * 1e9) as i64;
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let all = nanoseconds.unsigned_abs();
+    let (unit, name) = match all {
+        0 => return "0s".to_owned(),
+        1..1_000 => (1, "ns"),
+        1_000..1_000_000 => (1_000, "µs"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    let (whole, rest) = (all / unit, all % unit);
+    let digits = usize::try_from(unit.ilog10()).unwrap_or(0);
+    let fraction = match rest {
+        0 => String::new(),
+        rest => format!(".{rest:0digits$}").trim_end_matches('0').to_owned(),
+    };
+    let (hours, minutes) = (whole / 3_600, whole / 60 % 60);
+    match (name, hours, minutes) {
+        ("s", 0, 0) => format!("{sign}{whole}{fraction}s"),
+        ("s", 0, _) => format!("{sign}{minutes}m{}{fraction}s", whole % 60),
+        ("s", ..) => format!("{sign}{hours}h{minutes}m{}{fraction}s", whole % 60),
+        _ => format!("{sign}{whole}{fraction}{name}"),
+    }
+}
+
 fn scaled_down(mut value: f64, step: f64, prefixes: &[&str]) -> String {
     let mut used = "";
     for prefix in prefixes {

@@ -14,6 +14,15 @@ use super::function;
 /// The field of the data that answers `query`. Its name cannot be written in a template.
 pub(super) const QUERY_FIELD: &str = "query of PromQL";
 
+/// The fields of the data that stand for functions whose answer is up to the run. Their names cannot be
+/// written in a template.
+pub(super) const NOW_FIELD: &str = "now in seconds";
+pub(super) const PATH_FIELD: &str = "path of the external address";
+
+/// The functions without arguments, with the field of the data that has their answer.
+const BOUND: [(&str, &str); 3] =
+    [("now", NOW_FIELD), ("externalURL", "ExternalURL"), ("pathPrefix", PATH_FIELD)];
+
 /// The function that prints a value as Go does. Its name cannot be written in a template.
 pub(super) const SHOW: &str = "show value";
 
@@ -119,6 +128,7 @@ impl Pass {
     }
 
     fn expression(&mut self, expression: &mut Expr) {
+        bind_value(expression);
         match expression {
             Expr::Variable(_, name, _) => self.used.push(name.clone()),
             Expr::Identifier(_, name) => {
@@ -151,4 +161,13 @@ fn bind_query(command: &mut CommandNode) {
     let call = Expr::Identifier(pos, SmolStr::new("call"));
     let answerer = Expr::Variable(pos, SmolStr::new("$"), vec![SmolStr::new(QUERY_FIELD)]);
     command.args.splice(0..1, [call, answerer]);
+}
+
+/// `now` becomes `$.field`, for the same reason.
+fn bind_value(expression: &mut Expr) {
+    let Expr::Identifier(pos, name) = expression else { return };
+    if let Some((_, field)) = BOUND.iter().find(|(bound, _)| name == bound) {
+        let pos: Pos = *pos;
+        *expression = Expr::Variable(pos, SmolStr::new("$"), vec![SmolStr::new(field)]);
+    }
 }

@@ -21,7 +21,13 @@ fn ask() -> Ask {
 }
 
 fn render(text: &str, value: f64) -> Result<String, TemplateError> {
-    let context = Context::new(&labels(), value, "https://upkeep.example.org", &ask());
+    let site = Site {
+        external_url: "https://upkeep.example.org/watch/",
+        external_labels: &Labels::new([("site", "north")]),
+        ask: &ask(),
+        now_ms: 1_700_000_000_500,
+    };
+    let context = Context::new(&labels(), value, &site);
     Template::compile("summary", text)?.render(&context)
 }
 
@@ -63,6 +69,61 @@ fn templates_print_as_prometheus_does() {
     check("{{ title \"disk full\" }} {{ match \"^sd\" $labels.device }}", 0.0, "Disk Full true");
     check("{{ $labels.hostile }}", 0.0, "{{ query \"x\" }}<b>");
     check("{{ define \"unit\" }}{{ . }} B{{ end }}{{ template \"unit\" $value }}", 1e7, "1e+07 B");
+    check("{{ $externalLabels.site }} {{ .ExternalLabels.site }}", 0.0, "north north");
+}
+
+#[test]
+fn moments_durations_and_links_are_prometheus() {
+    let check = |text: &str, value: f64, expect: &str| {
+        assert_eq!(render(text, value).unwrap(), expect, "{text}");
+    };
+    check("{{ now }}", 0.0, "1.7000000005e+09");
+    check("{{ now | toTime }}", 0.0, "2023-11-14 22:13:20.5 +0000 UTC");
+    check("{{ humanizeTimestamp now }}", 0.0, "2023-11-14 22:13:20.5 +0000 UTC");
+    check("{{ toTime $value }}", 1.5, "1970-01-01 00:00:01.5 +0000 UTC");
+    check("{{ parseDuration \"1h30m\" }}", 0.0, "5400");
+    check("{{ \"90s\" | parseDuration | toDuration }}", 0.0, "1m30s");
+    let durations = [
+        (0.0, "0s"),
+        (59.5, "59.5s"),
+        (3_600.0, "1h0m0s"),
+        (90_061.25, "25h1m1.25s"),
+        (-61.0, "-1m1s"),
+        (0.02, "20ms"),
+        (0.001_5, "1.5ms"),
+        (0.000_002_5, "2.5µs"),
+        (0.000_000_003, "3ns"),
+    ];
+    for (value, expect) in durations {
+        check("{{ toDuration $value }}", value, expect);
+    }
+    check("{{ graphLink \"up == 0\" }}", 0.0, "/graph?g0.expr=up+%3D%3D+0&g0.tab=0");
+    check(
+        "{{ \"a{b=\\\"ü\\\"}\" | tableLink }}",
+        0.0,
+        "/graph?g0.expr=a%7Bb%3D%22%C3%BC%22%7D&g0.tab=1",
+    );
+    check("{{ urlQueryEscape \"a b/c~d\" }}", 0.0, "a+b%2Fc~d");
+    check("{{ externalURL }}|{{ pathPrefix }}", 0.0, "https://upkeep.example.org/watch|/watch");
+    check(
+        "{{ externalURL }}{{ tableLink \"up\" }}",
+        0.0,
+        "https://upkeep.example.org/watch/graph?g0.expr=up&g0.tab=1",
+    );
+}
+
+#[test]
+fn templates_are_filled_in_by_name_and_with_several_arguments() {
+    let check = |text: &str, value: f64, expect: &str| {
+        assert_eq!(render(text, value).unwrap(), expect, "{text}");
+    };
+    let pair = "{{ define \"pair\" }}{{ .arg0 }}={{ .arg1 }}{{ end }}";
+    check(&format!("{pair}{{{{ template \"pair\" (args \"x\" $value) }}}}"), 2.5, "x=2.5");
+    check(&format!("{pair}{{{{ tmpl \"pair\" (args $labels.device 7) }}}}"), 0.0, "sda=7");
+    let named = "{{ define \"a\" }}A{{ end }}{{ define \"b\" }}B{{ end }}{{ range query \"two\" }}{{ tmpl .Labels.name . }}{{ end }}";
+    check(named, 0.0, "AB");
+    let turns = "{{ define \"many\" }}{{ range . }}x{{ end }}{{ end }}{{ tmpl \"many\" 101 }}";
+    assert!(render(turns, 0.0).is_err());
 }
 
 #[test]
@@ -84,6 +145,10 @@ fn faults_name_the_template() {
     check("{{ query \"none\" | first }}", "");
     check("{{ query \"bad\" }}", "");
     check("{{ humanize \"x\" }}", "");
+    check("{{ toTime \"Inf\" }}", "");
+    check("{{ tmpl \"absent\" . }}", "");
+    check("{{ define \"a\" }}{{ tmpl \"b\" . }}{{ end }}{{ tmpl \"a\" . }}", "");
+    check("{{ now.Year }}", "");
 }
 
 #[test]
