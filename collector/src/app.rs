@@ -36,8 +36,8 @@ use crate::ingest;
 use crate::notify::Alert;
 use crate::query::{Engine, StoreSource};
 use crate::remote::{self, WriteIn};
-use crate::rule::schedule::ALERT_QUEUE;
-use crate::rule::{self, Board};
+use crate::rule::schedule::{self, ALERT_QUEUE};
+use crate::rule::{self, Board, ReloadMeters, Reloader, RequireOutcome};
 use crate::state::{self, Ending, Occurrence, State};
 
 use retention::Retention;
@@ -147,15 +147,18 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
-    start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
+    let meters = ReloadMeters::register(&mut registry);
+    let shown = Arc::clone(&board);
+    let reloader = start_rules(&mut stages, &parts, config, url, (alerts, shown, meters))?;
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, failure)?;
-    start_http(&mut stages, &parts, config, http, board, Arc::clone(&readiness), registry)?;
+    let rules = (board, reloader.clone());
+    start_http(&mut stages, &parts, config, http, rules, Arc::clone(&readiness), registry)?;
     readiness.release("start");
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
     let outcome = tokio::select! {
-        name = signals.next() => {
+        name = signals.next(&reloader) => {
             tracing::info!(signal = name, "stopping");
             Ok(name)
         }
@@ -298,18 +301,17 @@ fn start_rules(
     parts: &Parts,
     config: &Config,
     external_url: String,
-    alerts: mpsc::Sender<Vec<Alert>>,
-    board: Arc<Board>,
-) -> Result<()> {
-    let files = config.rules.folder_if_any();
+    (alerts, board, meters): (mpsc::Sender<Vec<Alert>>, Arc<Board>, ReloadMeters),
+) -> Result<Reloader> {
+    let rules = config.rules.clone();
+    let files = rules.folder_if_any();
     if files.is_empty() {
         tracing::warn!("{} does not exist: no rules", config.rules.folder.display());
     }
     let groups = rule::load(&files)?;
     let settings = rule::Settings {
-        files,
         interval: config.rules.interval.0,
-        require_outcome: config.rules.require_outcome,
+        require_outcome: RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except),
         external_url,
         timeout: config.query.timeout.0,
         limits: Limits { max_samples: config.query.max_samples, ..Limits::default() },
@@ -317,14 +319,14 @@ fn start_rules(
     };
     let Parts { clock, state, store, .. } = parts.clone();
     let source = Arc::new(StoreSource::new(Arc::clone(&store)));
-    let parts = rule::schedule::Parts { source, recorder: store, state, clock, alerts, board };
+    let files = Arc::new(move || rules.folder_if_any());
+    let recorder = store;
+    let parts = schedule::Parts { source, recorder, state, clock, alerts, board, meters, files };
+    let (reloader, requests) = rule::reloading();
     stages.start("the rules", |stop| async move {
-        rule::schedule::run(groups, &settings, parts, stop.clone()).await?;
-        // Without any rule there is nothing to evaluate, which is no reason to end.
-        stop.cancelled().await;
-        Ok(())
+        Ok(schedule::run(groups, &settings, parts, requests, stop).await?)
     });
-    Ok(())
+    Ok(reloader)
 }
 
 /// What links in notifications begin with.
@@ -392,7 +394,7 @@ fn start_http(
     parts: &Parts,
     config: &Config,
     listener: TcpListener,
-    rules: Arc<Board>,
+    (rules, reloader): (Arc<Board>, Reloader),
     readiness: Arc<Readiness>,
     mut registry: Registry,
 ) -> Result<()> {
@@ -421,6 +423,7 @@ fn start_http(
             .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
         write_in: Arc::new(write_in),
         rules,
+        reloader,
         readiness,
         registry: Arc::new(registry),
         meters,

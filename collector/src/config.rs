@@ -220,6 +220,8 @@ pub struct Rules {
     pub interval: Span,
     /// Whether only rules with `action` and `outcome`, and above the severity `info`, notify.
     pub require_outcome: bool,
+    /// Files of that folder, by name, whose rules notify without.
+    pub require_outcome_except: Vec<String>,
 }
 
 impl Default for Rules {
@@ -228,6 +230,7 @@ impl Default for Rules {
             folder: PathBuf::from(DEFAULT_RULES),
             interval: Span(Duration::from_secs(15)),
             require_outcome: true,
+            require_outcome_except: Vec::new(),
         }
     }
 }

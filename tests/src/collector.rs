@@ -180,6 +180,23 @@ impl Collector {
         }
     }
 
+    /// Tells it to read its rule files again, as `systemctl reload` does.
+    ///
+    /// # Errors
+    /// When it does not run, or the signal cannot be sent.
+    pub fn hang_up(&self) -> Result<()> {
+        run(Command::new("kill").arg("-HUP").arg(self.id()?.to_string()), "")?.success()?;
+        Ok(())
+    }
+
+    /// Writes a rule file beside those that it has.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_rules(&self, name: &str, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.folder.path().join("rules.d").join(name), text)?)
+    }
+
     /// Runs one of its commands.
     ///
     /// # Errors
@@ -234,6 +251,11 @@ impl Collector {
     /// A GET with the token.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(self.url(path)).bearer_auth(&self.api_token)
+    }
+
+    /// A POST with the token.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path)).bearer_auth(&self.api_token)
     }
 
     /// A GET without a token.

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the server, and the one that must not.
+use crate::rule::Reloader;
+
+/// The signals that end the server, and the one that has rule files read again.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -20,13 +22,15 @@ impl Signals {
     }
 
     /// The next signal that ends the server.
-    pub(super) async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self, rules: &Reloader) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => {
-                    tracing::warn!("settings and rules are read at start only; restart to read them");
+                    let rules = rules.clone();
+                    // The schedule logs how it went, and a signal has nobody else to tell.
+                    tokio::spawn(async move { drop(rules.reload().await) });
                 }
             }
         }

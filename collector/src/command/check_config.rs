@@ -12,7 +12,8 @@ use crate::yaml::Faults;
 /// Says what the configuration comes to; that it, the rules and the routing file could be read is
 /// the check.
 pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
-    let mut faults = rule::check(&config.rules.folder_if_any()).faults;
+    let mut faults =
+        rule::load(&config.rules.folder_if_any()).err().map(|found| found.0).unwrap_or_default();
     if let Some(routing) = config.alerts.routing_file() {
         let allow_networks = config.alerts.allow_networks.clone();
         let settings = alert::Settings { routing, allow_networks, ..alert::Settings::default() };

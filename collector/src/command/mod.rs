@@ -31,12 +31,15 @@ use crate::control::ControlError;
 use crate::state::{self, By, State, StateError};
 use crate::yaml::Faults;
 
+/// The configuration file that is used where none is named.
+const DEFAULT_CONFIG: &str = "/etc/upkeep/collector.toml";
+
 /// Receives what agents report, stores it, judges it by rules, alerts, and serves it over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "upkeep-collector", version)]
 pub struct CommandLine {
     /// The configuration file.
-    #[arg(long, global = true, default_value = "/etc/upkeep/collector.toml", value_name = "FILE")]
+    #[arg(long, global = true, default_value = DEFAULT_CONFIG, value_name = "FILE")]
     pub config: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -166,7 +169,7 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
         Command::Serve | Command::CheckConfig => {
             check_config::run(&Config::load(&line.config)?, &line.config)
         }
-        Command::Rules(command) => rules::run(command),
+        Command::Rules(command) => rules::run(&line.config, command),
         Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
         Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
         Command::Token(command) => token::run(&config_of_owner(line)?, command),

@@ -1,12 +1,13 @@
 //! `rules`: checks rule files.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::CommandError;
-use crate::rule::{self, Report};
+use super::{CommandError, DEFAULT_CONFIG};
+use crate::config::Config;
+use crate::rule::{self, Report, RequireOutcome};
 
 /// What to do about rules.
 #[derive(Debug, Subcommand)]
@@ -27,17 +28,26 @@ pub struct CheckArguments {
 }
 
 /// Runs a command about rules.
-pub(super) fn run(command: &Command) -> Result<(), CommandError> {
+pub(super) fn run(config: &Path, command: &Command) -> Result<(), CommandError> {
     match command {
         Command::Check(arguments) => {
-            let report = rule::check(&arguments.files);
+            let report = rule::check(&arguments.files, &require_outcome(config)?);
             tell(&report)?;
             verdict(&report, arguments.strict)
         }
     }
 }
 
-/// Faults and advice go to standard error, one a line, what was read to standard output.
+/// What the configuration requires; rules are also checked where no collector is set up.
+fn require_outcome(config: &Path) -> Result<RequireOutcome, CommandError> {
+    if config == Path::new(DEFAULT_CONFIG) && !config.exists() {
+        return Ok(RequireOutcome::default());
+    }
+    let rules = Config::load(config)?.rules;
+    Ok(RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except))
+}
+
+/// Faults, advice and notes go to standard error, one a line, what was read to standard output.
 fn tell(report: &Report) -> io::Result<()> {
     let mut errors = io::stderr().lock();
     for fault in &report.faults {
@@ -45,6 +55,9 @@ fn tell(report: &Report) -> io::Result<()> {
     }
     for advice in &report.advice {
         writeln!(errors, "{advice} (advice)")?;
+    }
+    for note in &report.notes {
+        writeln!(errors, "{note} (note)")?;
     }
     let Report { files, groups, rules, .. } = report;
     writeln!(io::stdout().lock(), "{files} files, {groups} groups, {rules} rules")
@@ -70,12 +83,22 @@ mod tests {
             let file = folder.path().join("rules.yml");
             std::fs::write(&file, text).unwrap();
             let command = Command::Check(CheckArguments { files: vec![file], strict });
-            assert_eq!(run(&command).is_ok(), passes, "{text}, strict: {strict}");
+            let config = folder.path().join("collector.toml");
+            assert_eq!(run(&config, &command).is_ok(), passes, "{text}, strict: {strict}");
         };
+        let configure = |text: &str| {
+            std::fs::write(folder.path().join("collector.toml"), text).unwrap();
+        };
+        configure("");
         let silent = "groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]";
         check(silent, false, true);
         check(silent, true, false);
         check(&silent.replace("== 0", "=="), false, false);
         check("groups: [{name: g, rules: [{record: r, expr: up}]}]", true, true);
+        check(&silent.replace("up == 0", "up == 0, labels: {severity: info}"), true, true);
+        configure("[rules]\nrequire_outcome_except = [\"rules.yml\"]\n");
+        check(silent, true, true);
+        configure("[rules]\nrequire_outcome_except = \"rules.yml\"\n");
+        check(silent, false, false);
     }
 }

@@ -30,6 +30,7 @@ mod pieces;
 mod processes;
 mod prometheus;
 mod query;
+mod reload;
 mod route;
 mod rules;
 mod series;
@@ -49,7 +50,7 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::query::Engine;
 use crate::remote::WriteIn;
-use crate::rule::Board;
+use crate::rule::{Board, Reloader};
 use crate::state::{State, StateError};
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
@@ -79,6 +80,8 @@ pub struct Services {
     pub write_in: Arc<WriteIn>,
     /// What the rules last said.
     pub rules: Arc<Board>,
+    /// Has the rule files read again.
+    pub reloader: Reloader,
     /// What is not ready yet.
     pub readiness: Arc<Readiness>,
     /// What the collector counts about itself.

@@ -12,8 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::error::{ApiError, ErrorType};
 use super::{
     Services, alerts, audit, availability, bounds, build_info, damage, events, expressions, gaps,
-    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, rules,
-    series, targets, write,
+    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, reload,
+    rules, series, targets, write,
 };
 use crate::auth::{self, Scope};
 
@@ -84,11 +84,12 @@ impl Route {
 /// The table.
 pub fn routes() -> Vec<Route> {
     use Access::{Needs, Open};
-    use Scope::{Admin, Read, Write};
+    use Scope::{Admin, Operate, Read, Write};
     use Verb::{Get, Post};
     vec![
         Route::new(Get, "/-/healthy", Open, health::healthy),
         Route::new(Get, "/-/ready", Open, health::ready),
+        Route::new(Post, "/-/reload", Needs(Operate), reload::reload),
         Route::new(Get, "/metrics", Needs(Read), own_metrics::show),
         Route::new(Get, "/api/v1/query", Needs(Read), query::instant),
         Route::new(Post, "/api/v1/query", Needs(Read), query::instant),

@@ -117,6 +117,12 @@ impl AlertRule {
             .collect();
     }
 
+    /// Takes up the alerts of the rule that this one replaces, as they stand.
+    pub fn take_over(&mut self, before: Self) {
+        self.settle_until_ms = before.settle_until_ms;
+        self.active = before.active;
+    }
+
     /// Takes it that the clock was set by so much: what is pending has held as long as before, and
     /// nothing that fires is resolved before `settle_until_ms` merely since its series is not there.
     pub fn clock_was_set(&mut self, by_ms: i64, settle_until_ms: i64) {
@@ -259,6 +265,19 @@ impl AlertRule {
         due.collect()
     }
 
+    /// How many alerts are pending or firing.
+    pub fn count(&self) -> usize {
+        self.active
+            .values()
+            .filter(|active| !matches!(active.stage, Stage::Resolved { .. }))
+            .count()
+    }
+
+    /// Forgets all alerts, and says which there were.
+    pub fn clear(&mut self) -> Vec<Fingerprint> {
+        std::mem::take(&mut self.active).into_keys().collect()
+    }
+
     /// The alerts that are pending or firing.
     pub fn statuses(&self) -> Vec<AlertStatus> {
         self.active.values().filter_map(Active::status).collect()
@@ -279,6 +298,11 @@ impl AlertRule {
                 ]
             })
             .collect()
+    }
+
+    /// All alerts as they are stored.
+    pub fn all_stored(&self, rule: &str) -> Vec<RuleAlert> {
+        self.active.keys().filter_map(|fingerprint| self.stored(rule, *fingerprint)).collect()
     }
 
     /// An alert as it is stored, or `None` if there is none of that fingerprint.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Group};
-use super::snapshot::Muted;
+use super::require::RequireOutcome;
 use crate::yaml::{Fault, FaultList, Faults};
 
 /// What a check found.
@@ -18,14 +18,28 @@ pub struct Report {
     pub rules: usize,
     /// What is wrong.
     pub faults: Vec<Fault>,
-    /// What would serve better: rules that notify nobody.
+    /// What would serve better: rules that notify nobody since they do not say what to do or what for.
     pub advice: Vec<Fault>,
+    /// Rules that are meant to notify nobody, or not of everything.
+    pub notes: Vec<Fault>,
 }
 
 impl Report {
     /// Whether the files can be used.
     pub fn is_good(&self) -> bool {
         self.faults.is_empty()
+    }
+
+    /// Takes the rules of a group that notify nobody, or not of everything.
+    fn name_muted(&mut self, group: &Group, require: &RequireOutcome) {
+        for rule in &group.rules {
+            let Some(muted) = rule.muted(require.of(&group.file)) else { continue };
+            let what = if muted.is_whole() { "notifies nobody" } else { "does not always notify" };
+            let message = format!("`{}` {what}: {}", rule.name(), muted.reason());
+            let (file, place) = (group.file.clone(), Some(rule.place));
+            let list = if muted.is_meant() { &mut self.notes } else { &mut self.advice };
+            list.push(Fault { file, place, message });
+        }
     }
 }
 
@@ -45,8 +59,9 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Group>, Faults> {
     if faults.is_empty() { Ok(groups) } else { Err(Faults(faults)) }
 }
 
-/// Checks every rule file of the given paths.
-pub fn check(paths: &[PathBuf]) -> Report {
+/// Checks every rule file of the given paths, and names the rules that notify nobody where it is required
+/// that they say what to do and what for.
+pub fn check(paths: &[PathBuf], require: &RequireOutcome) -> Report {
     let mut report = Report::default();
     for result in read_all(paths) {
         report.files += 1;
@@ -54,25 +69,12 @@ pub fn check(paths: &[PathBuf]) -> Report {
             Ok(groups) => {
                 report.groups += groups.len();
                 report.rules += groups.iter().map(|group| group.rules.len()).sum::<usize>();
-                report.advice.extend(groups.iter().flat_map(advice));
+                groups.iter().for_each(|group| report.name_muted(group, require));
             }
             Err(faults) => report.faults.extend(faults.0),
         }
     }
     report
-}
-
-/// The rules of a group that would notify if they said what to do and what for.
-fn advice(group: &Group) -> Vec<Fault> {
-    let muted = group.rules.iter().filter_map(|rule| {
-        let muted = rule.muted(true).filter(|muted| *muted != Muted::Informational)?;
-        Some(Fault {
-            file: group.file.clone(),
-            place: Some(rule.place),
-            message: format!("`{}` notifies nobody: {}", rule.name(), muted.reason()),
-        })
-    });
-    muted.collect()
 }
 
 fn read_all(paths: &[PathBuf]) -> Vec<Result<Vec<Group>, Faults>> {
@@ -120,7 +122,7 @@ mod tests {
         write("b.yaml", "groups: [{name: g, rules: [{record: r, expr: 'up +'}]}]");
         write("notes.txt", "no rules");
         let paths = [folder.path().to_owned(), folder.path().join("absent.yml")];
-        let report = check(&paths);
+        let report = check(&paths, &RequireOutcome::default());
         assert_eq!((report.files, report.groups, report.rules), (3, 1, 1));
         let faults: Vec<_> = report.faults.iter().map(Fault::to_string).collect();
         assert_eq!(faults.len(), 2, "{faults:?}");
@@ -130,5 +132,39 @@ mod tests {
         assert!(advice.contains("a.yml:1:28: `A` notifies nobody"), "{advice}");
         assert!(!report.is_good() && load(&paths).is_err());
         assert_eq!(load(&[folder.path().join("a.yml")]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn every_rule_that_notifies_nobody_is_named_unless_its_file_is_excused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yml");
+        let text = "groups:
+- name: g
+  rules:
+  - {alert: Silent, expr: up}
+  - {alert: Small, expr: up, labels: {severity: info}}
+  - {alert: Varied, expr: up, labels: {severity: '{{ $labels.a }}'}, annotations: {action: a, outcome: b}}
+  - {alert: Loud, expr: up, annotations: {action: a, outcome: b}}
+";
+        fs::write(&file, text).unwrap();
+        let names = |of_all: bool, except: &[&str], advice: &[&str], notes: &[&str]| {
+            let except = except.iter().map(|name| (*name).to_owned()).collect();
+            let report = check(std::slice::from_ref(&file), &RequireOutcome { of_all, except });
+            let named = |faults: &[Fault]| -> Vec<String> {
+                let messages = faults.iter().map(|fault| fault.message.clone());
+                messages.map(|text| text.split('`').nth(1).unwrap().to_owned()).collect()
+            };
+            assert_eq!(
+                (named(&report.advice), named(&report.notes)),
+                (
+                    advice.iter().map(|name| (*name).to_owned()).collect(),
+                    notes.iter().map(|name| (*name).to_owned()).collect(),
+                )
+            );
+        };
+        names(true, &[], &["Silent"], &["Small", "Varied"]);
+        names(true, &["b.yml"], &["Silent"], &["Small", "Varied"]);
+        names(true, &["a.yml"], &[], &[]);
+        names(false, &[], &[], &[]);
     }
 }

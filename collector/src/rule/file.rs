@@ -1,6 +1,8 @@
 //! Rule files: Prometheus' format, read strictly. Unknown keys are refused, and everything that is
 //! wrong with a file is said at once.
 
+mod content;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,12 @@ use super::snapshot::Muted;
 use super::template::Template;
 use crate::notify::{ACTION, ALERT_NAME, OUTCOME};
 use crate::yaml::{self, Entry, FaultList, Faults, Fields, Node, Place, Tree};
+
+pub use content::{Content, Identity};
+
+/// The label that says how urgent an alert is, and its value for what belongs on the dashboard.
+pub(super) const SEVERITY: &str = "severity";
+pub(super) const INFORMATIONAL: &str = "info";
 
 /// The largest file that is read; more is a mistake, not a rule file.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
@@ -72,6 +80,13 @@ pub struct AlertKind {
     pub annotations: Vec<Template>,
 }
 
+impl Group {
+    /// What it is called among the groups of all files.
+    pub fn key(&self) -> String {
+        format!("{}:{}", self.file.display(), self.name)
+    }
+}
+
 impl Rule {
     /// The alert's name or that of the recorded series.
     pub fn name(&self) -> &str {
@@ -98,7 +113,8 @@ impl Rule {
         if !require_outcome {
             return None;
         }
-        if self.labels.iter().any(|label| label.name() == "severity" && label.text() == "info") {
+        let severity = self.labels.iter().find(|label| label.name() == SEVERITY);
+        if severity.is_some_and(|label| label.text() == INFORMATIONAL) {
             return Some(Muted::Informational);
         }
         let says = |name: &str| {
@@ -106,6 +122,9 @@ impl Rule {
             texts.any(|text| text.name() == name && !text.text().trim().is_empty())
         };
         match (says(ACTION), says(OUTCOME)) {
+            (true, true) if severity.is_some_and(Template::is_filled_in) => {
+                Some(Muted::WhenInformational)
+            }
             (true, true) => None,
             (false, true) => Some(Muted::WithoutAction),
             (true, false) => Some(Muted::WithoutOutcome),
@@ -129,7 +148,8 @@ pub fn read(file: &Path) -> Result<Vec<Group>, Faults> {
     }
 }
 
-fn read_text(file: &Path) -> Result<String, String> {
+/// A file's text, unless it is too large for what people write.
+pub(super) fn read_text(file: &Path) -> Result<String, String> {
     let size = fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?.len();
     if size > MAX_FILE_BYTES {
         return Err(format!("has {size} bytes, the limit is {MAX_FILE_BYTES}"));

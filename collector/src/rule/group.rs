@@ -1,21 +1,27 @@
 //! One group at work: evaluates its rules in order, writes their results, and says which alerts
 //! are to be told and what is to be stored about them.
 
+mod outcome;
+mod takeover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use upkeep_model::{Labels, METRIC_NAME, stale_marker};
-use upkeep_promql::{EvalError, Limits, Point, Source, Value};
+use upkeep_promql::{EvalError, Limits, Source};
 
-use super::alert_rule::{self, AlertRule, Candidate, Transition};
-use super::file::{AlertKind, Group, Kind, Rule};
+use super::alert_rule::{self, AlertRule, Transition};
+use super::file::{Group, INFORMATIONAL, Kind, Rule, SEVERITY};
 use super::record::{RecordError, RecordedPoint, Recorder};
 use super::snapshot::{GroupStatus, Health, Muted, RuleKind, RuleStatus};
-use super::template::{Ask, Context, Site};
-use crate::notify::{ALERT_NAME, Alert, Annotations};
+use super::template::{Ask, Site};
+use crate::notify::Alert;
 use crate::state::{RuleAlert, RuleAlertChanges};
+
+use outcome::{ask, candidate, generator_url, recorded, vector};
+pub(super) use takeover::Takeover;
 
 /// A pending alert from before a longer outage begins to wait anew: whether its condition held all
 /// the while is not known.
@@ -29,6 +35,8 @@ pub(super) struct Surroundings {
     pub(super) limits: Limits,
     pub(super) timeout: Duration,
     pub(super) external_url: String,
+    /// What templates see as `$externalLabels`.
+    pub(super) external_labels: Labels,
     pub(super) tell_again: Duration,
     pub(super) settle: Duration,
 }
@@ -51,7 +59,7 @@ enum RuleError {
     Evaluation(#[from] EvalError),
     #[error("the expression gives a {0}, a vector or scalar is wanted")]
     Type(&'static str),
-    #[error("the rule gives {found} series, its group's limit is {limit}")]
+    #[error("the rule gives {found} alerts or series, its group's limit is {limit}")]
     Limit { found: usize, limit: usize },
     #[error("two series of the result have the same labels with those of the rule: {0}")]
     Repeated(Labels),
@@ -75,6 +83,7 @@ struct LiveRule {
     definition: Rule,
     key: String,
     muted: Option<Muted>,
+    require_outcome: bool,
     generator_url: String,
     alerts: AlertRule,
     /// The series that the last evaluation wrote; those that the next one lacks are ended.
@@ -105,7 +114,7 @@ impl LiveGroup {
         });
         let rules = rules.collect();
         Self {
-            key: format!("{}:{}", definition.file.display(), definition.name),
+            key: definition.key(),
             definition,
             interval,
             surroundings,
@@ -176,13 +185,13 @@ impl LiveGroup {
             let Some(rule) = self.rules.get_mut(place) else { continue };
             let rule_started = Instant::now();
             let limit = self.definition.limit;
-            let result = rule.evaluate(&surroundings, &ask, limit, (now_ms, at_ms));
+            let changes = &mut evaluation.changes;
+            let result = rule.evaluate(&surroundings, &ask, limit, (now_ms, at_ms), changes);
             rule.last_evaluation_ms = Some(now_ms);
             rule.evaluation_time = rule_started.elapsed();
             match result {
                 Ok(result) => {
                     rule.became(Health::Ok, &self.key);
-                    rule.note(&result.transitions, &mut evaluation.changes);
                     evaluation.transitions.extend(result.transitions);
                     unwritten.add(place, result.points);
                 }
@@ -191,7 +200,7 @@ impl LiveGroup {
             if rule.is_told() {
                 let again = surroundings.tell_again;
                 let due = rule.alerts.take_due(now_ms, again, self.interval, &rule.generator_url);
-                evaluation.alerts.extend(due);
+                evaluation.alerts.extend(due.into_iter().filter(|alert| rule.tells(alert)));
             }
         }
         self.write(&mut unwritten);
@@ -286,6 +295,7 @@ impl LiveRule {
         Self {
             key,
             muted: definition.muted(require_outcome),
+            require_outcome,
             generator_url: generator_url(external_url, &definition.query.to_string()),
             alerts: AlertRule::new(hold, keep_firing),
             definition,
@@ -299,7 +309,12 @@ impl LiveRule {
 
     /// Whether anybody is told of this rule's alerts.
     fn is_told(&self) -> bool {
-        self.muted.is_none() && matches!(self.definition.kind, Kind::Alert(_))
+        !self.muted.is_some_and(Muted::is_whole) && matches!(self.definition.kind, Kind::Alert(_))
+    }
+
+    /// Whether anybody is told of this alert: its severity may come from a template or its series.
+    fn tells(&self, alert: &Alert) -> bool {
+        !self.require_outcome || alert.labels.get(SEVERITY) != Some(INFORMATIONAL)
     }
 
     fn evaluate(
@@ -308,27 +323,36 @@ impl LiveRule {
         ask: &Ask,
         limit: usize,
         (now_ms, at_ms): (i64, i64),
+        changes: &mut RuleAlertChanges,
     ) -> Result<RuleResult, RuleError> {
         let limits = surroundings.limits_from_now();
         let answer = self.definition.query.instant(&*surroundings.source, at_ms, &limits)?;
         let vector = vector(answer.value)?;
-        if limit > 0 && vector.len() > limit {
-            return Err(RuleError::Limit { found: vector.len(), limit });
-        }
+        let is_above = |found: usize| limit > 0 && found > limit;
         let (series, transitions) = match &self.definition.kind {
+            Kind::Record { .. } if is_above(vector.len()) => {
+                return Err(RuleError::Limit { found: vector.len(), limit });
+            }
             Kind::Record { name } => (recorded(name, &self.definition, vector)?, Vec::new()),
             Kind::Alert(kind) => {
-                let external_labels = &Labels::default();
-                let external_url = &surroundings.external_url;
+                let Surroundings { external_url, external_labels, .. } = surroundings;
                 let site = Site { external_url, external_labels, ask, now_ms };
-                let candidates: Vec<_> = vector
-                    .into_iter()
-                    .map(|point| candidate(kind, &self.definition, &point, &site))
-                    .collect();
+                let points = vector.iter();
+                let candidates: Vec<_> =
+                    points.map(|point| candidate(kind, &self.definition, point, &site)).collect();
                 if let Some(labels) = alert_rule::repeated(&candidates) {
                     return Err(RuleError::Repeated(labels.clone()));
                 }
                 let transitions = self.alerts.transition(candidates, now_ms);
+                self.note(&transitions, changes);
+                let found = self.alerts.count();
+                if is_above(found) {
+                    // As in Prometheus, none is left rather than some that happen to be the first.
+                    for fingerprint in self.alerts.clear() {
+                        changes.remove(&self.key, &fingerprint.to_string());
+                    }
+                    return Err(RuleError::Limit { found, limit });
+                }
                 (self.alerts.series(), transitions)
             }
         };
@@ -399,74 +423,6 @@ impl LiveRule {
 impl Surroundings {
     fn limits_from_now(&self) -> Limits {
         Limits { deadline: Instant::now().checked_add(self.timeout), ..self.limits.clone() }
-    }
-}
-
-/// Answers templates that ask at the given moment.
-fn ask(surroundings: &Surroundings, at_ms: i64) -> Ask {
-    let surroundings = surroundings.clone();
-    Arc::new(move |text| {
-        let query = upkeep_promql::parse(text).map_err(|error| error.to_string())?;
-        let limits = surroundings.limits_from_now();
-        let answer = query.instant(&*surroundings.source, at_ms, &limits);
-        let value = answer.map_err(|error| error.to_string())?.value;
-        vector(value).map_err(|error| error.to_string())
-    })
-}
-
-fn vector(value: Value) -> Result<Vec<Point>, RuleError> {
-    match value {
-        Value::Vector(points) => Ok(points),
-        Value::Scalar { at_ms, value } => {
-            Ok(vec![Point { labels: Labels::default(), at_ms, value }])
-        }
-        Value::Text { .. } => Err(RuleError::Type("string")),
-        Value::Matrix(_) => Err(RuleError::Type("range vector")),
-    }
-}
-
-fn recorded(name: &str, rule: &Rule, vector: Vec<Point>) -> Result<Vec<(Labels, f64)>, RuleError> {
-    let mut seen = BTreeSet::new();
-    let mut series = Vec::with_capacity(vector.len());
-    for point in vector {
-        let mut labels = point.labels.with(METRIC_NAME, name);
-        for label in &rule.labels {
-            labels.set(label.name(), label.text());
-        }
-        if !seen.insert(labels.clone()) {
-            return Err(RuleError::Repeated(labels));
-        }
-        series.push((labels, point.value));
-    }
-    Ok(series)
-}
-
-fn candidate(kind: &AlertKind, rule: &Rule, point: &Point, site: &Site<'_>) -> Candidate {
-    let context = Context::new(&point.labels, point.value, site);
-    // A text that cannot be filled in says so in its place: an alert must not be lost for it.
-    let fill = |template: &super::template::Template| {
-        template.render(&context).unwrap_or_else(|error| format!("<{error}>"))
-    };
-    let mut labels = point.labels.clone();
-    labels.remove(METRIC_NAME);
-    for label in &rule.labels {
-        labels.set(label.name(), fill(label));
-    }
-    labels.set(ALERT_NAME, kind.name.clone());
-    let annotations: Annotations =
-        kind.annotations.iter().map(|text| (text.name().to_owned(), fill(text))).collect();
-    Candidate { labels, annotations, value: point.value }
-}
-
-/// Where the expression can be looked at.
-fn generator_url(external_url: &str, expression: &str) -> String {
-    let page = format!("{}/graph", external_url.trim_end_matches('/'));
-    match reqwest::Url::parse(&page) {
-        Ok(mut url) => {
-            url.query_pairs_mut().append_pair("g0.expr", expression).append_pair("g0.tab", "1");
-            url.to_string()
-        }
-        Err(_) => String::new(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Rules: read from Prometheus' rule files, evaluated on a schedule, their alerts handed on.
 //!
 //! [`load`] reads all files, or says everything that is wrong with them; [`schedule::run`] evaluates
-//! each group on its interval until it is stopped; a [`Board`] shows at any time how they do.
+//! each group on its interval until it is stopped; a [`Board`] shows at any time how they do, and a
+//! [`Reloader`] has changed files taken up.
 
 mod alert_rule;
 mod check;
@@ -10,13 +11,15 @@ mod group;
 #[cfg(test)]
 mod memory;
 mod record;
+mod reload;
+mod require;
 pub mod schedule;
 #[cfg(test)]
 mod shipped;
 mod snapshot;
 pub mod template;
+mod turn;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use upkeep_promql::Limits;
@@ -24,19 +27,19 @@ use upkeep_promql::Limits;
 pub use alert_rule::{AlertRule, Candidate, RESOLVED_RETENTION, Reason, Transition};
 pub use check::{Report, check, load};
 pub use record::{RecordError, RecordedPoint, Recorder};
+pub use reload::{ReloadError, ReloadMeters, ReloadRequests, Reloaded, Reloader, reloading};
+pub use require::RequireOutcome;
 pub use snapshot::{
-    AlertStatus, Board, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus, Snapshot,
+    AlertStatus, Arrival, Board, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus, Snapshot,
 };
 
 /// What can be set about rules.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Rule files, and folders whose `*.yml` and `*.yaml` files are rule files.
-    pub files: Vec<PathBuf>,
     /// How often a group is evaluated that does not say so itself.
     pub interval: Duration,
-    /// Whether only rules with `action` and `outcome`, and above the severity `info`, notify.
-    pub require_outcome: bool,
+    /// Of which files only rules with `action` and `outcome`, and above the severity `info`, notify.
+    pub require_outcome: RequireOutcome,
     /// The address under which people reach this server; links in messages begin with it.
     pub external_url: String,
     /// How long the evaluation of one rule may take.
@@ -51,9 +54,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            files: vec![PathBuf::from("/etc/upkeep/rules.d")],
             interval: Duration::from_secs(15),
-            require_outcome: true,
+            require_outcome: RequireOutcome::default(),
             external_url: String::new(),
             timeout: Duration::from_mins(2),
             limits: Limits::default(),

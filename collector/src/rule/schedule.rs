@@ -1,45 +1,46 @@
-//! Evaluates each group on its interval until it is told to stop.
+//! Evaluates each group on its interval until it is told to stop, and takes up changed rule files.
 //!
 //! Groups run beside each other, each in a task of its own that never has more than one evaluation
 //! going; what an evaluation overruns is left out and counted. An evaluation's changes are stored
 //! before its alerts are handed on. Alerts are handed on again every minute, so that one that was
 //! lost on its way, by a crash at the wrong moment, arrives after all.
+//!
+//! Changed files are taken up all or not at all. A group that says what it said before is not even
+//! interrupted; the others' tasks end before those begin that replace them.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::{self, JoinSet};
-use tokio::time;
+use tokio::task::{self, JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use upkeep_model::Labels;
 use upkeep_promql::Source;
 
 use super::Settings;
-use super::file::Group;
-use super::group::{Evaluation, LiveGroup, Surroundings};
-use super::record::Recorder;
-use super::snapshot::Board;
-use crate::clock::{Clock, ClockWatch};
+use super::check::load;
+use super::file::{Content, Group};
+use super::group::{LiveGroup, Surroundings, Takeover};
+use super::record::{RecordedPoint, Recorder};
+use super::reload::{ReloadError, ReloadMeters, ReloadRequests, Reloaded};
+use super::snapshot::{Arrival, Board};
+use super::turn::{Desk, TELL_AGAIN, keep_evaluating};
+use crate::clock::Clock;
 use crate::notify::Alert;
-use crate::state::{RuleAlertChanges, State, StateError};
-
-/// How long after an observation its samples are taken to have arrived: fsync, network, commit.
-const LONGEST_ARRIVAL_MS: i64 = 300;
-
-/// The turns of all groups lie within so long.
-const LONGEST_SPREAD_MS: i64 = 700;
-
-/// How often alerts that still stand are handed on again, and the time of a group's last evaluation
-/// is stored.
-const TELL_AGAIN: Duration = Duration::from_mins(1);
+use crate::state::{State, StateError};
+use crate::yaml::Faults;
 
 /// How many evaluations' alerts may wait to be taken. A group whose alerts find no place waits,
 /// and its next evaluation comes later.
 pub const ALERT_QUEUE: usize = 64;
 
+/// Of the faults of rule files so many are logged; the answer to who asked has them all.
+const FAULTS_LOGGED: usize = 20;
+
 /// What the schedule works with.
+#[derive(Clone)]
 pub struct Parts {
     /// Where samples come from.
     pub source: Arc<dyn Source + Send + Sync>,
@@ -53,321 +54,329 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// Tells the time.
     pub clock: Clock,
+    /// What is counted about reloads.
+    pub meters: ReloadMeters,
+    /// Which files and folders hold the rules when they are read again.
+    pub files: Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
 }
 
-/// The schedule could not begin.
+/// Rules are not evaluated any more.
 #[derive(Debug, Error)]
-#[error("the alerts from before the restart cannot be read: {0}")]
-pub struct ScheduleError(#[from] StateError);
+pub enum ScheduleError {
+    /// The schedule could not begin.
+    #[error("the alerts from before the restart cannot be read: {0}")]
+    State(#[from] StateError),
+    /// Some groups had ended, and those to replace them had not begun.
+    #[error("taking up changed rules broke down: {0}")]
+    Replacing(#[from] JoinError),
+}
 
-/// Evaluates the groups until `stop`.
+/// Evaluates the groups, and those that reloads put in their place, until `stop`.
 ///
 /// # Errors
-/// When the alerts from before the restart cannot be read.
+/// When the alerts from before the restart cannot be read, or a reload broke down half way.
 pub async fn run(
     groups: Vec<Group>,
     settings: &Settings,
     parts: Parts,
+    mut requests: ReloadRequests,
     stop: CancellationToken,
 ) -> Result<(), ScheduleError> {
-    let surroundings = Surroundings {
-        source: parts.source,
-        recorder: parts.recorder,
-        limits: settings.limits.clone(),
-        timeout: settings.timeout,
-        external_url: settings.external_url.clone(),
-        tell_again: TELL_AGAIN,
-        settle: settings.settle,
-    };
-    name_muted(&groups, settings.require_outcome);
-    let live = groups.into_iter().map(|group| {
-        let interval = group.interval.unwrap_or(settings.interval);
-        LiveGroup::new(group, interval, settings.require_outcome, surroundings.clone())
-    });
-    let live = restored(live.collect(), &parts.state, parts.clock.now_ms())?;
-    parts.board.reset(live.iter().map(LiveGroup::status).collect());
-    let mut tasks = JoinSet::new();
-    for (place, group) in live.into_iter().enumerate() {
-        let desk = Desk {
-            place,
-            state: parts.state.clone(),
-            alerts: parts.alerts.clone(),
-            board: Arc::clone(&parts.board),
-            clock: parts.clock.clone(),
-            unsaved: RuleAlertChanges::default(),
-            saved_at_ms: i64::MIN,
+    let mut schedule = Schedule::begin(groups, settings, parts)?;
+    loop {
+        let request = tokio::select! {
+            () = stop.cancelled() => break,
+            request = requests.next() => request,
         };
-        tasks.spawn(keep_evaluating(group, desk, stop.clone()));
-    }
-    drop(parts.alerts);
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a rule group broke down and is not evaluated any more");
+        match request {
+            // Whoever asked may not wait for the answer.
+            Some(answering) => drop(answering.send(schedule.reload().await?)),
+            None => {
+                stop.cancelled().await;
+                break;
+            }
         }
     }
+    end_all(schedule.running.into_values()).await;
     Ok(())
 }
 
-/// Says which rules notify nobody, so that nobody is unpaged without knowing.
-fn name_muted(groups: &[Group], require_outcome: bool) {
-    for rule in groups.iter().flat_map(|group| &group.rules) {
-        if let Some(muted) = rule.muted(require_outcome) {
-            tracing::info!(rule = rule.name(), reason = muted.reason(), "the rule notifies nobody");
+/// What runs, and all that another group needs to run.
+struct Schedule {
+    parts: Parts,
+    settings: Settings,
+    surroundings: Surroundings,
+    running: BTreeMap<String, Running>,
+}
+
+/// One group that is evaluated.
+struct Running {
+    content: Content,
+    stop: CancellationToken,
+    task: JoinHandle<Option<(LiveGroup, Desk)>>,
+}
+
+/// A group that begins.
+struct Beginning {
+    content: Content,
+    group: LiveGroup,
+    desk: Desk,
+}
+
+impl Schedule {
+    fn begin(groups: Vec<Group>, settings: &Settings, parts: Parts) -> Result<Self, StateError> {
+        let surroundings = Surroundings {
+            source: Arc::clone(&parts.source),
+            recorder: Arc::clone(&parts.recorder),
+            limits: settings.limits.clone(),
+            timeout: settings.timeout,
+            external_url: settings.external_url.clone(),
+            external_labels: Labels::default(),
+            tell_again: TELL_AGAIN,
+            settle: settings.settle,
+        };
+        let running = BTreeMap::new();
+        let mut schedule = Self { parts, settings: settings.clone(), surroundings, running };
+        let Parts { state, clock, board, meters, .. } = schedule.parts.clone();
+        let now_ms = clock.now_ms();
+        schedule.name_unused(&groups);
+        let keys: Vec<_> = groups.iter().map(Group::key).collect();
+        state.retain_rule_groups(&keys)?;
+        let mut beginning = Vec::new();
+        for group in groups {
+            let mut new = schedule.beginning(group);
+            new.restore(&state, now_ms)?;
+            beginning.push(new);
+        }
+        board.arrange(beginning.iter().map(|new| Arrival::New(new.group.status())).collect());
+        beginning.into_iter().for_each(|new| schedule.start(new));
+        meters.succeeded(now_ms);
+        Ok(schedule)
+    }
+
+    /// Makes a group live, without anything of before.
+    fn beginning(&self, group: Group) -> Beginning {
+        let require_outcome = self.settings.require_outcome.of(&group.file);
+        name_muted(&group, require_outcome);
+        let content = group.content();
+        let interval = group.interval.unwrap_or(self.settings.interval);
+        let surroundings = self.surroundings.clone();
+        let group = LiveGroup::new(group, interval, require_outcome, surroundings);
+        let Parts { state, alerts, board, clock, .. } = self.parts.clone();
+        Beginning { content, group, desk: Desk::new(state, alerts, board, clock) }
+    }
+
+    /// Says which files the settings excuse that there are not.
+    fn name_unused(&self, groups: &[Group]) {
+        let files = groups.iter().map(|group| group.file.as_path());
+        for file in self.settings.require_outcome.without_file(files) {
+            tracing::warn!(file, "rules.require_outcome_except names no file that has rules");
         }
     }
-}
 
-fn restored(
-    mut groups: Vec<LiveGroup>,
-    state: &State,
-    now_ms: i64,
-) -> Result<Vec<LiveGroup>, StateError> {
-    let keys: Vec<_> = groups.iter().map(|group| group.key().to_owned()).collect();
-    state.retain_rule_groups(&keys)?;
-    for group in &mut groups {
-        let (stored, evaluated_at_ms) = state.rule_alerts(group.key())?;
-        group.restore(stored, evaluated_at_ms, now_ms);
+    fn start(&mut self, new: Beginning) {
+        let Beginning { content, group, desk } = new;
+        let (key, stop) = (group.key().to_owned(), CancellationToken::new());
+        let task = tokio::spawn(keep_evaluating(group, desk, stop.clone()));
+        self.running.insert(key, Running { content, stop, task });
     }
-    Ok(groups)
-}
 
-/// What one group's task has beside the group.
-struct Desk {
-    place: usize,
-    state: State,
-    alerts: mpsc::Sender<Vec<Alert>>,
-    board: Arc<Board>,
-    clock: Clock,
-    /// Changes that could not be stored yet.
-    unsaved: RuleAlertChanges,
-    saved_at_ms: i64,
-}
-
-async fn keep_evaluating(mut group: LiveGroup, mut desk: Desk, stop: CancellationToken) {
-    let interval_ms = milliseconds(group.interval()).max(1);
-    let offset_ms = spread(group.key(), interval_ms);
-    let mut at_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
-    let mut clock_watch = ClockWatch::begin(&desk.clock);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = time::sleep(until(at_ms, desk.clock.now_ms())) => {}
-        }
-        if let Some(set_ms) = clock_watch.look(&desk.clock) {
-            let now_ms = desk.clock.now_ms();
-            group.clock_was_set(set_ms, now_ms);
-            // What is stored is of the clock as it was.
-            desk.saved_at_ms = i64::MIN;
-            at_ms = next_slot(now_ms, interval_ms, offset_ms);
-            continue;
-        }
-        // Evaluation and state block; a task that runs to its end is not cut off by `stop`.
-        let work = task::spawn_blocking(move || {
-            let evaluation = group.evaluate(at_ms);
-            let alerts = desk.take(evaluation, &group, at_ms);
-            (group, desk, alerts)
-        });
-        let alerts;
-        (group, desk, alerts) = match work.await {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::error!(%error, "an evaluation broke down; its group is not evaluated any more");
-                return;
+    /// Reads the files again and goes on by them, if all of them are good.
+    async fn reload(&mut self) -> Result<Result<Reloaded, ReloadError>, JoinError> {
+        let files = Arc::clone(&self.parts.files);
+        let groups = match task::spawn_blocking(move || load(&files())).await? {
+            Ok(groups) => groups,
+            Err(faults) => {
+                self.parts.meters.failed();
+                log_refusal(&faults);
+                return Ok(Err(faults.into()));
             }
         };
-        if !alerts.is_empty() {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                sent = desk.alerts.send(alerts) => if sent.is_err() { return },
+        let reloaded = self.replace(groups).await?;
+        self.parts.meters.succeeded(self.parts.clock.now_ms());
+        let Reloaded { unchanged, changed, added, removed } = reloaded;
+        tracing::info!(unchanged, changed, added, removed, "rules were read again");
+        Ok(Ok(reloaded))
+    }
+
+    /// Puts groups in place of those that run.
+    async fn replace(&mut self, groups: Vec<Group>) -> Result<Reloaded, JoinError> {
+        self.name_unused(&groups);
+        let before = std::mem::take(&mut self.running);
+        let Plan { arriving, ending, reloaded } = self.plan(groups, before);
+        let mut in_use: Vec<_> = self.running.keys().cloned().collect();
+        in_use.extend(arriving.iter().filter_map(Arriving::key).map(str::to_owned));
+        let ended = end_all(ending).await;
+        let (parts, now_ms) = (self.parts.clone(), self.parts.clock.now_ms());
+        let work =
+            task::spawn_blocking(move || hand_over(&parts, arriving, ended, &in_use, now_ms));
+        let arriving = work.await?;
+        self.parts.board.arrange(arriving.iter().map(Arriving::shown).collect());
+        for arriving in arriving {
+            if let Arriving::New(new) = arriving {
+                self.start(*new);
             }
         }
-        let next_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
-        let skipped = next_ms.saturating_sub(at_ms) / interval_ms - 1;
-        group.missed += u64::try_from(skipped).unwrap_or(0);
-        // The sleep may end a moment early by the wall clock; a clock set back is followed.
-        at_ms = if next_ms == at_ms { at_ms.saturating_add(interval_ms) } else { next_ms };
-    }
-}
-
-impl Desk {
-    /// Stores and shows an evaluation; what is to be told comes back.
-    fn take(&mut self, evaluation: Evaluation, group: &LiveGroup, at_ms: i64) -> Vec<Alert> {
-        for transition in &evaluation.transitions {
-            let reason = transition.reason;
-            tracing::debug!(group = group.key(), alert = %transition.labels, ?reason, "transition");
-        }
-        self.unsaved.extend(evaluation.changes);
-        let is_due = at_ms.saturating_sub(self.saved_at_ms) >= milliseconds(TELL_AGAIN);
-        if is_due || !self.unsaved.is_empty() {
-            self.save(group.key(), at_ms);
-        }
-        self.board.post(self.place, group.status());
-        evaluation.alerts
+        Ok(reloaded)
     }
 
-    /// A change that cannot be stored is kept for the next time: people are told all the same.
-    fn save(&mut self, group: &str, at_ms: i64) {
-        match self.state.change_rule_alerts(group, &self.unsaved, at_ms) {
-            Ok(()) => {
-                self.unsaved = RuleAlertChanges::default();
-                self.saved_at_ms = at_ms;
+    /// Lets groups that say what they said before go on, makes the others live, and names those whose
+    /// tasks are to end.
+    fn plan(&mut self, groups: Vec<Group>, mut before: BTreeMap<String, Running>) -> Plan {
+        let (mut arriving, mut ending) = (Vec::new(), Vec::new());
+        let mut reloaded = Reloaded::default();
+        for group in groups {
+            let key = group.key();
+            match before.remove(&key) {
+                Some(same) if same.content == group.content() && !same.task.is_finished() => {
+                    reloaded.unchanged += 1;
+                    arriving.push(Arriving::GoesOn { file: group.file, name: group.name });
+                    self.running.insert(key, same);
+                    continue;
+                }
+                Some(other) => {
+                    reloaded.changed += 1;
+                    ending.push(other);
+                }
+                None => reloaded.added += 1,
             }
-            Err(error) => tracing::error!(group, %error, "alerts could not be stored"),
+            arriving.push(Arriving::New(Box::new(self.beginning(group))));
+        }
+        reloaded.removed = before.len();
+        ending.extend(before.into_values());
+        Plan { arriving, ending, reloaded }
+    }
+}
+
+/// What a reload does.
+struct Plan {
+    /// The groups that there will be, in order.
+    arriving: Vec<Arriving>,
+    /// Those that go, or are replaced.
+    ending: Vec<Running>,
+    reloaded: Reloaded,
+}
+
+/// A group that there will be after a reload.
+enum Arriving {
+    /// It goes on as it is.
+    GoesOn { file: PathBuf, name: String },
+    /// It begins, perhaps where another ended.
+    New(Box<Beginning>),
+}
+
+impl Arriving {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::GoesOn { .. } => None,
+            Self::New(new) => Some(new.group.key()),
+        }
+    }
+
+    fn shown(&self) -> Arrival {
+        match self {
+            Self::GoesOn { file, name } => {
+                Arrival::GoesOn { file: file.clone(), name: name.clone() }
+            }
+            Self::New(new) => Arrival::New(new.group.status()),
         }
     }
 }
 
-/// Where within the interval a group has its turn. Agents observe at whole multiples of their
-/// interval by the wall clock, so a turn comes as soon after that as data needs to arrive; not all
-/// groups have it at once.
-fn spread(key: &str, interval_ms: i64) -> i64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    let arrival_ms = (interval_ms / 10).min(LONGEST_ARRIVAL_MS);
-    let window_ms = u64::try_from((interval_ms / 10).min(LONGEST_SPREAD_MS)).unwrap_or(0).max(1);
-    arrival_ms + i64::try_from(hasher.finish() % window_ms).unwrap_or(0)
+impl Beginning {
+    /// Takes up what is stored of the group.
+    fn restore(&mut self, state: &State, now_ms: i64) -> Result<(), StateError> {
+        let (stored, evaluated_at_ms) = state.rule_alerts(self.group.key())?;
+        self.group.restore(stored, evaluated_at_ms, now_ms);
+        Ok(())
+    }
+
+    /// Goes on where the group ended that this one replaces, and gives the ends of its series.
+    fn take_over(&mut self, before: (LiveGroup, Desk), now_ms: i64) -> Vec<RecordedPoint> {
+        let (group, desk) = before;
+        self.desk = desk;
+        let Takeover { changes, ended } = self.group.take_over(group, now_ms);
+        self.desk.take_changes(changes, self.group.key(), now_ms);
+        ended
+    }
 }
 
-/// The first turn after a moment.
-fn next_slot(now_ms: i64, interval_ms: i64, offset_ms: i64) -> i64 {
-    let since = now_ms.saturating_sub(offset_ms);
-    let turns = since.div_euclid(interval_ms).saturating_add(1);
-    turns.saturating_mul(interval_ms).saturating_add(offset_ms)
+/// Gives what ended to the groups that replace it, and ends the series of the rest.
+fn hand_over(
+    parts: &Parts,
+    mut arriving: Vec<Arriving>,
+    mut ended: BTreeMap<String, (LiveGroup, Desk)>,
+    in_use: &[String],
+    now_ms: i64,
+) -> Vec<Arriving> {
+    // What stays of groups that are gone is forgotten at the next reload or start.
+    if let Err(error) = parts.state.retain_rule_groups(in_use) {
+        tracing::error!(%error, "alerts of removed rule groups could not be forgotten");
+    }
+    let mut points = Vec::new();
+    for arriving in &mut arriving {
+        let Arriving::New(new) = arriving else { continue };
+        match ended.remove(new.group.key()) {
+            Some(before) => points.extend(new.take_over(before, now_ms)),
+            // It is new, or the one before broke down and left no more than what is stored.
+            None => {
+                if let Err(error) = new.restore(&parts.state, now_ms) {
+                    tracing::error!(%error, group = new.group.key(), "its alerts begin anew");
+                }
+            }
+        }
+    }
+    points.extend(ended.into_values().flat_map(|(group, _)| group.end(now_ms)));
+    if points.is_empty() {
+        return arriving;
+    }
+    if let Err(error) = parts.recorder.record(points) {
+        tracing::warn!(%error, "series of removed rules end only by their age");
+    }
+    arriving
 }
 
-fn until(at_ms: i64, now_ms: i64) -> Duration {
-    let left_ms = at_ms.saturating_sub(now_ms);
-    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+/// Tells tasks to end, waits until all of them have, and gives what they leave.
+async fn end_all(
+    running: impl IntoIterator<Item = Running>,
+) -> BTreeMap<String, (LiveGroup, Desk)> {
+    let running: Vec<_> = running.into_iter().collect();
+    running.iter().for_each(|one| one.stop.cancel());
+    let mut ended = BTreeMap::new();
+    for one in running {
+        match one.task.await {
+            Ok(Some((group, desk))) => {
+                ended.insert(group.key().to_owned(), (group, desk));
+            }
+            // What broke down has said so.
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a rule group broke down"),
+        }
+    }
+    ended
 }
 
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+/// Says which rules notify nobody, so that nobody is unpaged without knowing.
+fn name_muted(group: &Group, require_outcome: bool) {
+    for rule in &group.rules {
+        if let Some(muted) = rule.muted(require_outcome) {
+            let (rule, reason) = (rule.name(), muted.reason());
+            if muted.is_whole() {
+                tracing::info!(rule, reason, "the rule notifies nobody");
+            } else {
+                tracing::info!(rule, reason, "the rule does not always notify");
+            }
+        }
+    }
+}
+
+fn log_refusal(Faults(faults): &Faults) {
+    for fault in faults.iter().take(FAULTS_LOGGED) {
+        tracing::error!("{fault}");
+    }
+    let faults = faults.len();
+    tracing::error!(faults, "the rules stay as they were: their files cannot be used");
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::rule::file;
-    use crate::rule::memory::Memory;
-    use crate::rule::snapshot::{Health, RuleKind};
-    use crate::state;
-
-    #[test]
-    fn turns_come_every_interval_and_always_later() {
-        let check = |now, interval, offset, expect| {
-            assert_eq!(next_slot(now, interval, offset), expect, "{now} {interval} {offset}");
-        };
-        check(0, 15_000, 0, 15_000);
-        check(14_999, 15_000, 0, 15_000);
-        check(15_000, 15_000, 0, 30_000);
-        check(1_000, 15_000, 4_000, 4_000);
-        check(4_000, 15_000, 4_000, 19_000);
-        check(2, 1, 0, 3);
-    }
-
-    #[test]
-    fn groups_are_spread_over_a_window_soon_after_the_observations() {
-        let check = |interval, window: std::ops::Range<i64>, different| {
-            let turns: std::collections::BTreeSet<_> =
-                (0..50).map(|number| spread(&format!("file:{number}"), interval)).collect();
-            assert!(turns.iter().all(|turn| window.contains(turn)), "{interval}: {turns:?}");
-            assert!(turns.len() >= different, "{interval}: {turns:?}");
-        };
-        check(15_000, 300..1_000, 40);
-        check(1_000, 100..200, 30);
-        check(20, 2..4, 2);
-        check(1, 0..1, 1);
-    }
-
-    const RULES: &str = "
-groups:
-  - name: hosts
-    interval: 20ms
-    rules:
-      - record: hosts
-        expr: count(up)
-      - alert: HostDown
-        expr: up{job='one'} == 0
-        for: 1s
-        annotations: {action: look, outcome: it runs}
-";
-
-    /// A schedule over a memory, with a clock that jumps as the test wants.
-    struct World {
-        memory: Arc<Memory>,
-        state: State,
-        board: Arc<Board>,
-        now: Arc<std::sync::atomic::AtomicI64>,
-    }
-
-    impl World {
-        fn new(state: &State, now_ms: i64) -> Self {
-            Self {
-                memory: Arc::default(),
-                state: state.clone(),
-                board: Arc::default(),
-                now: Arc::new(now_ms.into()),
-            }
-        }
-
-        /// Lets the schedule run until an alert comes, or until it has been evaluated at `until_ms`.
-        async fn run(&self, until_ms: i64) -> Vec<Alert> {
-            let groups = file::parse(Path::new("r.yml"), RULES).unwrap();
-            let (alerts, mut queue) = mpsc::channel(ALERT_QUEUE);
-            // Each look at the clock lets 10 ms pass, so no test waits for the wall clock.
-            let now = Arc::clone(&self.now);
-            let clock = Clock::new(move || now.fetch_add(10, std::sync::atomic::Ordering::SeqCst));
-            let parts = Parts {
-                source: self.memory.clone(),
-                recorder: self.memory.clone(),
-                state: self.state.clone(),
-                alerts,
-                board: Arc::clone(&self.board),
-                clock,
-            };
-            let stop = CancellationToken::new();
-            let settings = Settings::default();
-            let schedule = run(groups, &settings, parts, stop.clone());
-            let watch = async {
-                let mut told = Vec::new();
-                loop {
-                    let batch = time::timeout(Duration::from_millis(5), queue.recv()).await;
-                    told.extend(batch.ok().flatten().unwrap_or_default());
-                    let groups = self.board.snapshot().groups;
-                    let evaluated = groups.first().and_then(|group| group.last_evaluation_ms);
-                    if !told.is_empty() || evaluated.is_some_and(|at_ms| at_ms >= until_ms) {
-                        stop.cancel();
-                        return told;
-                    }
-                }
-            };
-            let (ended, told) = tokio::join!(schedule, watch);
-            ended.unwrap();
-            told
-        }
-    }
-
-    #[tokio::test]
-    async fn an_alert_waits_fires_and_survives_a_restart() {
-        let (_folder, state) = state::temporary();
-        let world = World::new(&state, 1_000_000);
-        world.memory.put("up", &[("instance", "web1"), ("job", "one")], 999_990, 0.0);
-        assert!(world.run(1_000_500).await.is_empty(), "it waits");
-        let told = world.run(1_010_000).await;
-        assert_eq!(told.len(), 1);
-        let waited_ms = told[0].starts_at_ms - 1_000_000;
-        assert!(
-            (1_000..2_000).contains(&waited_ms),
-            "the wait went on over the restart: {waited_ms}"
-        );
-
-        let again = world.run(1_020_000).await;
-        assert_eq!(again, told, "the same alert, which began when it began");
-        let status = world.board.snapshot().groups[0].clone();
-        assert!(matches!(status.rules[0].health, Health::Ok), "{status:?}");
-        let RuleKind::Alerting { alerts, .. } = &status.rules[1].kind else { panic!() };
-        assert_eq!(alerts.len(), 1);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use super::file::{Group, Kind};
 use super::memory::Memory;
 use super::record::Recorder;
 use super::template::{Ask, Context, Site};
-use super::{check, load};
+use super::{RequireOutcome, check, load};
 
 /// When the expressions are evaluated: a moment in 2027, in seconds since 1970.
 const NOW: i64 = 1_800_000_000;
@@ -479,7 +479,7 @@ fn every_shipped_rule_fires_when_it_must_and_only_then() {
 
 #[test]
 fn every_shipped_rule_says_what_it_is_about() {
-    let report = check(&[packaging().join("rules")]);
+    let report = check(&[packaging().join("rules")], &RequireOutcome::default());
     assert!(report.is_good() && report.advice.is_empty(), "{report:?}");
     let groups = load(&[packaging().join("rules")]).unwrap();
     for rule in groups.iter().flat_map(|group| &group.rules) {

@@ -1,6 +1,6 @@
 //! What the groups and rules last did, for the HTTP API and the log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub enum Muted {
     WithoutOutcome,
     /// It has neither `action` nor `outcome`.
     WithoutActionAndOutcome,
+    /// Its severity comes from a template: it notifies, but not of what turns out to be `info`.
+    WhenInformational,
 }
 
 impl Muted {
@@ -98,7 +100,20 @@ impl Muted {
             Self::WithoutAction => "it has no annotation `action` that says what to do",
             Self::WithoutOutcome => "it has no annotation `outcome` that says what that is for",
             Self::WithoutActionAndOutcome => "it has neither annotation `action` nor `outcome`",
+            Self::WhenInformational => {
+                "its severity comes from a template, and nobody is told of alerts of severity info"
+            }
         }
+    }
+
+    /// Whether none of the rule's alerts is told.
+    pub fn is_whole(self) -> bool {
+        self != Self::WhenInformational
+    }
+
+    /// Whether it is meant so, by severity, and not for want of a text.
+    pub fn is_meant(self) -> bool {
+        matches!(self, Self::Informational | Self::WhenInformational)
     }
 }
 
@@ -149,6 +164,20 @@ impl Phase {
     }
 }
 
+/// A group as it takes its place on the board.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// It begins, and shows this.
+    New(Arc<GroupStatus>),
+    /// It was there before, goes on, and shows what it last did.
+    GoesOn {
+        /// The file that it was read from.
+        file: PathBuf,
+        /// Its name.
+        name: String,
+    },
+}
+
 /// Where each group puts its status and everybody may look.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -162,15 +191,26 @@ impl Board {
         Snapshot { groups: groups.clone() }
     }
 
-    /// Puts all groups in place of what was there.
-    pub fn reset(&self, statuses: Vec<Arc<GroupStatus>>) {
-        *self.groups.write().unwrap_or_else(std::sync::PoisonError::into_inner) = statuses;
+    /// Puts groups in place of all that was there.
+    pub fn arrange(&self, groups: Vec<Arrival>) {
+        let mut shown = self.groups.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of_before = |file: &Path, name: &str| {
+            shown.iter().find(|group| group.file == *file && group.name == name).cloned()
+        };
+        let arranged = groups.into_iter().filter_map(|arrival| match arrival {
+            Arrival::New(status) => Some(status),
+            Arrival::GoesOn { file, name } => of_before(&file, &name),
+        });
+        let arranged: Vec<_> = arranged.collect();
+        *shown = arranged;
     }
 
-    /// Replaces the status of the group at a place in the order.
-    pub fn post(&self, place: usize, status: Arc<GroupStatus>) {
+    /// Replaces the status of a group that is shown.
+    pub fn post(&self, status: Arc<GroupStatus>) {
         let mut groups = self.groups.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(slot) = groups.get_mut(place) {
+        let is_same =
+            |group: &&mut Arc<GroupStatus>| group.name == status.name && group.file == status.file;
+        if let Some(slot) = groups.iter_mut().find(is_same) {
             *slot = status;
         }
     }

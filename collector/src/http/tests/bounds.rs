@@ -19,7 +19,7 @@ use crate::http::{
     Services, serve,
 };
 use crate::query::{Engine, Settings};
-use crate::rule::Board;
+use crate::rule::{Board, reloading};
 use crate::state::{FILE_NAME, State};
 
 /// Sends raw bytes and returns everything that comes until the server closes.
@@ -140,6 +140,7 @@ async fn plain_http_beyond_loopback_is_refused() {
         state,
         engine: Engine::new(store, Settings::default()),
         rules: Arc::new(Board::default()),
+        reloader: reloading().0,
         readiness: Arc::new(Readiness::default()),
         registry: Arc::new(registry),
         meters,

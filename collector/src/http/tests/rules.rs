@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 use upkeep_model::Labels;
 
-use super::world::{START_MS, World};
-use crate::rule::{AlertStatus, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus};
+use super::world::{START_MS, World, answer};
+use crate::rule::{AlertStatus, Arrival, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus};
+use crate::yaml::{Fault, Faults, Place};
 
 fn rule(name: &str, kind: RuleKind, health: Health) -> RuleStatus {
     RuleStatus {
@@ -47,7 +49,7 @@ fn post(world: &World) {
         rule("Quiet", alerting(Some(Muted::Informational), vec![]), Health::Unknown),
         rule("job:up:sum", RuleKind::Recording, Health::Failed("no such function".into())),
     ];
-    world.rules.reset(vec![Arc::new(GroupStatus {
+    world.rules.arrange(vec![Arrival::New(Arc::new(GroupStatus {
         name: "hosts".to_owned(),
         file: "/etc/upkeep/rules.d/hosts.yml".into(),
         interval: Duration::from_secs(15),
@@ -56,7 +58,7 @@ fn post(world: &World) {
         evaluation_time: Duration::from_millis(5),
         missed: 0,
         rules,
-    })]);
+    }))]);
 }
 
 #[tokio::test]
@@ -132,7 +134,8 @@ async fn groups_come_in_pages() {
         })
     };
     let groups = [("a", kind()), ("empty", Vec::new()), ("b", kind()), ("c", kind())];
-    world.rules.reset(groups.into_iter().map(|(name, rules)| group(name, rules)).collect());
+    let arrivals = groups.into_iter().map(|(name, rules)| Arrival::New(group(name, rules)));
+    world.rules.arrange(arrivals.collect());
     let page = async |query: &str| {
         let (_, body) = world.get(&format!("/api/v1/rules?{query}")).await;
         let groups = body["data"]["groups"].as_array().unwrap().clone();
@@ -154,4 +157,24 @@ async fn groups_come_in_pages() {
     check("group_next_token=x", "group_next_token", alone).await;
     let gone = "invalid group_next_token 'x'. were rule groups changed?";
     check("group_limit=1&group_next_token=x", "group_next_token", gone).await;
+}
+
+#[tokio::test]
+async fn rules_are_read_again_on_demand_and_faults_are_answered() {
+    let world = World::plain().await;
+    let reload = || answer(world.request(Method::POST, "/-/reload", Some("operate")));
+    let counts = json!({"unchanged": 1, "changed": 2, "added": 3, "removed": 4});
+    let expect = json!({"status": "success", "data": counts});
+    assert_eq!(reload().await, (StatusCode::OK, expect));
+
+    let fault = |line, message: &str| Fault {
+        file: "/etc/upkeep/rules.d/a.yml".into(),
+        place: Some(Place { line, column: 7 }),
+        message: message.to_owned(),
+    };
+    *world.rule_faults.lock().unwrap() = Faults(vec![fault(3, "no name"), fault(9, "no `expr`")]);
+    let (status, body) = reload().await;
+    let why = "the rules stay as they were: /etc/upkeep/rules.d/a.yml:3:7: no name\n\
+               /etc/upkeep/rules.d/a.yml:9:7: no `expr`";
+    assert_eq!((status.as_u16(), &body["error"]), (500, &json!(why)));
 }

@@ -1,8 +1,8 @@
 //! A server of its own for each test.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -22,11 +22,12 @@ use crate::fleet::Fleet;
 use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
 use crate::query::{Engine, Settings};
 use crate::remote::{self, Limits, WriteIn};
-use crate::rule::Board;
+use crate::rule::{Board, Reloaded, Reloader, reloading};
 use crate::state::{
     By, EnrollmentAttempt, EventRecord, FILE_NAME, NewApiToken, NewEnrollmentToken, Scope,
     SecretHash, State,
 };
+use crate::yaml::Faults;
 
 /// The instant at which the samples of the tests begin, in milliseconds since 1970.
 pub(super) const START_MS: i64 = 1_700_000_000_000;
@@ -36,6 +37,8 @@ pub(super) struct World {
     pub(super) fleet: Arc<Fleet>,
     pub(super) store: Arc<Store>,
     pub(super) rules: Arc<Board>,
+    /// What is wrong with the rule files when they are read again.
+    pub(super) rule_faults: Arc<Mutex<Faults>>,
     pub(super) readiness: Arc<Readiness>,
     /// What the server takes for the time.
     pub(super) time_ms: Arc<AtomicI64>,
@@ -75,6 +78,8 @@ impl World {
         let store = Store::open(&folder.path().join("samples"), Default::default()).unwrap();
         let store = Arc::new(store);
         let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
+        let rule_faults = Arc::default();
+        let reloader = reloader(Arc::clone(&rule_faults));
         let mut registry = Registry::default();
         let meters = Meters::register(&mut registry);
         let time_ms = Arc::new(AtomicI64::new(START_MS));
@@ -87,6 +92,7 @@ impl World {
                 .with_gaps(Arc::new(StateGaps::new(state.clone()))),
             write_in: write_in(&store, &state, &fleet),
             rules: Arc::clone(&rules),
+            reloader,
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
             meters,
@@ -103,6 +109,7 @@ impl World {
             fleet,
             store,
             rules,
+            rule_faults,
             readiness,
             time_ms,
             address,
@@ -199,6 +206,20 @@ pub(super) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let text = response.text().await.unwrap();
     let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     (status, json)
+}
+
+/// Stands for a schedule whose files have the given faults, or are good.
+fn reloader(faults: Arc<Mutex<Faults>>) -> Reloader {
+    let (reloader, mut requests) = reloading();
+    tokio::spawn(async move {
+        while let Some(answering) = requests.next().await {
+            let faults = faults.lock().unwrap().clone();
+            let good = Reloaded { unchanged: 1, changed: 2, added: 3, removed: 4 };
+            let answer = if faults.0.is_empty() { Ok(good) } else { Err(faults.into()) };
+            answering.send(answer).unwrap();
+        }
+    });
+    reloader
 }
 
 /// What others write, within bounds that a test can reach.

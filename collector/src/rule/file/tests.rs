@@ -114,6 +114,8 @@ fn a_rule_notifies_only_with_action_and_outcome() {
     check("warning", "outcome: so", Some(Muted::WithoutAction));
     check("warning", "action: do, outcome: ' '", Some(Muted::WithoutOutcome));
     check("critical", "summary: x", Some(Muted::WithoutActionAndOutcome));
+    check("'{{ $labels.level }}'", "action: do, outcome: so", Some(Muted::WhenInformational));
+    check("'{{ $labels.level }}'", "action: do", Some(Muted::WithoutOutcome));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 use std::path::Path;
 
 use super::*;
+use crate::notify::Annotations;
 use crate::rule::file;
 use crate::rule::memory::Memory;
 use crate::rule::snapshot::Phase;
 
-fn live(text: &str, memory: &Arc<Memory>) -> LiveGroup {
+pub(super) fn live(text: &str, memory: &Arc<Memory>) -> LiveGroup {
     let group = file::parse(Path::new("r.yml"), text).unwrap().remove(0);
     let surroundings = Surroundings {
         source: memory.clone(),
@@ -13,6 +14,7 @@ fn live(text: &str, memory: &Arc<Memory>) -> LiveGroup {
         limits: Limits::default(),
         timeout: Duration::from_secs(60),
         external_url: "https://upkeep.example.org/".to_owned(),
+        external_labels: Labels::default(),
         tell_again: Duration::from_mins(1),
         settle: Duration::from_mins(5),
     };
@@ -131,9 +133,11 @@ groups:
     memory.put("up", &[("instance", "a")], 0, 1.0);
     memory.put("up", &[("instance", "b")], 0, 1.0);
     group.evaluate(1_000);
-    for rule in [0, 1, 2] {
-        assert_eq!(health(&group, rule), "the rule gives 2 series, its group's limit is 1");
+    for rule in [0, 1] {
+        let expect = "the rule gives 2 alerts or series, its group's limit is 1";
+        assert_eq!(health(&group, rule), expect);
     }
+    assert!(health(&group, 2).starts_with("two series of the result"));
     assert!(health(&group, 3).starts_with("the expression gives a string"));
     assert_eq!(health(&group, 4), "ok");
     assert_eq!(memory.samples("one"), [(1_000, 1.0)]);
@@ -194,4 +198,58 @@ fn a_long_outage_lets_pending_alerts_begin_anew() {
     };
     check(60_000, true);
     check(OUTAGE_TOLERANCE_MS + 1, false);
+}
+
+#[test]
+fn more_alerts_than_the_limit_are_none() {
+    let memory = Arc::new(Memory::default());
+    let text = "
+groups:
+  - name: g
+    limit: 1
+    rules:
+      - alert: Down
+        expr: up == 0
+        keep_firing_for: 1h
+        annotations: {action: look, outcome: it runs}
+";
+    let (_folder, state) = crate::state::temporary();
+    let mut group = live(text, &memory);
+    let mut evaluate = |at_ms: i64| {
+        let evaluation = group.evaluate(at_ms);
+        state.change_rule_alerts("g", &evaluation.changes, at_ms).unwrap();
+        let stored = state.rule_alerts("g").unwrap().0.len();
+        (evaluation.alerts.len(), stored, health(&group, 0))
+    };
+    memory.put("up", &[("instance", "a")], 0, 0.0);
+    assert_eq!(evaluate(1_000), (1, 1, "ok".to_owned()));
+    memory.put("up", &[("instance", "a")], 2_000, 1.0);
+    memory.put("up", &[("instance", "b")], 2_000, 0.0);
+    let why = "the rule gives 2 alerts or series, its group's limit is 1".to_owned();
+    assert_eq!(evaluate(2_000), (0, 0, why), "one that is kept firing counts, too");
+    assert_eq!(evaluate(3_000), (1, 1, "ok".to_owned()), "what still holds begins anew");
+}
+
+#[test]
+fn alerts_that_turn_out_informational_are_told_to_nobody() {
+    let memory = Arc::new(Memory::default());
+    let check = |labels: &str, told: usize, muted: Option<Muted>| {
+        let text = format!(
+            "groups: [{{name: g, rules: [{{alert: A, expr: up == 0, {labels}\
+             annotations: {{action: look, outcome: it runs}}}}]}}]"
+        );
+        let mut group = live(&text, &memory);
+        assert_eq!(group.evaluate(1_000).alerts.len(), told, "{labels}");
+        let RuleKind::Alerting { alerts, muted: shown, .. } = &group.status().rules[0].kind else {
+            panic!()
+        };
+        assert_eq!((alerts.len(), *shown), (3, muted), "{labels}");
+    };
+    for severity in ["info", "warning", "critical"] {
+        memory.put("up", &[("severity", severity)], 0, 0.0);
+    }
+    check("", 2, None);
+    let template = "labels: {severity: '{{ $labels.severity }}'}, ";
+    check(template, 2, Some(Muted::WhenInformational));
+    check("labels: {level: '{{ $labels.severity }}', severity: page}, ", 3, None);
 }
