@@ -99,6 +99,14 @@ pub enum CommandError {
     /// Rule files have faults, which were told one by one.
     #[error("the rules have {0}")]
     Rules(String),
+    /// Unit tests of rules have faults or failed, which was told one by one.
+    #[error("{failures} failures and {faults} faults")]
+    RuleTests {
+        /// How many expectations were not met.
+        failures: usize,
+        /// How many faults the files have.
+        faults: usize,
+    },
     /// The rules or the routing file cannot be used.
     #[error(transparent)]
     Faults(#[from] Faults),

@@ -1,4 +1,4 @@
-//! `rules`: checks rule files.
+//! `rules`: checks rule files, and runs their unit tests.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use clap::{Args, Subcommand};
 
 use super::{CommandError, DEFAULT_CONFIG};
 use crate::config::Config;
-use crate::rule::{self, Report, RequireOutcome};
+use crate::rule::{self, Report, RequireOutcome, TestReport};
 
 /// What to do about rules.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Say everything that is wrong with rule files, with file, line and column.
     Check(CheckArguments),
+    /// Run unit tests of rules, in Prometheus' files.
+    Test(TestArguments),
 }
 
 /// Which files to check, and how strictly.
@@ -27,6 +29,14 @@ pub struct CheckArguments {
     pub strict: bool,
 }
 
+/// Which tests to run.
+#[derive(Debug, Args)]
+pub struct TestArguments {
+    /// Files of unit tests; the rule files that they name stand relative to them.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 /// Runs a command about rules.
 pub(super) fn run(config: &Path, command: &Command) -> Result<(), CommandError> {
     match command {
@@ -34,6 +44,15 @@ pub(super) fn run(config: &Path, command: &Command) -> Result<(), CommandError> 
             let report = rule::check(&arguments.files, &require_outcome(config)?);
             tell(&report)?;
             verdict(&report, arguments.strict)
+        }
+        Command::Test(arguments) => {
+            let report = rule::test(&arguments.files);
+            tell_tests(&report)?;
+            if report.is_good() {
+                return Ok(());
+            }
+            let (failures, faults) = (report.failures.len(), report.faults.len());
+            Err(CommandError::RuleTests { failures, faults })
         }
     }
 }
@@ -45,6 +64,19 @@ fn require_outcome(config: &Path) -> Result<RequireOutcome, CommandError> {
     }
     let rules = Config::load(config)?.rules;
     Ok(RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except))
+}
+
+/// Faults and failures go to standard error, what was run to standard output.
+fn tell_tests(report: &TestReport) -> io::Result<()> {
+    let mut errors = io::stderr().lock();
+    for fault in &report.faults {
+        writeln!(errors, "{fault}")?;
+    }
+    for failure in &report.failures {
+        writeln!(errors, "{failure}")?;
+    }
+    let TestReport { files, tests, checks, .. } = report;
+    writeln!(io::stdout().lock(), "{files} files, {tests} tests, {checks} expectations")
 }
 
 /// Faults, advice and notes go to standard error, one a line, what was read to standard output.
@@ -100,5 +132,21 @@ mod tests {
         check(silent, true, true);
         configure("[rules]\nrequire_outcome_except = \"rules.yml\"\n");
         check(silent, false, false);
+    }
+
+    #[test]
+    fn unit_tests_that_fail_fail_the_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |expect: &str, passes: bool| {
+            let file = folder.path().join("test.yml");
+            let text =
+                format!("tests: [{{promql_expr_test: [{{expr: '1', exp_samples: [{expect}]}}]}}]");
+            std::fs::write(&file, text).unwrap();
+            let command = Command::Test(TestArguments { files: vec![file] });
+            assert_eq!(run(Path::new(DEFAULT_CONFIG), &command).is_ok(), passes, "{expect}");
+        };
+        check("{value: 1}", true);
+        check("{value: 2}", false);
+        check("{valeu: 1}", false);
     }
 }

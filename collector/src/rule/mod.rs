@@ -8,7 +8,6 @@ mod alert_rule;
 mod check;
 pub mod file;
 mod group;
-#[cfg(test)]
 mod memory;
 mod record;
 mod reload;
@@ -19,6 +18,7 @@ mod shipped;
 mod snapshot;
 pub mod template;
 mod turn;
+mod unit_test;
 
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub use require::RequireOutcome;
 pub use snapshot::{
     AlertStatus, Arrival, Board, GroupStatus, Health, Muted, Phase, RuleKind, RuleStatus, Snapshot,
 };
+pub use unit_test::{Difference, Failure, TestReport, test};
 
 /// What can be set about rules.
 #[derive(Clone, Debug)]
