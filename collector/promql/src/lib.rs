@@ -13,6 +13,7 @@
 mod answer;
 mod eval;
 mod expression;
+mod locality;
 mod notation;
 mod number;
 mod parse;

@@ -7,6 +7,7 @@ use upkeep_model::Matcher;
 use crate::answer::Answer;
 use crate::eval::{self, EvalError, Limits};
 use crate::expression::Expression;
+use crate::locality;
 use crate::source::Source;
 
 /// An expression that parsed and type-checks.
@@ -49,6 +50,13 @@ impl Query {
         limits: &Limits,
     ) -> Result<Answer, EvalError> {
         eval::range(&self.expression, source, (start_ms, end_ms), step_ms, limits)
+    }
+
+    /// Whether each series of the result carries the label as the series do that it is made of, and
+    /// is made of none with another value of it: evaluated over those of some values alone, it gives
+    /// what it gives of them when it is evaluated over all.
+    pub fn keeps_apart(&self, label: &str) -> bool {
+        locality::keeps_apart(&self.expression, label)
     }
 
     /// The matchers of every selector, in the order in which they stand in the text.
