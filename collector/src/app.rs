@@ -32,12 +32,12 @@ use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
 use crate::http::{self, Meters, Readiness, StateGaps};
-use crate::ingest;
+use crate::ingest::{self, Arrivals};
 use crate::notify::Alert;
 use crate::query::{Engine, StoreSource};
 use crate::remote::{self, WriteIn};
 use crate::rule::schedule::{self, ALERT_QUEUE};
-use crate::rule::{self, Board, ReloadMeters, Reloader, RequireOutcome};
+use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, Reloader, RequireOutcome};
 use crate::state::{self, Ending, Occurrence, State};
 
 use retention::Retention;
@@ -147,11 +147,13 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
-    let meters = ReloadMeters::register(&mut registry);
-    let shown = Arc::clone(&board);
-    let reloader = start_rules(&mut stages, &parts, config, url, (alerts, shown, meters))?;
+    let (arrivals, arrived) = Arrivals::register(&mut registry);
+    let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
+    let out = (alerts, Arc::clone(&board), meters);
+    let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
-    start_ingest(&mut stages, &parts, config, grpc, &mut registry, failure)?;
+    let told = (arrivals, failure);
+    start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
     let rules = (board, reloader.clone());
     start_http(&mut stages, &parts, config, http, rules, Arc::clone(&readiness), registry)?;
     readiness.release("start");
@@ -301,7 +303,8 @@ fn start_rules(
     parts: &Parts,
     config: &Config,
     external_url: String,
-    (alerts, board, meters): (mpsc::Sender<Vec<Alert>>, Arc<Board>, ReloadMeters),
+    (alerts, board, meters): (mpsc::Sender<Vec<Alert>>, Arc<Board>, (ReloadMeters, ArrivalMeters)),
+    arrived: mpsc::Receiver<String>,
 ) -> Result<Reloader> {
     let rules = config.rules.clone();
     let files = rules.folder_if_any();
@@ -320,11 +323,21 @@ fn start_rules(
     let Parts { clock, state, store, .. } = parts.clone();
     let source = Arc::new(StoreSource::new(Arc::clone(&store)));
     let files = Arc::new(move || rules.folder_if_any());
-    let recorder = store;
-    let parts = schedule::Parts { source, recorder, state, clock, alerts, board, meters, files };
+    let (recorder, (meters, arrival_meters)) = (store, meters);
+    let parts = schedule::Parts {
+        source,
+        recorder,
+        state,
+        clock,
+        alerts,
+        board,
+        meters,
+        arrival_meters,
+        files,
+    };
     let (reloader, requests) = rule::reloading();
     stages.start("the rules", |stop| async move {
-        Ok(schedule::run(groups, &settings, parts, requests, stop).await?)
+        Ok(schedule::run(groups, &settings, parts, (requests, arrived), stop).await?)
     });
     Ok(reloader)
 }
@@ -347,7 +360,7 @@ fn start_ingest(
     config: &Config,
     listener: TcpListener,
     registry: &mut Registry,
-    failure: mpsc::Sender<String>,
+    (arrivals, failure): (Arrivals, mpsc::Sender<String>),
 ) -> Result<()> {
     let tls = Arc::new(agents_config(&parts.authority, Arc::clone(&parts.server_key))?);
     let Parts { clock, state, store, authority, fleet, .. } = parts.clone();
@@ -364,6 +377,7 @@ fn start_ingest(
         meters: ingest::Meters::register(registry),
         window,
         disk_work,
+        arrivals,
         failure,
     };
     stages.start("the door for agents", |stop| async move {

@@ -173,3 +173,38 @@ async fn the_mail_arrives_over_starttls() -> Result<()> {
     assert!(mail.data.contains("Find the process that uses the processor."), "{}", mail.data);
     Ok(())
 }
+
+/// Its turn comes once an hour.
+const SELDOM: &str = "
+groups:
+  - name: seldom
+    interval: 1h
+    rules:
+      - alert: LoadHigh
+        expr: node_load1 > 4
+        annotations: { summary: 'Load is high.', action: 'Look.', outcome: 'It runs.' }
+      - alert: LoadOfAllHigh
+        expr: sum(node_load1) > 4
+        annotations: { summary: 'Load is high.', action: 'Look.', outcome: 'It runs.' }
+";
+
+#[tokio::test]
+async fn an_alert_of_one_host_comes_with_its_sample_and_does_not_wait_for_its_group() -> Result<()>
+{
+    let hook = WebhookServer::start().await?;
+    let mut options = options(webhook_routing(hook.url()));
+    options.rules = vec![("seldom.yml".to_owned(), SELDOM.to_owned())];
+    let collector = Collector::start(&options).await?;
+    let (host, _agent) = loaded_host(&collector).await?;
+    host.set_load(9.5)?;
+    let soon = Duration::from_secs(10);
+    let (_, firing) = hook.await_alert("LoadHigh", "firing", soon).await?;
+    assert_eq!(firing["labels"]["instance"], "web1");
+    let series = collector.query("ALERTS{alertname=\"LoadHigh\", alertstate=\"firing\"}").await?;
+    assert_eq!(series.len(), 1, "{series:?}");
+    host.set_load(0.5)?;
+    hook.await_alert("LoadHigh", "resolved", soon).await?;
+    let told = format!("{:?}", hook.received());
+    assert!(!told.contains("LoadOfAllHigh"), "what looks at all hosts waits: {told}");
+    Ok(())
+}

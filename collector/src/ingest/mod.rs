@@ -6,6 +6,7 @@
 //! is no other's.
 
 mod admit;
+mod arrivals;
 mod backlog;
 mod commit;
 mod described;
@@ -48,6 +49,7 @@ use crate::fleet::Fleet;
 use crate::state::State;
 
 pub use admit::{HostClock, Limits, Refusal, Timing, admit_frame, admit_series};
+pub use arrivals::Arrivals;
 pub use disk_work::DiskWork;
 pub use listener::{Connection, Peer};
 pub use meters::Meters;
@@ -98,6 +100,8 @@ pub struct Services {
     pub window: Window,
     /// Where work runs that waits for the disk.
     pub disk_work: DiskWork,
+    /// Are told which hosts' samples have arrived.
+    pub arrivals: Arrivals,
     /// Is told why the store takes nothing more until it is opened anew; one message is enough.
     pub failure: mpsc::Sender<String>,
 }

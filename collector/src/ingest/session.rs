@@ -363,6 +363,7 @@ impl Opened {
         // A backlog tells of the past.
         if is_live {
             self.session.member.heard(now_ms);
+            self.session.services.arrivals.tell(&self.session.member.instance);
         }
         self.note_committed(past);
         for reply in self.samples.replies() {

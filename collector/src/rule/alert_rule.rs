@@ -141,6 +141,17 @@ impl AlertRule {
 
     /// Takes the result of an evaluation at `now_ms`: one candidate a label set.
     pub fn transition(&mut self, vector: Vec<Candidate>, now_ms: i64) -> Vec<Transition> {
+        self.transition_of(vector, |_| true, now_ms)
+    }
+
+    /// Takes the result of an evaluation that looked at some of the alerts only; the others stay as
+    /// they are.
+    pub fn transition_of(
+        &mut self,
+        vector: Vec<Candidate>,
+        looked_at: impl Fn(&Labels) -> bool,
+        now_ms: i64,
+    ) -> Vec<Transition> {
         let mut transitions = Vec::new();
         let mut seen: BTreeMap<_, _> = vector
             .into_iter()
@@ -150,6 +161,7 @@ impl AlertRule {
         for (fingerprint, mut active) in std::mem::take(&mut self.active) {
             let (keep, reason) = match seen.remove(&fingerprint) {
                 Some(candidate) => self.holds(&mut active, candidate, now_ms),
+                None if !looked_at(&active.labels) => (true, None),
                 None => self.is_gone(&mut active, now_ms),
             };
             transitions.extend(reason.map(|reason| Transition {

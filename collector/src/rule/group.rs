@@ -1,6 +1,7 @@
 //! One group at work: evaluates its rules in order, writes their results, and says which alerts
 //! are to be told and what is to be stored about them.
 
+mod look;
 mod outcome;
 mod takeover;
 
@@ -20,6 +21,7 @@ use super::template::{Ask, Site};
 use crate::notify::Alert;
 use crate::state::{RuleAlert, RuleAlertChanges};
 
+use look::Look;
 use outcome::{ask, candidate, generator_url, recorded, vector};
 pub(super) use takeover::Takeover;
 
@@ -84,6 +86,8 @@ struct LiveRule {
     key: String,
     muted: Option<Muted>,
     require_outcome: bool,
+    /// Whether it can be evaluated for some hosts alone.
+    is_local: bool,
     generator_url: String,
     alerts: AlertRule,
     /// The series that the last evaluation wrote; those that the next one lacks are ended.
@@ -175,6 +179,7 @@ impl LiveGroup {
         let started = Instant::now();
         let surroundings = self.surroundings.clone();
         let at_ms = now_ms.saturating_sub(milliseconds(self.definition.query_offset));
+        let look = Look { now_ms, at_ms, hosts: None };
         let ask = ask(&surroundings, at_ms);
         let mut evaluation = Evaluation::default();
         let mut unwritten = Unwritten::default();
@@ -186,7 +191,7 @@ impl LiveGroup {
             let rule_started = Instant::now();
             let limit = self.definition.limit;
             let changes = &mut evaluation.changes;
-            let result = rule.evaluate(&surroundings, &ask, limit, (now_ms, at_ms), changes);
+            let result = rule.evaluate(&surroundings, &ask, limit, look, changes);
             rule.last_evaluation_ms = Some(now_ms);
             rule.evaluation_time = rule_started.elapsed();
             match result {
@@ -197,11 +202,7 @@ impl LiveGroup {
                 }
                 Err(error) => rule.became(Health::Failed(error.to_string()), &self.key),
             }
-            if rule.is_told() {
-                let again = surroundings.tell_again;
-                let due = rule.alerts.take_due(now_ms, again, self.interval, &rule.generator_url);
-                evaluation.alerts.extend(due.into_iter().filter(|alert| rule.tells(alert)));
-            }
+            evaluation.alerts.extend(rule.due(now_ms, surroundings.tell_again, self.interval));
         }
         self.write(&mut unwritten);
         self.last_evaluation_ms = Some(now_ms);
@@ -296,6 +297,7 @@ impl LiveRule {
             key,
             muted: definition.muted(require_outcome),
             require_outcome,
+            is_local: look::is_local(&definition),
             generator_url: generator_url(external_url, &definition.query.to_string()),
             alerts: AlertRule::new(hold, keep_firing),
             definition,
@@ -312,6 +314,16 @@ impl LiveRule {
         !self.muted.is_some_and(Muted::is_whole) && matches!(self.definition.kind, Kind::Alert(_))
     }
 
+    /// The alerts that somebody is to be told of now.
+    fn due(&mut self, now_ms: i64, again: Duration, interval: Duration) -> Vec<Alert> {
+        if !self.is_told() {
+            return Vec::new();
+        }
+        let mut due = self.alerts.take_due(now_ms, again, interval, &self.generator_url);
+        due.retain(|alert| self.tells(alert));
+        due
+    }
+
     /// Whether anybody is told of this alert: its severity may come from a template or its series.
     fn tells(&self, alert: &Alert) -> bool {
         !self.require_outcome || alert.labels.get(SEVERITY) != Some(INFORMATIONAL)
@@ -322,9 +334,10 @@ impl LiveRule {
         surroundings: &Surroundings,
         ask: &Ask,
         limit: usize,
-        (now_ms, at_ms): (i64, i64),
+        look: Look<'_>,
         changes: &mut RuleAlertChanges,
     ) -> Result<RuleResult, RuleError> {
+        let Look { now_ms, at_ms, .. } = look;
         let limits = surroundings.limits_from_now();
         let answer = self.definition.query.instant(&*surroundings.source, at_ms, &limits)?;
         let vector = vector(answer.value)?;
@@ -343,7 +356,8 @@ impl LiveRule {
                 if let Some(labels) = alert_rule::repeated(&candidates) {
                     return Err(RuleError::Repeated(labels.clone()));
                 }
-                let transitions = self.alerts.transition(candidates, now_ms);
+                let transitions =
+                    self.alerts.transition_of(candidates, |labels| look.covers(labels), now_ms);
                 self.note(&transitions, changes);
                 let found = self.alerts.count();
                 if is_above(found) {
@@ -356,16 +370,18 @@ impl LiveRule {
                 (self.alerts.series(), transitions)
             }
         };
-        Ok(RuleResult { points: self.points(series, at_ms), transitions })
+        Ok(RuleResult { points: self.points(series, look), transitions })
     }
 
     /// The points of this evaluation: the series that there are, and the end of those that are gone.
-    fn points(&mut self, series: Vec<(Labels, f64)>, at_ms: i64) -> Vec<RecordedPoint> {
+    fn points(&mut self, mut series: Vec<(Labels, f64)>, look: Look<'_>) -> Vec<RecordedPoint> {
+        series.retain(|(labels, _)| look.covers(labels));
         let now: BTreeSet<_> = series.iter().map(|(labels, _)| labels.clone()).collect();
-        let before = std::mem::replace(&mut self.written, now);
-        let ended = before.into_iter().filter(|labels| !self.written.contains(labels));
-        let ended: Vec<_> = ended.map(|labels| (labels, at_ms, stale_marker())).collect();
-        series.into_iter().map(|(labels, value)| (labels, at_ms, value)).chain(ended).collect()
+        let is_gone = |labels: &Labels| look.covers(labels) && !now.contains(labels);
+        let ended: Vec<_> = self.written.extract_if(.., is_gone).collect();
+        self.written.extend(now);
+        let ended = ended.into_iter().map(|labels| (labels, look.at_ms, stale_marker()));
+        series.into_iter().map(|(labels, value)| (labels, look.at_ms, value)).chain(ended).collect()
     }
 
     /// What the transitions mean for what is stored.

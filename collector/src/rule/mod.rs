@@ -1,13 +1,15 @@
 //! Rules: read from Prometheus' rule files, evaluated on a schedule, their alerts handed on.
 //!
 //! [`load`] reads all files, or says everything that is wrong with them; [`schedule::run`] evaluates
-//! each group on its interval until it is stopped; a [`Board`] shows at any time how they do, and a
+//! each group on its interval, and some rules as samples arrive, until it is stopped; a [`Board`] shows at any time how they do, and a
 //! [`Reloader`] has changed files taken up.
 
 mod alert_rule;
+mod arrival;
 mod check;
 pub mod file;
 mod group;
+mod hosts;
 mod memory;
 mod record;
 mod reload;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use upkeep_promql::Limits;
 
 pub use alert_rule::{AlertRule, Candidate, RESOLVED_RETENTION, Reason, Transition};
+pub use arrival::ArrivalMeters;
 pub use check::{Report, check, load};
 pub use record::{RecordError, RecordedPoint, Recorder};
 pub use reload::{ReloadError, ReloadMeters, ReloadRequests, Reloaded, Reloader, reloading};

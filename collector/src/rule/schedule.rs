@@ -20,6 +20,7 @@ use upkeep_model::Labels;
 use upkeep_promql::Source;
 
 use super::Settings;
+use super::arrival::{ArrivalMeters, Arrivals};
 use super::check::load;
 use super::file::{Content, Group};
 use super::group::{LiveGroup, Surroundings, Takeover};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub clock: Clock,
     /// What is counted about reloads.
     pub meters: ReloadMeters,
+    /// What is counted about evaluations on arrival.
+    pub arrival_meters: ArrivalMeters,
     /// Which files and folders hold the rules when they are read again.
     pub files: Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
 }
@@ -71,7 +74,8 @@ pub enum ScheduleError {
     Replacing(#[from] JoinError),
 }
 
-/// Evaluates the groups, and those that reloads put in their place, until `stop`.
+/// Evaluates the groups, and those that reloads put in their place, until `stop`. Hosts whose samples
+/// `arrived` are looked at by rules that look at one host at a time.
 ///
 /// # Errors
 /// When the alerts from before the restart cannot be read, or a reload broke down half way.
@@ -79,10 +83,11 @@ pub async fn run(
     groups: Vec<Group>,
     settings: &Settings,
     parts: Parts,
-    mut requests: ReloadRequests,
+    (mut requests, arrived): (ReloadRequests, mpsc::Receiver<String>),
     stop: CancellationToken,
 ) -> Result<(), ScheduleError> {
     let mut schedule = Schedule::begin(groups, settings, parts)?;
+    let handing_on = tokio::spawn(Arc::clone(&schedule.arrivals).hand_on(arrived));
     loop {
         let request = tokio::select! {
             () = stop.cancelled() => break,
@@ -97,6 +102,7 @@ pub async fn run(
             }
         }
     }
+    handing_on.abort();
     end_all(schedule.running.into_values()).await;
     Ok(())
 }
@@ -106,6 +112,7 @@ struct Schedule {
     parts: Parts,
     settings: Settings,
     surroundings: Surroundings,
+    arrivals: Arc<Arrivals>,
     running: BTreeMap<String, Running>,
 }
 
@@ -135,8 +142,9 @@ impl Schedule {
             tell_again: TELL_AGAIN,
             settle: settings.settle,
         };
-        let running = BTreeMap::new();
-        let mut schedule = Self { parts, settings: settings.clone(), surroundings, running };
+        let arrivals = Arc::new(Arrivals::new(parts.arrival_meters.clone()));
+        let (settings, running) = (settings.clone(), BTreeMap::new());
+        let mut schedule = Self { parts, settings, surroundings, arrivals, running };
         let Parts { state, clock, board, meters, .. } = schedule.parts.clone();
         let now_ms = clock.now_ms();
         schedule.name_unused(&groups);
@@ -163,7 +171,11 @@ impl Schedule {
         let surroundings = self.surroundings.clone();
         let group = LiveGroup::new(group, interval, require_outcome, surroundings);
         let Parts { state, alerts, board, clock, .. } = self.parts.clone();
-        Beginning { content, group, desk: Desk::new(state, alerts, board, clock) }
+        Beginning {
+            content,
+            group,
+            desk: Desk::new(state, alerts, board, clock, Arc::clone(&self.arrivals)),
+        }
     }
 
     /// Says which files the settings excuse that there are not.

@@ -2,13 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
+use super::arrival::{Arrivals, Waiting};
 use super::group::{Evaluation, LiveGroup};
 use super::snapshot::Board;
 use crate::clock::{Clock, ClockWatch};
@@ -35,10 +36,19 @@ pub(super) struct Desk {
     /// Changes that could not be stored yet.
     unsaved: RuleAlertChanges,
     saved_at_ms: i64,
+    arrivals: Arc<Arrivals>,
 }
 
-/// Evaluates a group on its interval until `stop`, and gives back what another task may go on with;
-/// nothing if an evaluation broke down.
+/// Why a group is evaluated.
+enum Due {
+    /// Its turn has come.
+    Turn,
+    /// Samples of hosts have arrived.
+    Arrival,
+}
+
+/// Evaluates a group on its interval until `stop`, and in between, as their samples arrive, for some
+/// hosts; gives back what another task may go on with, or nothing if an evaluation broke down.
 pub(super) async fn keep_evaluating(
     mut group: LiveGroup,
     mut desk: Desk,
@@ -47,33 +57,37 @@ pub(super) async fn keep_evaluating(
     let interval_ms = milliseconds(group.interval()).max(1);
     let offset_ms = spread(group.key(), interval_ms);
     let mut at_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
+    let waiting = group.looks_at_hosts().then(|| desk.arrivals.join());
+    // The moment of the last evaluation on arrival; a turn that is late does not go back behind it.
+    let mut looked_ms = i64::MIN;
     loop {
-        tokio::select! {
+        let due = tokio::select! {
+            biased;
             () = stop.cancelled() => return Some((group, desk)),
-            () = time::sleep(until(at_ms, desk.clock.now_ms())) => {}
-        }
+            () = time::sleep(until(at_ms, desk.clock.now_ms())) => Due::Turn,
+            () = arrival(waiting.as_deref()) => Due::Arrival,
+        };
         if let Some(set_ms) = desk.clock_watch.look(&desk.clock) {
             let now_ms = desk.clock.now_ms();
             group.clock_was_set(set_ms, now_ms);
             // What is stored is of the clock as it was.
             desk.saved_at_ms = i64::MIN;
+            looked_ms = i64::MIN;
             at_ms = next_slot(now_ms, interval_ms, offset_ms);
             continue;
         }
-        // Evaluation and state block; a task that runs to its end is not cut off by `stop`.
-        let work = task::spawn_blocking(move || {
-            let evaluation = group.evaluate(at_ms);
-            let alerts = desk.take(evaluation, &group, at_ms);
-            (group, desk, alerts)
-        });
-        let alerts;
-        (group, desk, alerts) = match work.await {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::error!(%error, "an evaluation broke down; its group is not evaluated any more");
-                return None;
+        let (evaluated, alerts) = match due {
+            Due::Turn => {
+                let at_ms = at_ms.max(looked_ms.saturating_add(1));
+                work(group, desk, move |group, desk| desk.turn(group, at_ms)).await?
+            }
+            Due::Arrival => {
+                looked_ms = desk.clock.now_ms().max(looked_ms.saturating_add(1));
+                let (now_ms, waiting) = (looked_ms, waiting.clone());
+                work(group, desk, move |group, desk| desk.arrival(group, waiting, now_ms)).await?
             }
         };
+        (group, desk) = evaluated;
         if !alerts.is_empty() {
             tokio::select! {
                 biased;
@@ -84,11 +98,41 @@ pub(super) async fn keep_evaluating(
                 () = stop.cancelled() => return Some((group, desk)),
             }
         }
-        let next_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
-        let skipped = next_ms.saturating_sub(at_ms) / interval_ms - 1;
-        group.missed += u64::try_from(skipped).unwrap_or(0);
-        // The sleep may end a moment early by the wall clock; a clock set back is followed.
-        at_ms = if next_ms == at_ms { at_ms.saturating_add(interval_ms) } else { next_ms };
+        if let Due::Turn = due {
+            let next_ms = next_slot(desk.clock.now_ms(), interval_ms, offset_ms);
+            let skipped = next_ms.saturating_sub(at_ms) / interval_ms - 1;
+            group.missed += u64::try_from(skipped).unwrap_or(0);
+            // The sleep may end a moment early by the wall clock; a clock set back is followed.
+            at_ms = if next_ms == at_ms { at_ms.saturating_add(interval_ms) } else { next_ms };
+        }
+    }
+}
+
+/// Waits for hosts; for ever where a group has no use for them.
+async fn arrival(waiting: Option<&Waiting>) {
+    match waiting {
+        Some(waiting) => waiting.arrival().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what blocks, evaluation and state, and gives back what it was done with; nothing if it broke
+/// down. What runs is not cut off by anybody.
+async fn work(
+    mut group: LiveGroup,
+    mut desk: Desk,
+    work: impl FnOnce(&mut LiveGroup, &mut Desk) -> Vec<Alert> + Send + 'static,
+) -> Option<((LiveGroup, Desk), Vec<Alert>)> {
+    let done = task::spawn_blocking(move || {
+        let alerts = work(&mut group, &mut desk);
+        ((group, desk), alerts)
+    });
+    match done.await {
+        Ok(done) => Some(done),
+        Err(error) => {
+            tracing::error!(%error, "an evaluation broke down; its group is not evaluated any more");
+            None
+        }
     }
 }
 
@@ -99,15 +143,45 @@ impl Desk {
         alerts: mpsc::Sender<Vec<Alert>>,
         board: Arc<Board>,
         clock: Clock,
+        arrivals: Arc<Arrivals>,
     ) -> Self {
         let (clock_watch, unsaved) = (ClockWatch::begin(&clock), RuleAlertChanges::default());
-        Self { state, alerts, board, clock, clock_watch, unsaved, saved_at_ms: i64::MIN }
+        let saved_at_ms = i64::MIN;
+        Self { state, alerts, board, clock, clock_watch, unsaved, saved_at_ms, arrivals }
     }
 
     /// Stores what changed in a group beside its evaluations.
     pub(super) fn take_changes(&mut self, changes: RuleAlertChanges, group: &str, at_ms: i64) {
         self.unsaved.extend(changes);
         self.save(group, at_ms);
+    }
+
+    /// Evaluates everything; what is to be told comes back.
+    fn turn(&mut self, group: &mut LiveGroup, at_ms: i64) -> Vec<Alert> {
+        let evaluation = group.evaluate(at_ms);
+        self.take(evaluation, group, at_ms)
+    }
+
+    /// Evaluates what can be for the hosts that wait; what is to be told comes back.
+    fn arrival(
+        &mut self,
+        group: &mut LiveGroup,
+        waiting: Option<Arc<Waiting>>,
+        now_ms: i64,
+    ) -> Vec<Alert> {
+        let hosts = waiting.map(|waiting| waiting.take()).unwrap_or_default();
+        if hosts.is_empty() || !self.arrivals.admits(self.clock.steady_ms()) {
+            return Vec::new();
+        }
+        let started = Instant::now();
+        let evaluation = group.evaluate_hosts(&hosts, now_ms);
+        let alerts = if evaluation.transitions.is_empty() && evaluation.alerts.is_empty() {
+            Vec::new()
+        } else {
+            self.take(evaluation, group, now_ms)
+        };
+        self.arrivals.spend(started.elapsed());
+        alerts
     }
 
     /// Stores and shows an evaluation; what is to be told comes back.

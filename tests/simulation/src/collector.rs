@@ -15,7 +15,7 @@ use upkeep_collector::ca::{Authority, PeerIdentity};
 use upkeep_collector::clock::Clock;
 use upkeep_collector::fleet::Fleet;
 use upkeep_collector::ingest::{
-    Connection, DiskWork, Limits, Meters, Services, Window, serve_connections,
+    Arrivals, Connection, DiskWork, Limits, Meters, Services, Window, serve_connections,
 };
 use upkeep_collector::state::{FILE_NAME, State};
 use upkeep_model::HostId;
@@ -157,6 +157,7 @@ impl Collector {
             meters: Meters::default(),
             window: self.window,
             disk_work: DiskWork::InPlace,
+            arrivals: Arrivals::default(),
             failure,
         })
     }

@@ -28,7 +28,7 @@ use upkeep_wire::v1::enrollment_client::EnrollmentClient;
 use crate::ca::{Authority, HOST_LIFETIME, ServerKey, agents_config};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
-use crate::ingest::{DiskWork, IngestError, Limits, Meters, Services, Window, serve};
+use crate::ingest::{Arrivals, DiskWork, IngestError, Limits, Meters, Services, Window, serve};
 use crate::state::{By, FILE_NAME, NewEnrollmentToken, SecretHash, State};
 
 /// What the collector's clock shows as a test begins; earlier than the real one, by which handshakes
@@ -78,6 +78,7 @@ impl Door {
             meters: Meters::default(),
             window: Window::default(),
             disk_work: DiskWork::OnThreads,
+            arrivals: Arrivals::default(),
             failure,
         };
 

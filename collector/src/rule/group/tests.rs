@@ -253,3 +253,64 @@ fn alerts_that_turn_out_informational_are_told_to_nobody() {
     check(template, 2, Some(Muted::WhenInformational));
     check("labels: {level: '{{ $labels.severity }}', severity: page}, ", 3, None);
 }
+
+#[test]
+fn an_evaluation_for_some_hosts_leaves_the_others_alone() {
+    let memory = Arc::new(Memory::default());
+    let hosts = |names: &[&str]| {
+        let mut hosts = crate::rule::hosts::Hosts::default();
+        names.iter().for_each(|name| hosts.insert((*name).to_owned()));
+        hosts
+    };
+    let text = format!("{DOWN}      - record: down\n        expr: count(up == 0)\n");
+    let text = text.replace("for: 10s", "for: 0s").replace("query ", "humanize ");
+    let mut group = live(&text, &memory);
+    for host in ["web1", "web2"] {
+        memory.put("up", &[("instance", host)], 0, 0.0);
+    }
+    let told = |evaluation: &Evaluation| -> Vec<String> {
+        let alerts = evaluation.alerts.iter();
+        let told = alerts.map(|alert| {
+            let end = if alert.ends_at_ms.is_some() { "-" } else { "+" };
+            format!("{end}{}", alert.labels.get("instance").unwrap())
+        });
+        told.collect()
+    };
+    let firing = "ALERTS{alertname=\"HostDown\", alertstate=\"firing\", host=\"web1\", \
+                  instance=\"web1\", severity=\"critical\"}";
+    assert_eq!(told(&group.evaluate_hosts(&hosts(&["web1"]), 1_000)), ["+web1"]);
+    assert_eq!(memory.samples(firing), [(1_000, 1.0)]);
+    assert_eq!(told(&group.evaluate_hosts(&hosts(&["web1"]), 2_000)), [] as [&str; 0]);
+    assert_eq!(memory.samples(firing).len(), 1, "nothing has changed");
+    assert_eq!(told(&group.evaluate_hosts(&hosts(&["web3"]), 3_000)), [] as [&str; 0]);
+    assert_eq!(memory.samples("down"), []);
+    assert_eq!(told(&group.evaluate(4_000)), ["+web2"]);
+    assert_eq!(memory.samples("down"), [(4_000, 2.0)]);
+
+    memory.put("up", &[("instance", "web1")], 5_000, 1.0);
+    memory.put("up", &[("instance", "web2")], 5_000, 1.0);
+    assert_eq!(told(&group.evaluate_hosts(&hosts(&["web1"]), 5_000)), ["-web1"]);
+    let samples = memory.samples(firing);
+    assert!(samples.last().unwrap().0 == 5_000 && upkeep_model::is_stale(samples[2].1));
+    let second = firing.replace("web1", "web2");
+    assert_eq!(memory.samples(&second), [(4_000, 1.0)]);
+    assert_eq!(told(&group.evaluate(6_000)), ["-web2"]);
+    assert!(upkeep_model::is_stale(memory.samples(&second)[1].1));
+}
+
+#[test]
+fn only_alerting_rules_that_look_at_one_host_are_evaluated_for_some() {
+    let memory = Arc::new(Memory::default());
+    let check = |rule: &str, more: &str, expect: bool| {
+        let text = format!("groups: [{{name: g, {more} rules: [{{{rule}}}]}}]");
+        assert_eq!(live(&text, &memory).looks_at_hosts(), expect, "{text}");
+    };
+    check("alert: A, expr: up == 0", "", true);
+    check("alert: A, expr: up == 0, labels: {host: '{{ $labels.instance }}'}", "", true);
+    check("alert: A, expr: sum(up) == 0", "", false);
+    check("record: a, expr: up == 0", "", false);
+    check("alert: A, expr: up == 0, labels: {instance: x}", "", false);
+    check("alert: A, expr: up == 0", "labels: {instance: x},", false);
+    check("alert: A, expr: up == 0", "query_offset: 10s,", false);
+    check("alert: A, expr: up == 0, annotations: {a: '{{ query \"up\" | first }}'}", "", false);
+}

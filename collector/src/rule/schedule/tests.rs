@@ -40,6 +40,7 @@ struct World {
 struct Live {
     reloader: Reloader,
     queue: mpsc::Receiver<Vec<Alert>>,
+    arrive: mpsc::Sender<String>,
     stop: CancellationToken,
     ended: JoinHandle<Result<(), ScheduleError>>,
 }
@@ -80,14 +81,16 @@ impl World {
             board: Arc::clone(&self.board),
             clock,
             meters: self.meters.clone(),
+            arrival_meters: ArrivalMeters::default(),
             files: Arc::new(files),
         };
         let (stop, (reloader, requests)) = (CancellationToken::new(), reloading());
+        let (arrive, arrived) = mpsc::channel(8);
         let stopping = stop.clone();
         let ended = tokio::spawn(async move {
-            run(groups, &Settings::default(), parts, requests, stopping).await
+            run(groups, &Settings::default(), parts, (requests, arrived), stopping).await
         });
-        Live { reloader, queue, stop, ended }
+        Live { reloader, queue, arrive, stop, ended }
     }
 
     /// Lets the schedule run until an alert comes, or until it has been evaluated at `until_ms`.
@@ -232,6 +235,37 @@ async fn faulty_files_change_nothing_and_are_told_with_their_places() {
     live.reloader.reload().await.unwrap();
     counts(1);
     assert_eq!(world.names(), ["others", "hosts"]);
+    live.stop.cancel();
+    live.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn alerts_of_a_host_come_with_its_samples_and_need_not_wait_for_the_turn() {
+    let (_folder, state) = state::temporary();
+    let world = World::new(&state, 1_000_000);
+    // The turn is an hour away by a clock that hardly moves.
+    world.write("r.yml", &RULES.replace("20ms", "1h").replace("        for: 1s\n", ""));
+    let mut live = world.start();
+    let put = |host: &str, value: f64| {
+        let at_ms = world.now.load(Ordering::SeqCst);
+        world.memory.put("up", &[("instance", host), ("job", "one")], at_ms, value);
+    };
+    for host in ["web1", "web2"] {
+        put(host, 0.0);
+    }
+    let mut told = async |host: &str| {
+        live.arrive.send(host.to_owned()).await.unwrap();
+        let alerts = time::timeout(Duration::from_secs(10), live.queue.recv()).await;
+        let alerts = alerts.unwrap().unwrap();
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        (alerts[0].labels.get("instance").unwrap().to_owned(), alerts[0].ends_at_ms.is_some())
+    };
+    assert_eq!(told("web1").await, ("web1".to_owned(), false));
+    assert_eq!(told("web2").await, ("web2".to_owned(), false));
+    put("web1", 1.0);
+    assert_eq!(told("web1").await, ("web1".to_owned(), true));
+    assert_eq!(world.alerts("hosts").len(), 1);
+    assert_eq!(world.memory.samples("hosts"), [], "what looks at all hosts waits for the turn");
     live.stop.cancel();
     live.ended.await.unwrap().unwrap();
 }
