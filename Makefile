@@ -1,7 +1,7 @@
 # Every target also sets up what it needs. CARGO_TARGET_DIR is respected.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test package bench bench-store fuzz chaos audit systems
+.PHONY: help demo test package bench bench-store bench-alerts fuzz chaos audit systems
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -36,8 +36,14 @@ bench: ## Measure cost and speed, and print the figures
 bench-store: ## Measure the store beside victoria-metrics and prometheus (SCENARIOS="native disk" for some, printed only)
 	@packaging/install-needs build bench
 	@cargo build --package upkeep-collector --package upkeep-agent --package upkeep-tests --bins --release --quiet
-	@cargo run --release --quiet --package upkeep-tests --bin bench_store -- \
-		$(if $(SCENARIOS),,--write docs/bench/store.md) $(SCENARIOS)
+	@cargo run --release --quiet --package upkeep-tests --bin bench_collector -- \
+		store $(if $(SCENARIOS),,--write docs/bench/store.md) $(SCENARIOS)
+
+bench-alerts: ## Measure rules and alerts beside prometheus (SCENARIOS="rules storm" for some, printed only)
+	@packaging/install-needs build bench
+	@cargo build --package upkeep-collector --package upkeep-agent --package upkeep-tests --bins --release --quiet
+	@cargo run --release --quiet --package upkeep-tests --bin bench_collector -- \
+		alerts $(if $(SCENARIOS),,--write docs/bench/alerts.md) $(SCENARIOS)
 
 fuzz: ## Spoil whatever is read from hosts, programs and people, at random, for FUZZ_SECONDS (60 unless told)
 	@packaging/install-needs build

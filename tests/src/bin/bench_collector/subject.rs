@@ -25,8 +25,16 @@ pub(super) enum Subject {
 impl Subject {
     /// A collector without rules.
     pub(super) async fn collector() -> Result<Self> {
-        let options =
-            CollectorOptions { settings: SETTINGS.to_owned(), ..CollectorOptions::default() };
+        Self::collector_with(Vec::new()).await
+    }
+
+    /// A collector with rule files: their names and texts.
+    pub(super) async fn collector_with(rules: Vec<(String, String)>) -> Result<Self> {
+        let options = CollectorOptions {
+            rules,
+            settings: SETTINGS.to_owned(),
+            ..CollectorOptions::default()
+        };
         Ok(Self::Collector(Box::new(Collector::start(&options).await?)))
     }
 

@@ -1,6 +1,7 @@
-//! `make bench-store`: what the store costs, side by side with Debian's victoria-metrics and prometheus. It
-//! prints its tables and, with `--write FILE`, writes them down with machine and versions. Names of
-//! scenarios as arguments let it do only those.
+//! `make bench-store` and `make bench-alerts`: what the collector's store and its alerts cost, side by side with
+//! Debian's victoria-metrics and prometheus. It prints its tables and, with `--write FILE`, writes them down
+//! with machine and versions. The first argument is the part, `store` or `alerts`; names of scenarios after
+//! it let it do only those.
 
 mod data;
 mod disk;
@@ -12,7 +13,9 @@ mod queries;
 mod recording;
 mod remote_ingest;
 mod restart;
+mod rules;
 mod series;
+mod storm;
 mod subject;
 
 use std::process::{Command, ExitCode};
@@ -25,15 +28,33 @@ use upkeep_tests::PeerKind;
 /// How often each is measured where one is held against the other.
 const RUNS: usize = 4;
 
-/// The scenarios, in the order in which they run.
-const SCENARIOS: [&str; 7] = ["native", "paced", "remote", "queries", "restart", "growth", "disk"];
+/// A part of the collector that is measured by itself.
+struct Part {
+    name: &'static str,
+    title: &'static str,
+    /// In the order in which they run.
+    scenarios: &'static [&'static str],
+}
+
+const PARTS: [Part; 2] = [
+    Part {
+        name: "store",
+        title: "What the store costs beside its peers",
+        scenarios: &["native", "paced", "remote", "queries", "restart", "growth", "disk"],
+    },
+    Part {
+        name: "alerts",
+        title: "What rules and alerts cost beside their peers",
+        scenarios: &["rules", "storm"],
+    },
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench_store: {error:#}");
+            eprintln!("bench_collector: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -46,12 +67,16 @@ async fn run() -> Result<()> {
         Some(_) => bail!("--write needs a file"),
         None => None,
     };
-    if let Some(unknown) = arguments.iter().find(|name| !SCENARIOS.contains(&name.as_str())) {
-        bail!("no scenario is called {unknown:?}; there are {}", SCENARIOS.join(", "));
+    let named = (!arguments.is_empty()).then(|| arguments.remove(0));
+    let part = PARTS.iter().find(|part| named.as_deref() == Some(part.name));
+    let part = part.context("the first argument is the part, `store` or `alerts`")?;
+    let scenarios = part.scenarios;
+    if let Some(unknown) = arguments.iter().find(|name| !scenarios.contains(&name.as_str())) {
+        bail!("no scenario is called {unknown:?}; there are {}", scenarios.join(", "));
     }
-    let mut report = head(&arguments)?;
+    let mut report = head(part, &arguments)?;
     println!("{report}");
-    for name in SCENARIOS {
+    for &name in scenarios {
         if !arguments.is_empty() && !arguments.iter().any(|argument| argument == name) {
             continue;
         }
@@ -75,12 +100,14 @@ async fn scenario(name: &str) -> Result<String> {
         "restart" => restart::restart().await,
         "growth" => growth::growth().await,
         "disk" => disk::bytes().await,
+        "rules" => rules::rules().await,
+        "storm" => storm::storm().await,
         other => bail!("scenario {other} is not joined"),
     }
 }
 
 /// When, where, and what.
-fn head(arguments: &[String]) -> Result<String> {
+fn head(part: &Part, arguments: &[String]) -> Result<String> {
     let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
     let model =
         cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown");
@@ -91,10 +118,12 @@ fn head(arguments: &[String]) -> Result<String> {
     let processors = std::thread::available_parallelism()?;
     let day = jiff::Timestamp::now().strftime("%Y-%m-%d");
     let mut text = format!(
-        "# What the store costs beside its peers\n{day}, {model}, {processors} processors, {memory}, Linux {}, load {} as it \
-         began. `make bench-store SCENARIOS=\"{}\"`; upkeep {}",
+        "# {}\n{day}, {model}, {processors} processors, {memory}, Linux {}, load {} as it \
+         began. `make bench-{} SCENARIOS=\"{}\"`; upkeep {}",
+        part.title,
         kernel.trim(),
         load.split_whitespace().next().unwrap_or_default(),
+        part.name,
         arguments.join(" "),
         env!("CARGO_PKG_VERSION"),
     );
