@@ -286,7 +286,7 @@ fn start_alerts(
     let settings = alert::Settings {
         routing,
         external_url: external_url.to_owned(),
-        allow_networks: config.alerts.allow_networks.clone(),
+        allowed: config.alerts.allowed(),
     };
     let routing = alert::load(&settings)?;
     let (state, clock) = (parts.state.clone(), parts.clock.clone());

@@ -1,20 +1,20 @@
 //! The collector's settings, `/etc/upkeep/collector.toml` and `conf.d/*.toml` beside it.
 
+mod alerts;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 use upkeep_store::{Downsampling, Options};
 
+pub use alerts::{Alerts, DEFAULT_ROUTING};
+
 use crate::query::Settings;
 use crate::remote::TargetSettings;
-
-/// The routing file that is used where the settings name none.
-pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
 
 /// The folder of rule files that is used where the settings name none.
 pub const DEFAULT_RULES: &str = "/etc/upkeep/rules.d";
@@ -240,26 +240,6 @@ impl Rules {
     pub fn folder_if_any(&self) -> Vec<PathBuf> {
         let missing = self.folder == Path::new(DEFAULT_RULES) && !self.folder.exists();
         if missing { Vec::new() } else { vec![self.folder.clone()] }
-    }
-}
-
-/// Where alerts go.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Alerts {
-    /// The routing file; unset: [`DEFAULT_ROUTING`] where it exists.
-    pub routing: Option<PathBuf>,
-    /// Networks that webhooks may reach although they are private or this very machine.
-    pub allow_networks: Vec<IpNet>,
-    /// What links in notifications begin with; unset: the collector's first name and HTTP port.
-    pub external_url: Option<String>,
-}
-
-impl Alerts {
-    /// The routing file, if there is to be one.
-    pub fn routing_file(&self) -> Option<PathBuf> {
-        let default = || Some(PathBuf::from(DEFAULT_ROUTING)).filter(|path| path.exists());
-        self.routing.clone().or_else(default)
     }
 }
 

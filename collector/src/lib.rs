@@ -16,6 +16,7 @@ pub mod http;
 pub mod ingest;
 pub mod notify;
 pub mod outbound;
+pub mod process;
 pub mod query;
 pub mod remote;
 pub mod rule;

@@ -14,13 +14,11 @@ mod routing;
 
 use std::path::PathBuf;
 
-use ipnet::IpNet;
-
 pub use dispatcher::{Dispatcher, DispatcherError};
 pub use inhibit::InhibitRule;
 pub use interval::{Hours, NamedInterval, TimeInterval};
 pub use route::{Grouping, Route, Timing};
-pub use routing::{ReceiverSettings, Routing};
+pub use routing::{Allowed, ReceiverSettings, Routing};
 
 use crate::yaml::Faults;
 
@@ -31,8 +29,8 @@ pub struct Settings {
     pub routing: PathBuf,
     /// The address under which people reach this server; messages carry it.
     pub external_url: String,
-    /// Networks that webhooks may be sent to though they are not of the world.
-    pub allow_networks: Vec<IpNet>,
+    /// What the file may not decide by itself.
+    pub allowed: Allowed,
 }
 
 impl Default for Settings {
@@ -40,7 +38,7 @@ impl Default for Settings {
         Self {
             routing: PathBuf::from("/etc/upkeep/routing.yml"),
             external_url: String::new(),
-            allow_networks: Vec::new(),
+            allowed: Allowed::default(),
         }
     }
 }
@@ -50,5 +48,5 @@ impl Default for Settings {
 /// # Errors
 /// With everything that is wrong with it.
 pub fn load(settings: &Settings) -> Result<Routing, Faults> {
-    routing::read(&settings.routing, &settings.allow_networks)
+    routing::read(&settings.routing, &settings.allowed)
 }

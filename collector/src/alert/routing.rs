@@ -1,21 +1,21 @@
 //! The routing file: Alertmanager's configuration, the part of it that this program serves.
 //!
-//! Served are the e-mail settings of `global`, the tree of `route`, `inhibit_rules`, `time_intervals`,
-//! and `receivers` with webhooks and e-mail. What Alertmanager knows and this program does not is named in a warning, since a file that
-//! came from elsewhere should load; a key that nobody knows is a fault. A receiver of another kind
-//! loads, and telling it fails visibly.
+//! Served are the receivers' settings of `global`, the tree of `route`, `inhibit_rules`, `time_intervals`,
+//! and `receivers` of the kinds that `receiver` lists. What Alertmanager knows and this program does not
+//! is named in a warning, since a file that came from elsewhere should load; a key that nobody knows is a
+//! fault. A receiver of another kind loads, and telling it fails visibly.
 
 mod mute;
 mod receiver;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use upkeep_model::{MatchOperator, Matcher};
 
-use self::receiver::{Mail, read_receiver};
+use self::receiver::{Defaults, read_receiver};
 use super::inhibit::InhibitRule;
 use super::interval::{Hours, NamedInterval};
 use super::matcher;
@@ -56,11 +56,20 @@ pub struct ReceiverSettings {
     pub channels: Vec<ChannelSettings>,
 }
 
-/// Reads a routing file. Webhooks may also be sent to `allow_networks`.
+/// What a routing file may not decide by itself, since whoever writes it may be somebody else.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// Networks that requests may be sent to though they are not of the world.
+    pub networks: Vec<IpNet>,
+    /// Programs that may be run.
+    pub commands: Vec<PathBuf>,
+}
+
+/// Reads a routing file.
 ///
 /// # Errors
 /// With everything that is wrong with it.
-pub(super) fn read(file: &Path, allow_networks: &[IpNet]) -> Result<Routing, Faults> {
+pub(super) fn read(file: &Path, allowed: &Allowed) -> Result<Routing, Faults> {
     let text = fs::metadata(file).and_then(|metadata| {
         if metadata.len() > MAX_FILE_BYTES {
             return Err(std::io::Error::other(format!(
@@ -71,7 +80,7 @@ pub(super) fn read(file: &Path, allow_networks: &[IpNet]) -> Result<Routing, Fau
         fs::read_to_string(file)
     });
     match text {
-        Ok(text) => parse(file, &text, allow_networks),
+        Ok(text) => parse(file, &text, allowed),
         Err(error) => {
             let message = format!("cannot be read: {error}");
             Err(Faults(vec![Fault { file: file.to_owned(), place: None, message }]))
@@ -83,19 +92,19 @@ pub(super) fn read(file: &Path, allow_networks: &[IpNet]) -> Result<Routing, Fau
 ///
 /// # Errors
 /// With everything that is wrong with it.
-pub(super) fn parse(file: &Path, text: &str, allow_networks: &[IpNet]) -> Result<Routing, Faults> {
+pub(super) fn parse(file: &Path, text: &str, allowed: &Allowed) -> Result<Routing, Faults> {
     let mut reader = Reader {
         faults: FaultList::new(file),
         warnings: FaultList::new(file),
-        allow_networks: allow_networks.to_vec(),
+        allowed: allowed.clone(),
         intervals: Vec::new(),
     };
     let Some(tree) = yaml::parse(text, &mut reader.faults) else {
         return reader.faults.into_result(()).and(Err(Faults::default()));
     };
     let mut fields = Fields::of(&tree, "a routing file", &mut reader.faults);
-    let (resolve_timeout, mail) = reader.global(fields.take("global"));
-    let receivers = reader.receivers(fields.take("receivers"), &mail);
+    let (resolve_timeout, defaults) = reader.global(fields.take("global"));
+    let receivers = reader.receivers(fields.take("receivers"), &defaults);
     reader.intervals = reader.intervals(&mut fields);
     let root = reader.root(fields.take("route"), &tree);
     let inhibit_rules = reader.inhibit_rules(fields.take("inhibit_rules"));
@@ -115,7 +124,7 @@ pub(super) fn parse(file: &Path, text: &str, allow_networks: &[IpNet]) -> Result
 struct Reader {
     faults: FaultList,
     warnings: FaultList,
-    allow_networks: Vec<IpNet>,
+    allowed: Allowed,
     /// What routes may refer to.
     intervals: Vec<NamedInterval>,
 }
@@ -128,25 +137,25 @@ impl Reader {
         }
     }
 
-    fn global(&mut self, tree: Option<&Tree>) -> (Duration, Mail) {
+    fn global(&mut self, tree: Option<&Tree>) -> (Duration, Defaults) {
         let Some(tree) = tree else {
-            return (DEFAULT_RESOLVE_TIMEOUT, Mail::default());
+            return (DEFAULT_RESOLVE_TIMEOUT, Defaults::default());
         };
         let mut fields = Fields::of(tree, "global", &mut self.faults);
         let resolve_timeout = self.duration(&mut fields, "resolve_timeout");
-        let mail = self.mail_defaults(&mut fields);
+        let defaults = self.defaults(&mut fields);
         // The rest of this section are defaults of receivers that are not served.
         for entry in fields.rest() {
             self.unserved(entry);
         }
-        (resolve_timeout.unwrap_or(DEFAULT_RESOLVE_TIMEOUT), mail)
+        (resolve_timeout.unwrap_or(DEFAULT_RESOLVE_TIMEOUT), defaults)
     }
 
-    fn receivers(&mut self, tree: Option<&Tree>, mail: &Mail) -> Vec<ReceiverSettings> {
+    fn receivers(&mut self, tree: Option<&Tree>, defaults: &Defaults) -> Vec<ReceiverSettings> {
         let trees = tree.map_or(&[][..], |tree| tree.list(&mut self.faults));
         let mut receivers: Vec<ReceiverSettings> = Vec::new();
         for tree in trees {
-            let receiver = read_receiver(self, tree, mail);
+            let receiver = read_receiver(self, tree, defaults);
             if receivers.iter().any(|known| known.name == receiver.name) {
                 let message = format!("receiver `{}` is repeated", receiver.name);
                 self.faults.at(tree.place, message);

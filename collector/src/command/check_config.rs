@@ -15,8 +15,8 @@ pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
     let mut faults =
         rule::load(&config.rules.folder_if_any()).err().map(|found| found.0).unwrap_or_default();
     if let Some(routing) = config.alerts.routing_file() {
-        let allow_networks = config.alerts.allow_networks.clone();
-        let settings = alert::Settings { routing, allow_networks, ..alert::Settings::default() };
+        let allowed = config.alerts.allowed();
+        let settings = alert::Settings { routing, allowed, ..alert::Settings::default() };
         faults.extend(alert::load(&settings).err().map(|found| found.0).unwrap_or_default());
     }
     if !faults.is_empty() {

@@ -15,6 +15,12 @@ pub const ACTION: &str = "action";
 /// The annotation that says which outcome that action is for.
 pub const OUTCOME: &str = "outcome";
 
+/// The annotation that has the address of a page about the alert's kind.
+pub const RUNBOOK_URL: &str = "runbook_url";
+
+/// The annotation that says who looks after the rule.
+pub const OWNER: &str = "owner";
+
 /// Texts for people, by name.
 pub type Annotations = BTreeMap<String, String>;
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MessageBuilder, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
@@ -12,21 +11,17 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{ACTION, Alert, Notification, NotifyError, OUTCOME, Secret, Status};
+use super::view::{Bounds, View};
+use super::{Notification, NotifyError, Secret};
 
 /// How long talking to the mail server may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most alerts that one message shows; the rest is a number.
-const MAX_ALERTS: usize = 100;
-
-/// The most characters of one text in a message, and of its subject.
-const MAX_TEXT: usize = 2_000;
-const MAX_SUBJECT: usize = 200;
+/// How much of a group one message shows; the rest is a number.
+const BOUNDS: Bounds = Bounds { alerts: 100, text: 2_000 };
 
 /// The port that speaks TLS from its first byte on.
 const IMPLICIT_TLS_PORT: u16 = 465;
@@ -148,16 +143,17 @@ impl Email {
     fn message(&self, notification: &Notification) -> Result<Message, NotifyError> {
         let failed = |error: &dyn std::fmt::Display| NotifyError::Message(error.to_string());
         let domain = self.settings.from.email.domain();
+        let view = View::of(notification, BOUNDS);
         let thread = thread(&notification.group_key, domain);
         let builder = Message::builder()
             .from(self.settings.from.clone())
-            .subject(one_line(&notification.title(), MAX_SUBJECT))
+            .subject(view.title.as_str())
             .message_id(Some(format!("<{}@{domain}>", Uuid::new_v4())))
             .in_reply_to(thread.clone())
             .references(thread)
             .header(AutoSubmitted);
         let builder = self.settings.to.iter().cloned().fold(builder, MessageBuilder::to);
-        let view = Value::from(Serde(view(notification)));
+        let view = Value::from(Serde(view));
         let render = |name: &str| {
             let template = self.templates.get_template(name).map_err(|error| failed(&error))?;
             template.render(context! { message => view.clone() }).map_err(|error| failed(&error))
@@ -194,94 +190,6 @@ impl Header for AutoSubmitted {
     fn display(&self) -> HeaderValue {
         HeaderValue::new(Self::name(), "auto-generated".to_owned())
     }
-}
-
-/// What the templates show.
-#[derive(Serialize)]
-struct View {
-    title: String,
-    receiver: String,
-    is_firing: bool,
-    external_url: String,
-    alerts: Vec<AlertView>,
-    hidden: usize,
-}
-
-#[derive(Serialize)]
-struct AlertView {
-    name: String,
-    status: &'static str,
-    is_firing: bool,
-    since: String,
-    until: String,
-    action: String,
-    outcome: String,
-    annotations: Vec<(String, String)>,
-    labels: Vec<(String, String)>,
-    source: String,
-}
-
-fn view(notification: &Notification) -> View {
-    let alerts = notification.alerts.iter().take(MAX_ALERTS);
-    View {
-        title: one_line(&notification.title(), MAX_SUBJECT),
-        receiver: notification.receiver.clone(),
-        is_firing: notification.status() == Status::Firing,
-        external_url: notification.external_url.clone(),
-        alerts: alerts.map(|alert| alert_view(alert, notification.status_of(alert))).collect(),
-        hidden: notification.alerts.len().saturating_sub(MAX_ALERTS),
-    }
-}
-
-fn alert_view(alert: &Alert, status: Status) -> AlertView {
-    let annotation = |name: &str| shortened(alert.annotations.get(name).map_or("", String::as_str));
-    let others =
-        alert.annotations.iter().filter(|(name, _)| ![ACTION, OUTCOME].contains(&name.as_str()));
-    AlertView {
-        name: one_line(alert.name(), MAX_TEXT),
-        status: status.name(),
-        is_firing: status == Status::Firing,
-        since: moment(alert.starts_at_ms),
-        until: alert.ends_at_ms.map(moment).unwrap_or_default(),
-        action: annotation(ACTION),
-        outcome: annotation(OUTCOME),
-        annotations: others.map(|(name, text)| (name.clone(), shortened(text))).collect(),
-        labels: alert
-            .labels
-            .iter()
-            .map(|(name, value)| (name.to_owned(), one_line(value, MAX_TEXT)))
-            .collect(),
-        source: alert.generator_url.clone(),
-    }
-}
-
-fn moment(at_ms: i64) -> String {
-    Timestamp::from_millisecond(at_ms)
-        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-        .unwrap_or_default()
-}
-
-/// A text without control characters but line ends, and of bounded length.
-fn shortened(text: &str) -> String {
-    clean(text, MAX_TEXT, |character| character != '\n' && character.is_control())
-}
-
-/// A text in one line, of bounded length: nothing in it can begin another header or line.
-fn one_line(text: &str, limit: usize) -> String {
-    clean(text, limit, char::is_control)
-}
-
-fn clean(text: &str, limit: usize, is_unwanted: impl Fn(char) -> bool) -> String {
-    let mut characters = text.chars();
-    let mut output: String = characters
-        .by_ref()
-        .take(limit)
-        .map(|character| if is_unwanted(character) { ' ' } else { character })
-        .collect();
-    if characters.next().is_some() {
-        output.push('…');
-    }
-    output
 }
 
 #[cfg(test)]

@@ -26,6 +26,24 @@ pub enum NotifyError {
         /// What happened.
         reason: String,
     },
+    /// The destination asked, not long ago, to be left alone for a while.
+    #[error("{destination} asked not to be told anything for another {seconds} s")]
+    Silence {
+        /// Who asked, without secrets.
+        destination: String,
+        /// For how long still.
+        seconds: u64,
+    },
+    /// A command did not do what it was to do.
+    #[error("{program} {reason}")]
+    Command {
+        /// The program.
+        program: String,
+        /// What happened.
+        reason: String,
+        /// Whether the same message would fail again.
+        is_permanent: bool,
+    },
     /// The destination's address is one that nothing may be sent to.
     #[error(
         "{destination} is at {address}, {reason}; if it is meant, list its network in `allow_networks`"
@@ -63,7 +81,8 @@ impl NotifyError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Answer { status, .. } => !matches!(status, 408 | 429 | 500..),
-            Self::Unreachable { .. } | Self::File { .. } => false,
+            Self::Command { is_permanent, .. } => *is_permanent,
+            Self::Unreachable { .. } | Self::Silence { .. } | Self::File { .. } => false,
             Self::Forbidden { .. }
             | Self::Configuration(_)
             | Self::Message(_)

@@ -2,18 +2,38 @@
 
 mod address;
 mod alert;
+mod command;
 mod email;
 mod error;
+mod http_client;
+mod msteams;
 mod notification;
+mod ntfy;
+mod pagerduty;
+mod payload;
 mod secret;
+mod slack;
+mod telegram;
+mod text;
+mod view;
 mod webhook;
 
-pub use alert::{ACTION, ALERT_NAME, Alert, Annotations, Fingerprint, OUTCOME};
+#[cfg(test)]
+mod tests;
+
+pub use alert::{ACTION, ALERT_NAME, Alert, Annotations, Fingerprint, OUTCOME, OWNER, RUNBOOK_URL};
+pub use command::{COMMAND_TIMEOUT, Command, CommandSettings};
 pub use email::{Email, EmailSettings};
 pub use error::NotifyError;
+pub use http_client::{Authorization, DEFAULT_TIMEOUT, HttpSettings, parse_url};
+pub use msteams::{Teams, TeamsSettings};
 pub use notification::{Notification, Status};
+pub use ntfy::{NTFY_URL, Ntfy, NtfySettings};
+pub use pagerduty::{PAGERDUTY_URL, PagerDuty, PagerDutySettings};
 pub use secret::Secret;
-pub use webhook::{Authorization, DEFAULT_TIMEOUT, Webhook, WebhookSettings, parse_url};
+pub use slack::{Slack, SlackSettings};
+pub use telegram::{TELEGRAM_URL, Telegram, TelegramSettings};
+pub use webhook::{Webhook, WebhookSettings};
 
 /// What can be set about a way of telling.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +42,18 @@ pub enum ChannelSettings {
     Webhook(WebhookSettings),
     /// An e-mail.
     Email(Box<EmailSettings>),
+    /// A message in Slack.
+    Slack(Box<SlackSettings>),
+    /// A message in Microsoft Teams.
+    Teams(TeamsSettings),
+    /// An event of PagerDuty.
+    PagerDuty(Box<PagerDutySettings>),
+    /// A message in Telegram.
+    Telegram(Box<TelegramSettings>),
+    /// A message by ntfy.
+    Ntfy(Box<NtfySettings>),
+    /// A command on the collector.
+    Command(CommandSettings),
     /// A way of telling that this program does not know; telling fails, visibly.
     Unsupported {
         /// What the configuration calls it.
@@ -35,6 +67,18 @@ pub enum Channel {
     Webhook(Box<Webhook>),
     /// An e-mail.
     Email(Box<Email>),
+    /// A message in Slack.
+    Slack(Box<Slack>),
+    /// A message in Microsoft Teams.
+    Teams(Box<Teams>),
+    /// An event of PagerDuty.
+    PagerDuty(Box<PagerDuty>),
+    /// A message in Telegram.
+    Telegram(Box<Telegram>),
+    /// A message by ntfy.
+    Ntfy(Box<Ntfy>),
+    /// A command on the collector.
+    Command(Box<Command>),
     /// A way of telling that this program does not know.
     Unsupported {
         /// What the configuration calls it.
@@ -51,6 +95,16 @@ impl Channel {
         Ok(match settings {
             ChannelSettings::Webhook(settings) => Self::Webhook(Box::new(Webhook::new(settings)?)),
             ChannelSettings::Email(settings) => Self::Email(Box::new(Email::new(*settings)?)),
+            ChannelSettings::Slack(settings) => Self::Slack(Box::new(Slack::new(*settings)?)),
+            ChannelSettings::Teams(settings) => Self::Teams(Box::new(Teams::new(settings)?)),
+            ChannelSettings::PagerDuty(settings) => {
+                Self::PagerDuty(Box::new(PagerDuty::new(*settings)?))
+            }
+            ChannelSettings::Telegram(settings) => {
+                Self::Telegram(Box::new(Telegram::new(*settings)?))
+            }
+            ChannelSettings::Ntfy(settings) => Self::Ntfy(Box::new(Ntfy::new(*settings)?)),
+            ChannelSettings::Command(settings) => Self::Command(Box::new(Command::new(settings))),
             ChannelSettings::Unsupported { kind } => Self::Unsupported { kind },
         })
     }
@@ -60,6 +114,12 @@ impl Channel {
         match self {
             Self::Webhook(_) => "webhook",
             Self::Email(_) => "email",
+            Self::Slack(_) => "slack",
+            Self::Teams(_) => "msteamsv2",
+            Self::PagerDuty(_) => "pagerduty",
+            Self::Telegram(_) => "telegram",
+            Self::Ntfy(_) => "ntfy",
+            Self::Command(_) => "command",
             Self::Unsupported { kind } => kind,
         }
     }
@@ -69,6 +129,12 @@ impl Channel {
         match self {
             Self::Webhook(webhook) => webhook.sends_resolved(),
             Self::Email(email) => email.sends_resolved(),
+            Self::Slack(slack) => slack.sends_resolved(),
+            Self::Teams(teams) => teams.sends_resolved(),
+            Self::PagerDuty(pagerduty) => pagerduty.sends_resolved(),
+            Self::Telegram(telegram) => telegram.sends_resolved(),
+            Self::Ntfy(ntfy) => ntfy.sends_resolved(),
+            Self::Command(command) => command.sends_resolved(),
             Self::Unsupported { .. } => true,
         }
     }
@@ -81,6 +147,12 @@ impl Channel {
         match self {
             Self::Webhook(webhook) => webhook.send(notification).await,
             Self::Email(email) => email.send(notification).await,
+            Self::Slack(slack) => slack.send(notification).await,
+            Self::Teams(teams) => teams.send(notification).await,
+            Self::PagerDuty(pagerduty) => pagerduty.send(notification).await,
+            Self::Telegram(telegram) => telegram.send(notification).await,
+            Self::Ntfy(ntfy) => ntfy.send(notification).await,
+            Self::Command(command) => command.send(notification).await,
             Self::Unsupported { kind } => Err(NotifyError::Unsupported(kind.clone())),
         }
     }

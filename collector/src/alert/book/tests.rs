@@ -12,7 +12,9 @@ struct World {
 
 impl World {
     fn new(config: &str) -> Self {
-        let routing = routing::parse(std::path::Path::new("r.yml"), config, &[]).unwrap();
+        let routing =
+            routing::parse(std::path::Path::new("r.yml"), config, &routing::Allowed::default())
+                .unwrap();
         let sends_resolved = |settings: &crate::notify::ChannelSettings| match settings {
             crate::notify::ChannelSettings::Webhook(webhook) => webhook.send_resolved,
             _ => true,

@@ -83,9 +83,14 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+fn local() -> routing::Allowed {
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    routing::Allowed { networks, ..routing::Allowed::default() }
+}
+
 fn start(config: &str, state: &State) -> Running {
-    let networks = ["127.0.0.0/8".parse().unwrap()];
-    let routing = routing::parse(Path::new("routing.yml"), config, &networks).unwrap();
+    let allowed = local();
+    let routing = routing::parse(Path::new("routing.yml"), config, &allowed).unwrap();
     let dispatcher = Dispatcher::new(routing, "", state.clone(), Clock::system()).unwrap();
     let (alerts, queue) = mpsc::channel(4);
     let stop = CancellationToken::new();
@@ -176,9 +181,9 @@ async fn nothing_is_lost_or_told_twice_over_a_restart() {
 async fn what_waits_in_the_queue_when_it_stops_is_kept() {
     let (_folder, state) = state::temporary();
     let receiver = Receiver::start(200).await;
-    let networks = ["127.0.0.0/8".parse().unwrap()];
+    let allowed = local();
     let routing =
-        routing::parse(Path::new("routing.yml"), &config(&[&receiver]), &networks).unwrap();
+        routing::parse(Path::new("routing.yml"), &config(&[&receiver]), &allowed).unwrap();
     let dispatcher = Dispatcher::new(routing, "", state.clone(), Clock::system()).unwrap();
     let (alerts, queue) = mpsc::channel(4);
     alerts.send(alert("A", None)).await.unwrap();

@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::notify::Authorization;
 use crate::notify::notification::sample;
 
 /// A server that answers as told and keeps what it got.
@@ -61,10 +64,11 @@ fn settings(url: String) -> WebhookSettings {
         url: Secret::Inline(url),
         send_resolved: true,
         max_alerts: 0,
-        timeout: Duration::from_secs(5),
-        authorization: None,
-        ca_file: None,
-        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        http: HttpSettings {
+            timeout: Duration::from_secs(5),
+            allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            ..HttpSettings::default()
+        },
     }
 }
 
@@ -165,7 +169,7 @@ async fn nothing_is_sent_inside_unless_it_is_allowed() {
     let port = receiver.address.port();
     let check = async |host: &str| {
         let mut settings = settings(format!("http://{host}:{port}/"));
-        settings.allow_networks.clear();
+        settings.http.allow_networks.clear();
         let error = Webhook::new(settings).unwrap().send(&sample()).await.unwrap_err();
         assert!(matches!(error, NotifyError::Forbidden { .. }), "{host}: {error}");
         assert!(error.is_permanent() && error.to_string().contains("allow_networks"), "{error}");
@@ -189,7 +193,7 @@ async fn nobody_there_is_worth_another_try() {
 async fn a_receiver_that_hangs_is_left_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(format!("http://{}/", listener.local_addr().unwrap()));
-    settings.timeout = Duration::from_millis(100);
+    settings.http.timeout = Duration::from_millis(100);
     let error = Webhook::new(settings).unwrap().send(&sample()).await.unwrap_err();
     assert!(!error.is_permanent() && error.to_string().contains("timed out"), "{error}");
 }
@@ -202,7 +206,7 @@ async fn secrets_are_read_when_they_are_used() {
     let mut settings = settings(String::new());
     settings.url = Secret::File(url.clone());
     let credentials = Secret::File(token.clone());
-    settings.authorization =
+    settings.http.authorization =
         Some(Authorization::Header { scheme: "Bearer".to_owned(), credentials });
     let webhook = Webhook::new(settings).unwrap();
     let error = webhook.send(&sample()).await.unwrap_err();
@@ -251,10 +255,10 @@ async fn tls_is_checked_and_a_ca_can_be_given() {
         }
     });
     let mut settings = settings(format!("https://localhost:{port}/"));
-    settings.allow_networks.push("::1/128".parse().unwrap());
+    settings.http.allow_networks.push("::1/128".parse().unwrap());
     let error = Webhook::new(settings.clone()).unwrap().send(&sample()).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
-    settings.ca_file = Some(ca_file);
+    settings.http.ca_file = Some(ca_file);
     Webhook::new(settings).unwrap().send(&sample()).await.unwrap();
     server.abort();
 }
