@@ -84,7 +84,7 @@ pub async fn run(
         tokio::join!(feed, listen, keep_beginning(stderr, &mut errors));
     };
     let end = finish(&mut child, talk, &group, limit).await?;
-    group.is_over();
+    group.forget();
     Ok(Ran { end, output: text(&printed, &errors) })
 }
 
@@ -141,7 +141,7 @@ impl Group {
         }
     }
 
-    fn is_over(mut self) {
+    fn forget(mut self) {
         self.0 = None;
     }
 }

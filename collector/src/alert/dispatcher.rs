@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::book::{Book, Job, Outcome};
 use super::routing::Routing;
 use crate::clock::{Clock, ClockWatch};
-use crate::notify::{Alert, Channel, NotifyError};
+use crate::notify::{Alert, Channel, NotifyError, one_line};
 use crate::state::{AlertChanges, State, StateError};
 
 /// How long messages under way have to arrive once the dispatcher is to stop; what has not arrived by
@@ -213,7 +213,7 @@ impl Dispatcher {
 }
 
 async fn send(job: Job, channel: Arc<Channel>) -> (Job, Outcome) {
-    let (receiver, group, reason) = (&job.key.receiver, &job.key.group, job.reason);
+    let (receiver, group, reason) = (&job.key.receiver, one_line(&job.key.group), job.reason);
     let kind = channel.kind();
     let sending = AssertUnwindSafe(channel.send(&job.notification)).catch_unwind().await;
     let result = sending.unwrap_or_else(|_| Err(NotifyError::Message("a fault here".to_owned())));

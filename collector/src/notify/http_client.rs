@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::fmt::rfc2822;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
@@ -124,17 +126,35 @@ impl HttpClient {
         body: Vec<u8>,
         secrets: &[&str],
     ) -> Result<Answer, NotifyError> {
+        let typed = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.send(url, Method::POST, Some((typed, body)), secrets).await
+    }
+
+    /// Asks an address for whatever it says.
+    ///
+    /// # Errors
+    /// When the address may not be asked, nobody answers, or silence was asked for.
+    pub(super) async fn get(&self, url: Url) -> Result<Answer, NotifyError> {
+        self.send(url, Method::GET, None, &[]).await
+    }
+
+    async fn send(
+        &self,
+        url: Url,
+        method: Method,
+        body: Option<((HeaderName, HeaderValue), Vec<u8>)>,
+        secrets: &[&str],
+    ) -> Result<Answer, NotifyError> {
         let destination = destination(&url);
         self.keep_silence(&destination)?;
         let mut hidden: Vec<String> = secrets.iter().map(|&secret| secret.to_owned()).collect();
         hidden.extend(secrets_of(&url));
         let addresses = self.addresses(&url, &destination).await?;
-        let request = self
-            .client(&url, addresses)?
-            .post(url)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .timeout(self.settings.timeout)
-            .body(body);
+        let client = self.client(&url, addresses)?;
+        let mut request = client.request(method, url).timeout(self.settings.timeout);
+        if let Some(((name, value), body)) = body {
+            request = request.header(name, value).body(body);
+        }
         let request = self.authorize(request, &mut hidden).await?;
         let unreachable = |error: reqwest::Error| NotifyError::Unreachable {
             destination: destination.clone(),

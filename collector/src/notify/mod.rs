@@ -11,6 +11,7 @@ mod notification;
 mod ntfy;
 mod pagerduty;
 mod payload;
+mod ping;
 mod secret;
 mod slack;
 mod telegram;
@@ -30,10 +31,19 @@ pub use msteams::{Teams, TeamsSettings};
 pub use notification::{Notification, Status};
 pub use ntfy::{NTFY_URL, Ntfy, NtfySettings};
 pub use pagerduty::{PAGERDUTY_URL, PagerDuty, PagerDutySettings};
+pub use ping::Ping;
 pub use secret::Secret;
 pub use slack::{Slack, SlackSettings};
 pub use telegram::{TELEGRAM_URL, Telegram, TelegramSettings};
 pub use webhook::{Webhook, WebhookSettings};
+
+/// The most characters of a text in a line of the log.
+const LOGGED_CHARACTERS: usize = 300;
+
+/// A text of others for the log: in one line, and cut.
+pub fn one_line(text: &str) -> String {
+    text::one_line(text, LOGGED_CHARACTERS)
+}
 
 /// What can be set about a way of telling.
 #[derive(Clone, Debug, PartialEq)]

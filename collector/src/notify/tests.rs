@@ -1,5 +1,7 @@
 //! What all channels by HTTP have in common, held against a server that answers as it is told.
 
+mod hostile;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -54,7 +56,10 @@ impl Service {
         let got = Arc::new(Mutex::new(Vec::new()));
         let answers = Arc::new(Mutex::new(answers.into()));
         let script = Script { got: Arc::clone(&got), answers, success };
-        let app = Router::new().fallback(take).with_state(script);
+        let app = Router::new()
+            .fallback(take)
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(script);
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { address, got, task }
     }

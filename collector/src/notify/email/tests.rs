@@ -170,6 +170,34 @@ async fn a_message_goes_by_tls_to_everybody_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn the_runbook_is_a_link_and_the_owner_is_shown() {
+    let server = Server::start(true, "250 ok").await;
+    let mut notification = sample();
+    let set = |notification: &mut Notification, name: &str, text: &str| {
+        notification.alerts[0].annotations.insert(name.to_owned(), text.to_owned());
+    };
+    set(&mut notification, "runbook_url", "https://x.org/down");
+    set(&mut notification, "owner", "team hosts");
+    let email = Email::new(server.settings()).unwrap();
+    email.send(&notification).await.unwrap();
+    set(&mut notification, "runbook_url", "javascript:alert(1)");
+    email.send(&notification).await.unwrap();
+    // Long lines are broken by the mail's encoding.
+    let plain = |message: &String| message.replace("=\r\n", "").replace("=3D", "=");
+    let messages: Vec<_> = server.heard.lock().unwrap().messages.iter().map(plain).collect();
+    for expect in [
+        "Runbook: https://x.org/down",
+        "<a href=\"https:&#x2f;&#x2f;x.org&#x2f;down\">Runbook</a>",
+        "Owner: team hosts",
+        "<b>Owner:</b> team hosts",
+    ] {
+        assert!(messages[0].contains(expect), "{expect} is not in {}", messages[0]);
+    }
+    assert!(messages[1].contains("runbook_url: javascript:alert(1)"), "{}", messages[1]);
+    assert!(!messages[1].contains("href=\"javascript"), "{}", messages[1]);
+}
+
+#[tokio::test]
 async fn without_tls_nothing_is_sent_unless_it_is_allowed() {
     let server = Server::start(false, "250 ok").await;
     let mut settings = server.settings();
