@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
+use crate::heartbeat;
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest::{self, Arrivals};
 use crate::notify::Alert;
@@ -151,6 +152,8 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
     let out = (alerts, Arc::clone(&board), meters);
     let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
+    start_heartbeat(&mut stages, &parts, config, alerts.clone(), Arc::clone(&board));
+    start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
@@ -340,6 +343,21 @@ fn start_rules(
         Ok(schedule::run(groups, &settings, parts, (requests, arrived), stop).await?)
     });
     Ok(reloader)
+}
+
+fn start_heartbeat(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    alerts: mpsc::Sender<Vec<Alert>>,
+    board: Arc<Board>,
+) {
+    let Some(settings) = config.heartbeat.settings(&config.alerts) else { return };
+    let Parts { fleet, state, clock, .. } = parts.clone();
+    let parts = heartbeat::Parts { fleet, board, state, alerts, clock };
+    stages.start("the heartbeat", |stop| async move {
+        Ok(heartbeat::run(settings, parts, stop).await?)
+    });
 }
 
 /// What links in notifications begin with.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use upkeep_config::{ConfigError, Fault};
 use upkeep_store::{Downsampling, Options};
 
-pub use alerts::{Alerts, DEFAULT_ROUTING};
+pub use alerts::{Alerts, DEFAULT_ROUTING, Heartbeat};
 
 use crate::query::Settings;
 use crate::remote::TargetSettings;
@@ -44,6 +44,8 @@ pub struct Config {
     pub rules: Rules,
     /// Where alerts go.
     pub alerts: Alerts,
+    /// The request that stops when the way of the data is broken.
+    pub heartbeat: Heartbeat,
     /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
@@ -62,6 +64,7 @@ impl Default for Config {
             query: Query::default(),
             rules: Rules::default(),
             alerts: Alerts::default(),
+            heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
             remote_write: Vec::new(),
@@ -336,7 +339,9 @@ impl Config {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
-        for (key, message) in self.storage.downsampling_faults() {
+        for (key, message) in
+            self.storage.downsampling_faults().into_iter().chain(self.heartbeat.faults())
+        {
             faults.push(Fault::of_key(main, key, &message));
         }
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {
@@ -465,6 +470,10 @@ mod tests {
         check(
             "[storage]\ndownsample_5m_after_days = 7\ndownsample_1h_after_days = 7\n",
             &["1h_after_days: it must be more than storage.downsample_5m_after_days, 7"],
+        );
+        check(
+            "[heartbeat]\nurl = \"x\"\nurl_file = \"/y\"\ninterval = \"0s\"\n",
+            &["heartbeat.url_file: only one", "heartbeat.url: the URL", "heartbeat.interval"],
         );
         check("[query]\ntimeout = 5\n", &["query", "collector.toml"]);
         check("[storage]\njournal_mb = 5\n", &["journal_mb", "collector.toml"]);

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod damage;
 pub mod fleet;
+pub mod heartbeat;
 pub mod http;
 pub mod ingest;
 pub mod notify;

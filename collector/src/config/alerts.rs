@@ -1,11 +1,15 @@
 //! Where alerts go, and what the routing file may not decide by itself.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::Span;
 use crate::alert::Allowed;
+use crate::heartbeat;
+use crate::notify::{HttpSettings, Secret, parse_url};
 
 /// The routing file that is used where the settings name none.
 pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
@@ -34,5 +38,66 @@ impl Alerts {
     /// What the routing file may make use of.
     pub fn allowed(&self) -> Allowed {
         Allowed { networks: self.allow_networks.clone(), commands: self.allow_commands.clone() }
+    }
+}
+
+/// The request that stops when the way of the data is broken.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Heartbeat {
+    /// Where it goes; none is sent without.
+    pub url: Option<String>,
+    /// The file that holds the address, in place of the address.
+    pub url_file: Option<PathBuf>,
+    /// A file of certificates that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// How often it is sent.
+    pub interval: Span,
+    /// How long a part of the way may stand still.
+    pub patience: Span,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            ca_file: None,
+            interval: Span(Duration::from_mins(1)),
+            patience: Span(Duration::from_mins(5)),
+        }
+    }
+}
+
+impl Heartbeat {
+    /// How it is sent, if it is.
+    pub fn settings(&self, alerts: &Alerts) -> Option<heartbeat::Settings> {
+        let inline = self.url.clone().map(Secret::Inline);
+        Some(heartbeat::Settings {
+            url: inline.or_else(|| self.url_file.clone().map(Secret::File))?,
+            interval: self.interval.0,
+            patience: self.patience.0,
+            http: HttpSettings {
+                ca_file: self.ca_file.clone(),
+                allow_networks: alerts.allow_networks.clone(),
+                ..HttpSettings::default()
+            },
+        })
+    }
+
+    /// What is wrong with it, by key.
+    pub(super) fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        if self.url.is_some() && self.url_file.is_some() {
+            let message = "only one of url and url_file may be set".to_owned();
+            faults.push(("heartbeat.url_file", message));
+        }
+        if let Some(error) = self.url.as_deref().and_then(|url| parse_url(url).err()) {
+            faults.push(("heartbeat.url", error.to_string()));
+        }
+        let spans = [("heartbeat.interval", self.interval), ("heartbeat.patience", self.patience)];
+        let zero = spans.into_iter().filter(|(_, span)| span.0.is_zero());
+        faults.extend(zero.map(|(key, _)| (key, "it must not be 0".to_owned())));
+        faults
     }
 }
