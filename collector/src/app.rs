@@ -150,10 +150,9 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let alerts = start_alerts(&mut stages, &parts, config, &url)?;
     let (arrivals, arrived) = Arrivals::register(&mut registry);
     let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
-    let out = (alerts, Arc::clone(&board), meters);
+    let out = (alerts.clone(), Arc::clone(&board), meters);
     let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
-    start_heartbeat(&mut stages, &parts, config, alerts.clone(), Arc::clone(&board));
-    start_rules(&mut stages, &parts, config, url, alerts, Arc::clone(&board))?;
+    start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
