@@ -3,6 +3,7 @@
 //! Everything that runs is a stage. Stages are stopped in the reverse order of their start, each
 //! with its share of the time, so that none loses what it needs while it still works.
 
+mod alerting;
 mod retention;
 mod signals;
 mod stage;
@@ -20,10 +21,9 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
-use upkeep_promql::Limits;
 use upkeep_store::{Options, Store};
 
-use crate::alert::{self, Dispatcher};
+use crate::alert::Desk;
 use crate::archive::STORE_FOLDER;
 use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::{Clock, ClockWatch};
@@ -31,16 +31,14 @@ use crate::config::Config;
 use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
-use crate::heartbeat;
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest::{self, Arrivals};
-use crate::notify::Alert;
-use crate::query::{Engine, StoreSource};
+use crate::query::Engine;
 use crate::remote::{self, WriteIn};
-use crate::rule::schedule::{self, ALERT_QUEUE};
-use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, Reloader, RequireOutcome};
+use crate::rule::{ArrivalMeters, Board, ReloadMeters, Reloader};
 use crate::state::{self, Ending, Occurrence, State};
 
+use alerting::{external_url, start_alerts, start_heartbeat, start_rules};
 use retention::Retention;
 use signals::Signals;
 use stage::Stages;
@@ -147,7 +145,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     start_control(&mut stages, &parts, &config.data_dir);
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
-    let alerts = start_alerts(&mut stages, &parts, config, &url)?;
+    let (alerts, desk) = start_alerts(&mut stages, &parts, config, &url)?;
     let (arrivals, arrived) = Arrivals::register(&mut registry);
     let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
     let out = (alerts.clone(), Arc::clone(&board), meters);
@@ -156,8 +154,10 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
-    let rules = (board, reloader.clone());
-    start_http(&mut stages, &parts, config, http, rules, Arc::clone(&readiness), registry)?;
+    let readiness_of_http = Arc::clone(&readiness);
+    let shown =
+        Shown { rules: board, reloader: reloader.clone(), desk, readiness: readiness_of_http };
+    start_http(&mut stages, &parts, config, http, shown, registry)?;
     readiness.release("start");
 
     announce(&addresses, grpc_address, http_address, config.http.tls)?;
@@ -268,109 +268,6 @@ fn look_after(parts: &Parts, retention: &Retention) -> Result<()> {
     Ok(parts.state.check(now_ms)?)
 }
 
-/// Starts telling people, and gives the queue that rules put their alerts into.
-fn start_alerts(
-    stages: &mut Stages,
-    parts: &Parts,
-    config: &Config,
-    external_url: &str,
-) -> Result<mpsc::Sender<Vec<Alert>>> {
-    let (queue, mut alerts) = mpsc::channel(ALERT_QUEUE);
-    let Some(routing) = config.alerts.routing_file() else {
-        tracing::warn!("there is no routing file: alerts are shown, and nobody is told");
-        stages.start("the alerts without routing", |stop| async move {
-            while stop.run_until_cancelled(alerts.recv()).await.flatten().is_some() {}
-            stop.cancelled().await;
-            Ok(())
-        });
-        return Ok(queue);
-    };
-    let settings = alert::Settings {
-        routing,
-        external_url: external_url.to_owned(),
-        allowed: config.alerts.allowed(),
-    };
-    let routing = alert::load(&settings)?;
-    let (state, clock) = (parts.state.clone(), parts.clock.clone());
-    let dispatcher = Dispatcher::new(routing, external_url, state, clock)?;
-    stages.start("the telling of alerts", |stop| async move {
-        dispatcher.run(alerts, stop).await;
-        Ok(())
-    });
-    Ok(queue)
-}
-
-fn start_rules(
-    stages: &mut Stages,
-    parts: &Parts,
-    config: &Config,
-    external_url: String,
-    (alerts, board, meters): (mpsc::Sender<Vec<Alert>>, Arc<Board>, (ReloadMeters, ArrivalMeters)),
-    arrived: mpsc::Receiver<String>,
-) -> Result<Reloader> {
-    let rules = config.rules.clone();
-    let files = rules.folder_if_any();
-    if files.is_empty() {
-        tracing::warn!("{} does not exist: no rules", config.rules.folder.display());
-    }
-    let groups = rule::load(&files)?;
-    let settings = rule::Settings {
-        interval: config.rules.interval.0,
-        require_outcome: RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except),
-        external_url,
-        timeout: config.query.timeout.0,
-        limits: Limits { max_samples: config.query.max_samples, ..Limits::default() },
-        ..rule::Settings::default()
-    };
-    let Parts { clock, state, store, .. } = parts.clone();
-    let source = Arc::new(StoreSource::new(Arc::clone(&store)));
-    let files = Arc::new(move || rules.folder_if_any());
-    let (recorder, (meters, arrival_meters)) = (store, meters);
-    let parts = schedule::Parts {
-        source,
-        recorder,
-        state,
-        clock,
-        alerts,
-        board,
-        meters,
-        arrival_meters,
-        files,
-    };
-    let (reloader, requests) = rule::reloading();
-    stages.start("the rules", |stop| async move {
-        Ok(schedule::run(groups, &settings, parts, (requests, arrived), stop).await?)
-    });
-    Ok(reloader)
-}
-
-fn start_heartbeat(
-    stages: &mut Stages,
-    parts: &Parts,
-    config: &Config,
-    alerts: mpsc::Sender<Vec<Alert>>,
-    board: Arc<Board>,
-) {
-    let Some(settings) = config.heartbeat.settings(&config.alerts) else { return };
-    let Parts { fleet, state, clock, .. } = parts.clone();
-    let parts = heartbeat::Parts { fleet, board, state, alerts, clock };
-    stages.start("the heartbeat", |stop| async move {
-        Ok(heartbeat::run(settings, parts, stop).await?)
-    });
-}
-
-/// What links in notifications begin with.
-fn external_url(config: &Config, parts: &Parts, http: SocketAddr) -> Result<String> {
-    if let Some(url) = &config.alerts.external_url {
-        return Ok(url.trim_end_matches('/').to_owned());
-    }
-    let scheme = if config.http.tls { "https" } else { "http" };
-    let names = parts.authority.server_names()?;
-    let name = names.first().map_or("localhost", String::as_str);
-    let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-    Ok(format!("{scheme}://{name}:{}", http.port()))
-}
-
 fn start_ingest(
     stages: &mut Stages,
     parts: &Parts,
@@ -420,13 +317,20 @@ fn start_remote_write(
     });
 }
 
+/// What the API shows of the other stages.
+struct Shown {
+    rules: Arc<Board>,
+    reloader: Reloader,
+    desk: Desk,
+    readiness: Arc<Readiness>,
+}
+
 fn start_http(
     stages: &mut Stages,
     parts: &Parts,
     config: &Config,
     listener: TcpListener,
-    (rules, reloader): (Arc<Board>, Reloader),
-    readiness: Arc<Readiness>,
+    shown: Shown,
     mut registry: Registry,
 ) -> Result<()> {
     let tls = if config.http.tls {
@@ -453,9 +357,10 @@ fn start_http(
         engine: Engine::new(Arc::clone(&parts.store), config.query.settings())
             .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
         write_in: Arc::new(write_in),
-        rules,
-        reloader,
-        readiness,
+        rules: shown.rules,
+        reloader: shown.reloader,
+        alerts: shown.desk,
+        readiness: shown.readiness,
         registry: Arc::new(registry),
         meters,
     };

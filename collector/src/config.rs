@@ -421,11 +421,13 @@ mod tests {
     #[test]
     fn values_are_read() {
         let text = "data_dir = \"/data\"\n[http]\nlisten = \"127.0.0.1:0\"\ntls = false\n\
-            [rules]\ninterval = \"1m 30s\"\n[alerts]\nallow_networks = [\"127.0.0.0/8\"]\n";
+            [rules]\ninterval = \"1m 30s\"\n[alerts]\nallow_networks = [\"127.0.0.0/8\"]\n\
+            keep_silences = \"2 days\"\n";
         let config = load(text).unwrap();
         assert_eq!(config.data_dir, PathBuf::from("/data"));
         assert_eq!(config.rules.interval.0, Duration::from_secs(90));
         assert_eq!(config.alerts.allow_networks.len(), 1);
+        assert_eq!(config.alerts.keep_silences.0, Duration::from_hours(48));
         assert!(!config.http.tls);
     }
 

@@ -37,7 +37,7 @@ pub use leases::Leases;
 pub use ledger::{Audit, Ledger, audit};
 pub use limits::{limit_open_files, open_files, peak_memory, processor_time};
 pub use node_exporter::NodeExporter;
-pub use peer::{Peer, PeerKind};
+pub use peer::{Peer, PeerKind, peer_program};
 pub use process::{Output, binary, until};
 pub use proxy::Proxy;
 pub use remote_write::{Label, MetricMetadata, RemoteWriter, Sample, TimeSeries, WriteRequest};

@@ -28,6 +28,22 @@ pub enum PeerKind {
     VictoriaMetrics,
 }
 
+/// A program of those that `packaging/peers` fetches; `None`, with the reason printed, where it cannot
+/// be had.
+///
+/// # Errors
+/// When the script cannot be run.
+pub fn peer_program(name: &str) -> Result<Option<PathBuf>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/peers");
+    let output = run(Command::new(script).arg(name), "")?;
+    let program = Path::new(output.stdout.trim()).join("usr/bin").join(name);
+    if program.is_file() {
+        return Ok(Some(program));
+    }
+    eprintln!("SKIPPED: {name} cannot be had on this machine: {}", output.stderr.trim());
+    Ok(None)
+}
+
 impl PeerKind {
     /// The program, fetched as `packaging/peers` does; `None`, with the reason printed, where it
     /// cannot be had.
@@ -35,18 +51,7 @@ impl PeerKind {
     /// # Errors
     /// When the script cannot be run.
     pub fn program(self) -> Result<Option<PathBuf>> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/peers");
-        let output = run(Command::new(script).arg(self.name()), "")?;
-        let program = Path::new(output.stdout.trim()).join("usr/bin").join(self.name());
-        if program.is_file() {
-            return Ok(Some(program));
-        }
-        eprintln!(
-            "SKIPPED: {} cannot be had on this machine: {}",
-            self.name(),
-            output.stderr.trim()
-        );
-        Ok(None)
+        peer_program(self.name())
     }
 
     /// The program's and its package's name.

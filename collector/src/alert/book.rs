@@ -6,23 +6,29 @@
 //! exception cannot be helped: whoever was told when the power went, before that was stored, is told
 //! again.
 
+mod acknowledgements;
+mod intake;
 mod retry;
 mod set_clock;
+mod silences;
 mod standing;
 mod sweep;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use upkeep_model::Labels;
+use uuid::Uuid;
 
 use self::retry::pause_ms;
 use super::group::{Decision, HeldAlert, Reason, Standing, milliseconds};
 use super::inhibit::{InhibitRule, Inhibition};
 use super::interval::Hours;
 use super::route::{Route, Timing};
-use crate::notify::{Alert, Fingerprint, Notification};
-use crate::state::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
+use super::silence::Silences;
+use crate::notify::{Fingerprint, Notification};
+use crate::state::{Acknowledgement, AlertChanges, NotificationKey, NotificationRecord};
 
 /// How many messages may be under way by one channel: one that hangs must not use up everything,
 /// and one that is slow must not hold up many groups.
@@ -66,6 +72,8 @@ pub(super) struct Book {
     resolve_timeout_ms: i64,
     external_url: String,
     inhibition: Inhibition,
+    silences: Silences,
+    acknowledgements: BTreeMap<Fingerprint, Acknowledgement>,
     alerts: BTreeMap<Fingerprint, Known>,
     groups: BTreeMap<u64, Group>,
     numbers: BTreeMap<(String, String), u64>,
@@ -78,10 +86,11 @@ pub(super) struct Book {
     changes: AlertChanges,
 }
 
-/// An alert, and the groups that it is in.
+/// An alert, the groups that it is in, and the silences that are about it.
 struct Known {
     held: HeldAlert,
     groups: BTreeSet<u64>,
+    silences: BTreeSet<Uuid>,
 }
 
 /// The group that a route puts an alert into.
@@ -91,6 +100,8 @@ struct Destination {
     receiver: String,
     timing: Timing,
     hours: Hours,
+    /// How long an alert is held back here, in the hope that somebody acknowledges it.
+    held_back_ms: Option<i64>,
 }
 
 #[derive(Default)]
@@ -105,6 +116,7 @@ struct Group {
     receiver: String,
     timing: Timing,
     hours: Hours,
+    held_back_ms: Option<i64>,
     alerts: BTreeSet<Fingerprint>,
     has_flushed: bool,
     next_flush_ms: i64,
@@ -145,6 +157,8 @@ impl Book {
             resolve_timeout_ms: milliseconds(resolve_timeout),
             external_url,
             inhibition: Inhibition::new(inhibit_rules),
+            silences: Silences::default(),
+            acknowledgements: BTreeMap::new(),
             alerts: BTreeMap::new(),
             groups: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -153,61 +167,6 @@ impl Book {
             agenda: BTreeSet::new(),
             lines: BTreeMap::new(),
             changes: AlertChanges::default(),
-        }
-    }
-
-    /// Takes up what was known before a restart. What was told about groups that are no more, since
-    /// the routes changed, is forgotten.
-    pub(super) fn restore(
-        &mut self,
-        alerts: Vec<StoredAlert>,
-        records: BTreeMap<NotificationKey, NotificationRecord>,
-        now_ms: i64,
-    ) {
-        self.records = records;
-        for stored in alerts {
-            let alert = Alert {
-                labels: stored.labels,
-                annotations: stored.annotations,
-                starts_at_ms: stored.starts_at_ms,
-                ends_at_ms: stored.ends_at_ms,
-                holds_for: stored.holds_for_ms.map(duration),
-                generator_url: stored.generator_url,
-            };
-            let fingerprint = alert.fingerprint();
-            let held = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
-            self.enter(fingerprint, held, now_ms);
-        }
-        let numbers = &self.numbers;
-        let is_known = |key: &NotificationKey| {
-            numbers.contains_key(&(key.receiver.clone(), key.group.clone()))
-        };
-        let gone: Vec<_> = self.records.keys().filter(|key| !is_known(key)).cloned().collect();
-        for key in gone {
-            self.records.remove(&key);
-            self.changes.end(key);
-        }
-    }
-
-    /// Takes what rules say of alerts. That one is resolved which was never known is no news.
-    pub(super) fn accept(&mut self, alerts: Vec<Alert>, now_ms: i64) {
-        for alert in alerts {
-            let fingerprint = alert.fingerprint();
-            let later = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
-            let held = match self.alerts.get_mut(&fingerprint) {
-                None if later.is_resolved(now_ms) => continue,
-                None => later,
-                Some(known) => {
-                    let merged = known.held.merged(later);
-                    if merged.alert == known.held.alert {
-                        known.held = merged;
-                        continue;
-                    }
-                    merged
-                }
-            };
-            self.changes.store(stored(fingerprint, &held.alert));
-            self.enter(fingerprint, held, now_ms);
         }
     }
 
@@ -266,30 +225,8 @@ impl Book {
         jobs
     }
 
-    /// Puts an alert where it belongs.
-    fn enter(&mut self, fingerprint: Fingerprint, held: HeldAlert, now_ms: i64) {
-        let routes = self.root.matching(&held.alert.labels).into_iter();
-        let destinations: Vec<_> =
-            routes.map(|route| Destination::of(route, &held.alert.labels)).collect();
-        let known = self.alerts.remove(&fingerprint);
-        let mut groups = known.map(|known| known.groups).unwrap_or_default();
-        for destination in destinations {
-            let number = self.group_number(destination, now_ms);
-            let Some(group) = self.groups.get_mut(&number) else { continue };
-            group.alerts.insert(fingerprint);
-            groups.insert(number);
-            let waited_ms = now_ms.saturating_sub(held.alert.starts_at_ms);
-            if !group.has_flushed && waited_ms >= milliseconds(group.timing.group_wait) {
-                group.next_flush_ms = now_ms;
-            }
-            self.schedule(number);
-        }
-        self.inhibition.enter(fingerprint, &held.alert.labels);
-        self.alerts.insert(fingerprint, Known { held, groups });
-    }
-
     fn group_number(&mut self, destination: Destination, now_ms: i64) -> u64 {
-        let Destination { key, labels, receiver, timing, hours } = destination;
+        let Destination { key, labels, receiver, timing, hours, held_back_ms } = destination;
         let id = (receiver.clone(), key.clone());
         if let Some(number) = self.numbers.get(&id) {
             return *number;
@@ -304,6 +241,7 @@ impl Book {
             receiver,
             timing,
             hours,
+            held_back_ms,
             alerts: BTreeSet::new(),
             has_flushed: false,
             next_flush_ms,
@@ -412,7 +350,21 @@ impl Destination {
             receiver: route.receiver.clone(),
             timing: route.timing,
             hours: route.hours.clone(),
+            held_back_ms: None,
         }
+    }
+
+    /// The group of whom the route escalates to: of the same alerts, later.
+    fn of_escalation(route: &Route, labels: &Labels) -> Option<Self> {
+        let escalation = route.escalation.as_ref()?;
+        let usual = Self::of(route, labels);
+        Some(Self {
+            key: format!("{}/escalated:{}", route.key, usual.labels),
+            receiver: escalation.to.clone(),
+            timing: Timing { group_wait: escalation.after, ..route.timing },
+            held_back_ms: Some(milliseconds(escalation.after)),
+            ..usual
+        })
     }
 }
 
@@ -431,22 +383,6 @@ impl Attempt {
             | Self::Pausing { failures, .. } => failures,
         }
     }
-}
-
-fn stored(fingerprint: Fingerprint, alert: &Alert) -> StoredAlert {
-    StoredAlert {
-        fingerprint: fingerprint.to_string(),
-        labels: alert.labels.clone(),
-        annotations: alert.annotations.clone(),
-        generator_url: alert.generator_url.clone(),
-        starts_at_ms: alert.starts_at_ms,
-        ends_at_ms: alert.ends_at_ms,
-        holds_for_ms: alert.holds_for.map(milliseconds),
-    }
-}
-
-fn duration(milliseconds: i64) -> Duration {
-    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 #[cfg(test)]

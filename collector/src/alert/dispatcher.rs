@@ -1,4 +1,7 @@
-//! Carries out what the book decides: stores changes, sends messages, comes back in time.
+//! Carries out what the book decides: stores changes, sends messages, comes back in time; and answers
+//! at its desk.
+
+mod answer;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -12,11 +15,15 @@ use tokio::task::{self, JoinSet};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
+use super::Settings;
 use super::book::{Book, Job, Outcome};
+use super::desk::{Desk, Facts, Question};
+use super::group::milliseconds;
 use super::routing::Routing;
+use super::silence::{Silence, SilenceError};
 use crate::clock::{Clock, ClockWatch};
-use crate::notify::{Alert, Channel, NotifyError, one_line};
-use crate::state::{AlertChanges, State, StateError};
+use crate::notify::{Alert, Channel, Notification, NotifyError, one_line};
+use crate::state::{AlertChanges, Delivery, DeliveryOutcome, State, StateError};
 
 /// How long messages under way have to arrive once the dispatcher is to stop; what has not arrived by
 /// then is sent again after the next start.
@@ -51,23 +58,32 @@ pub struct Dispatcher {
     /// Changes that could not be stored yet.
     unsaved: AlertChanges,
     sending: JoinSet<(Job, Outcome)>,
+    questions: mpsc::Receiver<Question>,
+    /// For how long silences are kept that are over, and when it was last looked for such.
+    keep_silences_ms: i64,
+    forgot_at_ms: Option<i64>,
 }
 
 impl Dispatcher {
-    /// A dispatcher that takes up what was known before a restart. `external_url` is the address
-    /// under which people reach this server.
+    /// A dispatcher that takes up what was known before a restart, and its desk.
     ///
     /// # Errors
     /// When the state cannot be read or a channel not be set up.
     pub fn new(
         routing: Routing,
-        external_url: &str,
+        settings: &Settings,
         state: State,
         clock: Clock,
-    ) -> Result<Self, DispatcherError> {
+    ) -> Result<(Self, Desk), DispatcherError> {
         for warning in &routing.warnings {
             tracing::warn!("{warning}");
         }
+        let (now_ms, names) = (clock.now_ms(), routing.receivers.iter());
+        let (desk, questions) = Desk::open(Facts {
+            receivers: names.map(|receiver| receiver.name.clone()).collect(),
+            routing: routing.shown,
+            since_ms: now_ms,
+        });
         let mut channels = BTreeMap::new();
         for receiver in routing.receivers {
             if receiver.channels.is_empty() {
@@ -98,42 +114,59 @@ impl Dispatcher {
             routing.root,
             sends_resolved,
             routing.resolve_timeout,
-            external_url.to_owned(),
+            settings.external_url.clone(),
             routing.inhibit_rules,
         );
-        book.restore(state.alerts()?, state.notifications()?, clock.now_ms());
-        let unsaved = AlertChanges::default();
-        let (clock_watch, sending) = (ClockWatch::begin(&clock), JoinSet::new());
-        Ok(Self { book, channels, state, clock, clock_watch, unsaved, sending })
+        book.take_silences(silences(&state)?);
+        book.restore(state.alerts()?, state.notifications()?, now_ms);
+        book.restore_acknowledgements(state.acknowledgements()?);
+        let dispatcher = Self {
+            book,
+            channels,
+            clock_watch: ClockWatch::begin(&clock),
+            state,
+            clock,
+            unsaved: AlertChanges::default(),
+            sending: JoinSet::new(),
+            questions,
+            keep_silences_ms: milliseconds(settings.keep_silences),
+            forgot_at_ms: None,
+        };
+        Ok((dispatcher, desk))
     }
 
     /// Tells of alerts as they come, until `stop`.
     pub async fn run(mut self, mut alerts: mpsc::Receiver<Vec<Alert>>, stop: CancellationToken) {
-        let mut is_open = true;
+        let (mut is_open, mut is_asked) = (true, true);
         self.act(Vec::new()).await;
         loop {
             let sleep = self.until_next();
-            // What is due is looked at after each turn, so nothing starves by this order.
+            // What is due is looked at after each turn, and what is ready has its turn by chance, so
+            // nothing starves. All that there is of one kind shares a turn, since each waits for the
+            // disk.
             let jobs = tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
-                Some(ended) = self.sending.join_next() => self.settle(ended),
+                Some(ended) = self.sending.join_next() => self.settle_all(ended),
                 batch = alerts.recv(), if is_open => {
+                    is_open = batch.is_some();
+                    self.accept_all(batch, &mut alerts);
+                    Vec::new()
+                }
+                question = self.questions.recv(), if is_asked => {
                     self.follow_clock();
-                    match batch {
-                        Some(batch) => self.book.accept(batch, self.clock.now_ms()),
-                        None => is_open = false,
+                    match question {
+                        Some(question) => self.answer(question).await,
+                        None => is_asked = false,
                     }
                     Vec::new()
                 }
                 () = time::sleep(sleep) => Vec::new(),
             };
             self.act(jobs).await;
+            self.forget().await;
         }
         // What is already there is stored, so that it is told after the next start.
-        while let Ok(batch) = alerts.try_recv() {
-            self.book.accept(batch, self.clock.now_ms());
-        }
+        self.accept_all(None, &mut alerts);
         self.save().await;
         self.part().await;
     }
@@ -172,14 +205,61 @@ impl Dispatcher {
         }
     }
 
+    /// Takes a batch of alerts and those that wait behind it by now.
+    fn accept_all(&mut self, first: Option<Vec<Alert>>, alerts: &mut mpsc::Receiver<Vec<Alert>>) {
+        self.follow_clock();
+        let waiting = (0..alerts.len()).map_while(|_| alerts.try_recv().ok());
+        for batch in first.into_iter().chain(waiting) {
+            self.book.accept(batch, self.clock.now_ms());
+        }
+    }
+
+    /// Takes how a message ended, and those that ended meanwhile; what can be sent next comes back.
+    fn settle_all(&mut self, first: Result<(Job, Outcome), task::JoinError>) -> Vec<Job> {
+        let mut jobs = self.settle(first);
+        while let Some(ended) = self.sending.try_join_next() {
+            jobs.extend(self.settle(ended));
+        }
+        jobs
+    }
+
     fn settle(&mut self, ended: Result<(Job, Outcome), task::JoinError>) -> Vec<Job> {
         self.follow_clock();
         match ended {
-            Ok((job, outcome)) => self.book.settle(&job, outcome, self.clock.now_ms()),
+            Ok((job, outcome)) => {
+                let now_ms = self.clock.now_ms();
+                self.unsaved.deliver(self.delivery(&job, &outcome, now_ms));
+                self.book.settle(&job, outcome, now_ms)
+            }
             Err(error) => {
                 tracing::error!(%error, "sending a message broke down");
                 Vec::new()
             }
+        }
+    }
+
+    /// What is kept of how a message ended.
+    fn delivery(&self, job: &Job, outcome: &Outcome, now_ms: i64) -> Delivery {
+        let channels = self.channels.get(&job.key.receiver);
+        let channel = channels.and_then(|channels| channels.get(job.key.channel));
+        let (outcome, answer) = match outcome {
+            Outcome::Told => (DeliveryOutcome::Told, ""),
+            Outcome::Failed { reason, .. } => (DeliveryOutcome::Failed, reason.as_str()),
+            Outcome::Refused { reason } => (DeliveryOutcome::Refused, reason.as_str()),
+        };
+        let Notification { alerts, at_ms, .. } = &job.notification;
+        let alerts =
+            alerts.iter().map(|one| (one.fingerprint().to_string(), !one.is_resolved(*at_ms)));
+        Delivery {
+            at_ms: now_ms,
+            receiver: job.key.receiver.clone(),
+            channel: job.key.channel,
+            kind: channel.map(|channel| channel.kind().to_owned()).unwrap_or_default(),
+            group: job.key.group.clone(),
+            reason: job.reason.name().to_owned(),
+            outcome,
+            answer: answer.to_owned(),
+            alerts: alerts.collect(),
         }
     }
 
@@ -210,6 +290,19 @@ impl Dispatcher {
         let left_ms = at_ms.saturating_sub(now_ms).clamp(0, LONGEST_SLEEP_MS);
         Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
     }
+}
+
+/// The silences that were kept. One that cannot be understood any more silences nothing.
+fn silences(state: &State) -> Result<Vec<Silence>, StateError> {
+    let understood = state.silences()?.into_iter().filter_map(|record| {
+        let id = record.id;
+        Silence::of(record)
+            .inspect_err(|error: &SilenceError| {
+                tracing::error!(silence = %id, %error, "a silence cannot be used and is left out");
+            })
+            .ok()
+    });
+    Ok(understood.collect())
 }
 
 async fn send(job: Job, channel: Arc<Channel>) -> (Job, Outcome) {

@@ -13,6 +13,10 @@ pub(super) struct HeldAlert {
     pub(super) alert: Alert,
     /// When it counts as resolved if nobody speaks of it any more, in milliseconds since 1970.
     pub(super) expires_at_ms: i64,
+    /// When it was last spoken of, in milliseconds since 1970.
+    pub(super) updated_at_ms: i64,
+    /// When it was first heard of since it fires, in milliseconds since 1970.
+    pub(super) heard_at_ms: i64,
 }
 
 impl HeldAlert {
@@ -20,7 +24,8 @@ impl HeldAlert {
     /// that does not say for how long it fires on.
     pub(super) fn spoken_of(alert: Alert, resolve_timeout_ms: i64, now_ms: i64) -> Self {
         let holds_ms = alert.holds_for.map_or(resolve_timeout_ms, milliseconds);
-        Self { alert, expires_at_ms: now_ms.saturating_add(holds_ms) }
+        let expires_at_ms = now_ms.saturating_add(holds_ms);
+        Self { alert, expires_at_ms, updated_at_ms: now_ms, heard_at_ms: now_ms }
     }
 
     /// When it is over: when it was said to be, or when nobody spoke of it for too long.
@@ -50,6 +55,7 @@ impl HeldAlert {
             return later;
         }
         let mut merged = later;
+        merged.heard_at_ms = merged.heard_at_ms.min(self.heard_at_ms);
         merged.alert.starts_at_ms = merged.alert.starts_at_ms.min(self.alert.starts_at_ms);
         if let (Some(before), Some(after)) = (self.alert.ends_at_ms, merged.alert.ends_at_ms) {
             merged.alert.ends_at_ms = Some(before.max(after));
@@ -84,6 +90,20 @@ pub(super) enum Reason {
     Repeat,
     /// Nothing fires any more, and the attempts to tell while something did failed.
     Owed,
+}
+
+impl Reason {
+    /// What the reason is called where people see what was sent.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::NewFiring => "new firing",
+            Self::AllResolved => "all resolved",
+            Self::NewResolved => "new resolved",
+            Self::Repeat => "repeat",
+            Self::Owed => "owed",
+        }
+    }
 }
 
 /// Decides about a group: what fires and what is resolved of what is not muted, against what the
@@ -266,11 +286,14 @@ mod tests {
                 generator_url: String::new(),
             },
             expires_at_ms: starts_at_ms + 300,
+            updated_at_ms: starts_at_ms,
+            heard_at_ms: starts_at_ms,
         };
         let check = |before: (i64, Option<i64>), after: (i64, Option<i64>), expect| {
             let merged = held(before.0, before.1, "old").merged(held(after.0, after.1, "new"));
             assert_eq!((merged.alert.starts_at_ms, merged.alert.ends_at_ms), expect);
             assert_eq!(merged.alert.annotations["summary"], "new");
+            assert_eq!(merged.heard_at_ms, expect.0, "as long as it fires");
         };
         check((10, None), (20, None), (10, None));
         check((20, None), (10, None), (10, None));

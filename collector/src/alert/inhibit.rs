@@ -64,23 +64,24 @@ impl Inhibition {
         }
     }
 
-    /// Whether an alert is kept from being told by one that fires. One that matches both sides of a
-    /// rule is inhibited only by what does not: otherwise it would inhibit itself, and two such
+    /// The alert that fires and keeps one of these labels from being told. One that matches both sides
+    /// of a rule is inhibited only by what does not: otherwise it would inhibit itself, and two such
     /// alerts each other.
-    pub(super) fn inhibits(
+    pub(super) fn inhibitor(
         &self,
         labels: &Labels,
         is_firing: impl Fn(&Fingerprint) -> bool,
-    ) -> bool {
-        self.rules.iter().any(|Indexed { rule, sources }| {
+    ) -> Option<Fingerprint> {
+        self.rules.iter().find_map(|Indexed { rule, sources }| {
             if !matches(&rule.target, labels) {
-                return false;
+                return None;
             }
-            let Some(alike) = sources.get(&rule.shared(labels)) else { return false };
+            let alike = sources.get(&rule.shared(labels))?;
             let is_both = matches(&rule.source, labels);
-            alike
+            let mut inhibiting = alike
                 .iter()
-                .any(|(source, side)| !(is_both && *side == Side::Both) && is_firing(source))
+                .filter(|(source, side)| !(is_both && **side == Side::Both) && is_firing(source));
+            inhibiting.next().map(|(source, _)| *source)
         })
     }
 }
@@ -118,7 +119,7 @@ mod tests {
         for text in firing.iter().chain([&target]) {
             inhibition.enter(Fingerprint::of(&labels(text)), &labels(text));
         }
-        inhibition.inhibits(&labels(target), |_| true)
+        inhibition.inhibitor(&labels(target), |_| true).is_some()
     }
 
     #[test]
@@ -155,10 +156,10 @@ mod tests {
         let mut inhibition =
             Inhibition::new(vec![rule("x=1", "y=1", &[]), rule("s=1", "t=1", &[])]);
         inhibition.enter(Fingerprint::of(&source), &source);
-        assert!(inhibition.inhibits(&target, |_| true));
-        assert!(!inhibition.inhibits(&target, |_| false));
+        assert_eq!(inhibition.inhibitor(&target, |_| true), Some(Fingerprint::of(&source)));
+        assert_eq!(inhibition.inhibitor(&target, |_| false), None);
         inhibition.leave(Fingerprint::of(&source), &source);
-        assert!(!inhibition.inhibits(&target, |_| true));
+        assert_eq!(inhibition.inhibitor(&target, |_| true), None);
         assert!(inhibition.rules.iter().all(|rule| rule.sources.is_empty()), "nothing is left");
     }
 }

@@ -95,17 +95,28 @@ pub(super) enum IntervalError {
 impl Hours {
     /// Whether people may be told at a moment, in milliseconds since 1970.
     pub fn allow(&self, at_ms: i64) -> bool {
+        self.muted_by(at_ms).is_empty()
+    }
+
+    /// The intervals for which people are not told at a moment, in milliseconds since 1970: those to
+    /// mute that it is in, or all to be active in if it is in none of them.
+    pub fn muted_by(&self, at_ms: i64) -> Vec<&NamedInterval> {
         if self.mute.is_empty() && self.active.is_empty() {
-            return true;
+            return Vec::new();
         }
-        let Ok(at) = Timestamp::from_millisecond(at_ms) else { return true };
-        let within = |named: &NamedInterval| named.intervals.iter().any(|one| one.contains(at));
-        !self.mute.iter().any(within) && (self.active.is_empty() || self.active.iter().any(within))
+        let Ok(at) = Timestamp::from_millisecond(at_ms) else { return Vec::new() };
+        let within = |named: &&NamedInterval| named.intervals.iter().any(|one| one.contains(at));
+        let muting: Vec<_> = self.mute.iter().filter(within).collect();
+        if muting.is_empty() && !self.active.iter().any(|named| within(&named)) {
+            return self.active.iter().collect();
+        }
+        muting
     }
 }
 
 impl TimeInterval {
-    fn contains(&self, at: Timestamp) -> bool {
+    /// Whether a moment is within.
+    pub(super) fn contains(&self, at: Timestamp) -> bool {
         let at = at.to_zoned(self.zone.clone());
         let within = |ranges: &Option<Vec<RangeInclusive<i32>>>, value: i32| {
             ranges.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(&value)))

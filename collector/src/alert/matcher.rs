@@ -6,7 +6,7 @@ use upkeep_model::{MatchOperator, Matcher};
 /// A text is no list of matchers.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{text}` is not a matcher such as severity=\"critical\": {reason}")]
-pub(super) struct MatcherSyntaxError {
+pub struct MatcherSyntaxError {
     text: String,
     reason: String,
 }

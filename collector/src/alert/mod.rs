@@ -1,26 +1,42 @@
 //! From alerts to messages: routes, groups, what was told to whom, retries.
 //!
 //! [`load`] reads the routing file, or says everything that is wrong with it; a [`Dispatcher`] takes
-//! alerts from a bounded channel and tells receivers of them, each until it has heard.
+//! alerts from a bounded channel and tells receivers of them, each until it has heard. Everybody else
+//! asks and acts at its [`Desk`].
 
 mod book;
+mod desk;
 mod dispatcher;
+mod explain;
 mod group;
 mod inhibit;
 mod interval;
 mod matcher;
 mod route;
 mod routing;
+mod silence;
+mod view;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use upkeep_model::Matcher;
+
+pub use desk::{Desk, DeskError, Facts, SeenSilence};
 pub use dispatcher::{Dispatcher, DispatcherError};
+pub use explain::{Escalates, Explanation, Inhibitor, Way};
 pub use inhibit::InhibitRule;
 pub use interval::{Hours, NamedInterval, TimeInterval};
-pub use route::{Grouping, Route, Timing};
+pub use matcher::MatcherSyntaxError;
+pub use route::{Escalation, Grouping, Route, Timing};
 pub use routing::{Allowed, ReceiverSettings, Routing};
+pub use silence::{Recurrence, RecurrenceError, Silence, SilenceDraft, SilenceError, SilenceState};
+pub use view::{AlertFilter, AlertView, GroupView, LeftOut};
 
 use crate::yaml::Faults;
+
+/// For how long silences are kept that are over, unless that is set otherwise.
+pub const DEFAULT_KEEP_SILENCES: Duration = Duration::from_hours(120);
 
 /// What can be set about telling people.
 #[derive(Clone, Debug)]
@@ -31,6 +47,8 @@ pub struct Settings {
     pub external_url: String,
     /// What the file may not decide by itself.
     pub allowed: Allowed,
+    /// For how long silences are kept that are over.
+    pub keep_silences: Duration,
 }
 
 impl Default for Settings {
@@ -39,8 +57,17 @@ impl Default for Settings {
             routing: PathBuf::from("/etc/upkeep/routing.yml"),
             external_url: String::new(),
             allowed: Allowed::default(),
+            keep_silences: DEFAULT_KEEP_SILENCES,
         }
     }
+}
+
+/// Reads matchers such as `severity="critical"`, separated by commas, with or without braces.
+///
+/// # Errors
+/// When the text is anything else.
+pub fn matchers(text: &str) -> Result<Vec<Matcher>, MatcherSyntaxError> {
+    matcher::parse(text)
 }
 
 /// Reads the routing file.

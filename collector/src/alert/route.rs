@@ -37,6 +37,15 @@ impl Default for Timing {
     }
 }
 
+/// Who else is told when nobody acknowledges an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// How long after it was first heard of.
+    pub after: Duration,
+    /// The receiver.
+    pub to: String,
+}
+
 /// One route; what it does not say it has from the one above it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -52,6 +61,8 @@ pub struct Route {
     pub timing: Timing,
     /// When they may be told of at all; not passed on to the routes below.
     pub hours: Hours,
+    /// Who else is told when nobody acknowledges its alerts.
+    pub escalation: Option<Escalation>,
     /// Whether the routes after this one are looked at too.
     pub goes_on: bool,
     /// More special routes, looked at in order.

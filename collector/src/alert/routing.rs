@@ -1,12 +1,15 @@
 //! The routing file: Alertmanager's configuration, the part of it that this program serves.
 //!
 //! Served are the receivers' settings of `global`, the tree of `route`, `inhibit_rules`, `time_intervals`,
-//! and `receivers` of the kinds that `receiver` lists. What Alertmanager knows and this program does not
-//! is named in a warning, since a file that came from elsewhere should load; a key that nobody knows is a
-//! fault. A receiver of another kind loads, and telling it fails visibly.
+//! and `receivers` of the kinds that `receiver` lists; and escalation, which Alertmanager does not know.
+//! What Alertmanager knows and this program does not is named in a warning, since a file that came from
+//! elsewhere should load; a key that nobody knows is a fault. A receiver of another kind loads, and
+//! telling it fails visibly.
 
+mod escalation;
 mod mute;
 mod receiver;
+mod shown;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use upkeep_model::{MatchOperator, Matcher};
 
+pub(super) use self::mute::time_intervals;
 use self::receiver::{Defaults, read_receiver};
+use self::shown::shown;
 use super::inhibit::InhibitRule;
 use super::interval::{Hours, NamedInterval};
 use super::matcher;
@@ -45,6 +50,22 @@ pub struct Routing {
     pub receivers: Vec<ReceiverSettings>,
     /// What the file says and this program does not do.
     pub warnings: Vec<Fault>,
+    /// The file as it can be shown, without secrets.
+    pub shown: String,
+}
+
+impl Routing {
+    /// What holds without a routing file: alerts are shown, and nobody is told.
+    pub fn nobody() -> Self {
+        Self {
+            resolve_timeout: DEFAULT_RESOLVE_TIMEOUT,
+            root: everything(),
+            inhibit_rules: Vec::new(),
+            receivers: Vec::new(),
+            warnings: Vec::new(),
+            shown: String::new(),
+        }
+    }
 }
 
 /// Somebody who can be told, by some ways.
@@ -117,7 +138,9 @@ pub(super) fn parse(file: &Path, text: &str, allowed: &Allowed) -> Result<Routin
     let Some(root) = root else {
         return reader.faults.into_result(()).and(Err(Faults::default()));
     };
-    reader.faults.into_result(Routing { resolve_timeout, root, inhibit_rules, receivers, warnings })
+    let shown = shown(&tree);
+    let routing = Routing { resolve_timeout, root, inhibit_rules, receivers, warnings, shown };
+    reader.faults.into_result(routing)
 }
 
 /// What reading needs beside the file's content.
@@ -170,17 +193,7 @@ impl Reader {
             self.faults.at(document.place, "there is no `route`");
             return None;
         };
-        let above = Route {
-            key: String::new(),
-            matchers: Vec::new(),
-            receiver: String::new(),
-            grouping: Grouping::By(Vec::new()),
-            timing: Timing::default(),
-            hours: Hours::default(),
-            goes_on: false,
-            routes: Vec::new(),
-        };
-        let route = self.route(tree, &above);
+        let route = self.route(tree, &everything());
         if route.receiver.is_empty() {
             self.faults.at(tree.place, "the first route must name a receiver");
         }
@@ -213,15 +226,18 @@ impl Reader {
         let goes_on = fields.take("continue").and_then(|tree| self.boolean(tree));
         let trees = fields.take("routes").map_or(&[][..], |tree| tree.list(&mut self.faults));
         let hours = self.hours(&mut fields);
+        let receiver = receiver.unwrap_or(&above.receiver).to_owned();
+        let escalation = self.escalation(&mut fields, above, &receiver);
         fields.refuse_rest(&mut self.faults);
         let separator = if above.key.is_empty() { "" } else { "/" };
         let mut route = Route {
             key: format!("{}{separator}{}", above.key, key_part(&matchers)),
             matchers,
-            receiver: receiver.unwrap_or(&above.receiver).to_owned(),
+            receiver,
             grouping: grouping.unwrap_or_else(|| above.grouping.clone()),
             timing,
             hours,
+            escalation,
             goes_on: goes_on.unwrap_or(false),
             routes: Vec::new(),
         };
@@ -307,6 +323,21 @@ impl Reader {
     }
 }
 
+/// A route that takes every alert and tells nobody.
+fn everything() -> Route {
+    Route {
+        key: String::new(),
+        matchers: Vec::new(),
+        receiver: String::new(),
+        grouping: Grouping::By(Vec::new()),
+        timing: Timing::default(),
+        hours: Hours::default(),
+        escalation: None,
+        goes_on: false,
+        routes: Vec::new(),
+    }
+}
+
 /// Where the routes of a document name their receivers.
 fn fields_of_route(document: &Tree) -> Vec<&Tree> {
     fn value<'a>(tree: &'a Tree, key: &str) -> Option<&'a Tree> {
@@ -315,6 +346,7 @@ fn fields_of_route(document: &Tree) -> Vec<&Tree> {
     }
     fn collect<'a>(route: &'a Tree, found: &mut Vec<&'a Tree>) {
         found.extend(value(route, "receiver"));
+        found.extend(value(route, "escalate_to"));
         if let Some(Node::List(routes)) = value(route, "routes").map(|tree| &tree.node) {
             routes.iter().for_each(|route| collect(route, found));
         }

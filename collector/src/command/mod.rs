@@ -1,5 +1,7 @@
 //! The command line: one file and one variant for each group of commands.
 
+mod alert;
+mod api;
 mod api_token;
 mod backup;
 mod check_config;
@@ -8,7 +10,9 @@ mod host;
 mod init;
 mod owner;
 mod query;
+mod routing;
 mod rules;
+mod silence;
 mod store;
 mod token;
 
@@ -21,7 +25,7 @@ use serde::Serialize;
 use thiserror::Error;
 use upkeep_config::ConfigError;
 
-pub use query::QueryCommandError;
+pub use api::ApiCommandError;
 
 use crate::archive::ArchiveError;
 use crate::ca::{Authority, CaError};
@@ -74,6 +78,15 @@ pub enum Command {
     /// The rules that hosts are judged by.
     #[command(subcommand)]
     Rules(rules::Command),
+    /// Who is told of alerts.
+    #[command(subcommand)]
+    Routing(routing::Command),
+    /// What people are not told of for a while, by the HTTP API.
+    #[command(subcommand)]
+    Silence(silence::Command),
+    /// What fires, who takes care of it and who was told, by the HTTP API.
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// Check the configuration and say what it comes to.
     CheckConfig,
 }
@@ -93,9 +106,9 @@ pub enum CommandError {
     /// No token can be made of what was given.
     #[error("no token can be made: {0}")]
     Token(#[from] upkeep_wire::TokenError),
-    /// The query has no answer.
+    /// The collector gives no answer.
     #[error(transparent)]
-    Query(#[from] QueryCommandError),
+    Api(#[from] ApiCommandError),
     /// Rule files have faults, which were told one by one.
     #[error("the rules have {0}")]
     Rules(String),
@@ -178,6 +191,9 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
             check_config::run(&Config::load(&line.config)?, &line.config)
         }
         Command::Rules(command) => rules::run(&line.config, command),
+        Command::Routing(command) => routing::run(command, || Ok(Config::load(&line.config)?)),
+        Command::Silence(command) => silence::run(&line.config, command),
+        Command::Alert(command) => alert::run(&line.config, command),
         Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
         Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
         Command::Token(command) => token::run(&config_of_owner(line)?, command),

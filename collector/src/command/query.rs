@@ -2,25 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use clap::Args;
-use reqwest::Client;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::Method;
 use serde::Deserialize;
-use thiserror::Error;
-use upkeep_config::ConfigError;
 use upkeep_model::Labels;
 
-use crate::app::ADDRESSES_FILE;
-use crate::ca::{Authority, CaError};
-use crate::config::Config;
+use super::api::{Api, ApiCommandError, Server};
 
 /// What to ask, and whom.
 #[derive(Debug, Args)]
@@ -39,78 +29,34 @@ pub struct Arguments {
     /// The time between two moments of a range, such as `30s` or `5m`.
     #[arg(long, requires_all = ["start", "end"])]
     pub step: Option<String>,
-    /// The file that holds an API token with the scope read.
-    #[arg(long, env = "UPKEEP_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: PathBuf,
-    /// The address of the API; without it, that of the collector on this machine.
-    #[arg(long, env = "UPKEEP_URL")]
-    pub url: Option<String>,
-    /// The root certificates to trust; without it, those of the collector on this machine.
-    #[arg(long, env = "UPKEEP_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub server: Server,
     /// Print the API's answer as it came.
     #[arg(long)]
     pub json: bool,
-}
-
-/// Why there is no value.
-#[derive(Debug, Error)]
-pub enum QueryCommandError {
-    /// The settings of the collector on this machine cannot be used.
-    #[error("{0}\nto ask a collector elsewhere, give both --url and --ca-file")]
-    Settings(#[from] ConfigError),
-    /// The authority of the collector on this machine cannot be used.
-    #[error(transparent)]
-    Authority(#[from] CaError),
-    /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A file holds no certificates.
-    #[error("{}: holds no certificate that could be trusted: {problem}", path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The client cannot be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(String),
-    /// The collector cannot be reached.
-    #[error("{url}: {problem}")]
-    Unreachable {
-        /// What was asked.
-        url: String,
-        /// What went wrong, down to its cause.
-        problem: String,
-    },
-    /// The collector refuses.
-    #[error("{0}")]
-    Refused(String),
-    /// The collector's answer is none.
-    #[error("the answer is not Prometheus' JSON: {0}")]
-    Answer(#[from] serde_json::Error),
-    /// The output cannot be written.
-    #[error("cannot write the output: {0}")]
-    Output(#[from] io::Error),
 }
 
 /// Asks and prints: values to the standard output, warnings to the standard error.
 ///
 /// # Errors
 /// When there is no value.
-pub(super) fn run(config_file: &Path, arguments: &Arguments) -> Result<(), QueryCommandError> {
-    let target = Target::of(config_file, arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let body = runtime.block_on(ask(target, arguments))?;
+pub(super) fn run(config_file: &Path, arguments: &Arguments) -> Result<(), ApiCommandError> {
+    let api = Api::of(config_file, &arguments.server)?;
+    let resource = if arguments.start.is_some() { "query_range" } else { "query" };
+    let mut form = vec![("query", arguments.expression.as_str())];
+    let optional = [
+        ("time", &arguments.time),
+        ("start", &arguments.start),
+        ("end", &arguments.end),
+        ("step", &arguments.step),
+    ];
+    form.extend(optional.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
+    let path = format!("/api/v1/{resource}");
+    let (_, body) = api.ask(Method::POST, &path, |request| request.form(&form))?;
     let response: Response = serde_json::from_str(&body)?;
     if let Response::Error { error } = response {
-        return Err(QueryCommandError::Refused(error));
+        return Err(ApiCommandError::Refused(error));
     }
     let printed = if arguments.json { format!("{body}\n") } else { render(&response) };
     io::stdout().write_all(printed.as_bytes())?;
@@ -120,137 +66,6 @@ pub(super) fn run(config_file: &Path, arguments: &Arguments) -> Result<(), Query
         }
     }
     Ok(())
-}
-
-/// Whom to ask, and whom to trust.
-struct Target {
-    base: String,
-    roots: Vec<CertificateDer<'static>>,
-    /// Where a name is, whatever the resolver says.
-    pinned: Option<(String, SocketAddr)>,
-}
-
-impl Target {
-    /// What the arguments say; what they leave open is taken from the collector on this machine.
-    fn of(config_file: &Path, arguments: &Arguments) -> Result<Self, QueryCommandError> {
-        let given = arguments.ca_file.as_deref().map(certificates).transpose()?;
-        match (&arguments.url, given) {
-            (Some(url), Some(roots)) => Ok(Self { base: url.clone(), roots, pinned: None }),
-            (Some(url), None) if url.starts_with("http:") => {
-                Ok(Self { base: url.clone(), roots: Vec::new(), pinned: None })
-            }
-            (url, given) => {
-                let mut target = Self::on_this_machine(config_file)?;
-                if let Some(url) = url {
-                    target.base.clone_from(url);
-                    target.pinned = None;
-                }
-                target.roots = given.unwrap_or(target.roots);
-                Ok(target)
-            }
-        }
-    }
-
-    /// The collector's certificate is for its names, which need not lead to where it listens.
-    fn on_this_machine(config_file: &Path) -> Result<Self, QueryCommandError> {
-        let config = Config::load(config_file)?;
-        let address = reachable(running(&config).unwrap_or(config.http.listen));
-        if !config.http.tls {
-            return Ok(Self { base: format!("http://{address}"), roots: Vec::new(), pinned: None });
-        }
-        let authority = Authority::open(&config.data_dir, config.certificates.host_lifetime.0)?;
-        let names = authority.server_names()?;
-        let roots = authority.roots().to_vec();
-        let name = names.first().map_or("localhost", String::as_str);
-        Ok(match name.parse::<IpAddr>() {
-            Ok(ip) => {
-                let base = format!("https://{}", SocketAddr::new(ip, address.port()));
-                Self { base, roots, pinned: None }
-            }
-            Err(_) => {
-                let base = format!("https://{name}:{}", address.port());
-                Self { base, roots, pinned: Some((name.to_owned(), address)) }
-            }
-        })
-    }
-
-    fn client(self) -> Result<Client, QueryCommandError> {
-        let failed = |error: &dyn std::error::Error| QueryCommandError::Client(error.to_string());
-        let mut anchors = RootCertStore::empty();
-        for root in self.roots {
-            anchors.add(root).map_err(|error| failed(&error))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| failed(&error))?
-            .with_root_certificates(anchors)
-            .with_no_client_auth();
-        let mut builder = Client::builder().tls_backend_preconfigured(tls).no_proxy();
-        if let Some((name, address)) = &self.pinned {
-            builder = builder.resolve(name, *address);
-        }
-        builder.build().map_err(|error| failed(&error))
-    }
-}
-
-async fn ask(target: Target, arguments: &Arguments) -> Result<String, QueryCommandError> {
-    let resource = if arguments.start.is_some() { "query_range" } else { "query" };
-    let url = format!("{}/api/v1/{resource}", target.base.trim_end_matches('/'));
-    let token = read(&arguments.token_file)?;
-    let mut form = vec![("query", arguments.expression.as_str())];
-    let optional = [
-        ("time", &arguments.time),
-        ("start", &arguments.start),
-        ("end", &arguments.end),
-        ("step", &arguments.step),
-    ];
-    form.extend(optional.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
-    let request = target.client()?.post(&url).bearer_auth(token.trim()).form(&form);
-    let unreachable =
-        |error| QueryCommandError::Unreachable { url: url.clone(), problem: with_causes(&error) };
-    request.send().await.map_err(unreachable)?.text().await.map_err(unreachable)
-}
-
-/// Where the server says that it listens, if it runs.
-fn running(config: &Config) -> Option<SocketAddr> {
-    let text = fs::read(config.data_dir.join(ADDRESSES_FILE)).ok()?;
-    let addresses: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    addresses.get("http")?.as_str()?.parse().ok()
-}
-
-/// Where a server that listens on an address can be reached from this machine.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, QueryCommandError> {
-    let wrong =
-        |problem: String| QueryCommandError::Certificates { path: path.to_owned(), problem };
-    let text = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let found = found.map_err(|error| wrong(error.to_string()))?;
-    if found.is_empty() { Err(wrong("it is empty".to_owned())) } else { Ok(found) }
-}
-
-fn read(path: &Path) -> Result<String, QueryCommandError> {
-    fs::read_to_string(path)
-        .map_err(|source| QueryCommandError::File { path: path.to_owned(), source })
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Prometheus' answer, as far as it is printed.
@@ -365,16 +180,6 @@ mod tests {
                 {"metric":{"__name__":"up"},"values":[[0,"1"],[1.5,"NaN"]]}]}}"#,
             "up\n  1970-01-01T00:00:00Z  1\n  1970-01-01T00:00:01.5Z  NaN\n",
         );
-    }
-
-    #[test]
-    fn a_server_on_every_address_is_asked_on_loopback() {
-        let check = |listen: &str, expect: &str| {
-            assert_eq!(reachable(listen.parse().unwrap()), expect.parse().unwrap());
-        };
-        check("0.0.0.0:9443", "127.0.0.1:9443");
-        check("[::]:9443", "[::1]:9443");
-        check("192.168.1.5:443", "192.168.1.5:443");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Span;
-use crate::alert::Allowed;
+use crate::alert::{Allowed, DEFAULT_KEEP_SILENCES};
 use crate::heartbeat;
 use crate::notify::{HttpSettings, Secret, parse_url};
 
@@ -15,7 +15,7 @@ use crate::notify::{HttpSettings, Secret, parse_url};
 pub const DEFAULT_ROUTING: &str = "/etc/upkeep/routing.yml";
 
 /// Where alerts go.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Alerts {
     /// The routing file; unset: [`DEFAULT_ROUTING`] where it exists.
@@ -26,6 +26,20 @@ pub struct Alerts {
     pub allow_commands: Vec<PathBuf>,
     /// What links in notifications begin with; unset: the collector's first name and HTTP port.
     pub external_url: Option<String>,
+    /// For how long silences are kept that are over.
+    pub keep_silences: Span,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self {
+            routing: None,
+            allow_networks: Vec::new(),
+            allow_commands: Vec::new(),
+            external_url: None,
+            keep_silences: Span(DEFAULT_KEEP_SILENCES),
+        }
+    }
 }
 
 impl Alerts {

@@ -166,6 +166,7 @@ impl IntoResponse for ApiError {
         let object =
             ErrorObject { status: "error", error_type: self.kind.word(), error: &self.message };
         let mut response = (self.kind.status(), axum::Json(object)).into_response();
+        response.extensions_mut().insert(self.clone());
         if self.kind == ErrorType::Unauthorized {
             response
                 .headers_mut()

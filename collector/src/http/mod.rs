@@ -2,15 +2,18 @@
 //!
 //! A resource is one file with its handlers and one line in the table of [`routes`]. Handlers parse
 //! parameters, ask one of the [`Services`], and shape the answer; SQL, samples and judgement are
-//! elsewhere. Errors are Prometheus' error object everywhere, see [`error`].
+//! elsewhere. Errors are Prometheus' error object everywhere but under `/api/v2/`, see [`error`] and [`v2`].
 
+mod acknowledgements;
 mod alerts;
 mod audit;
 mod availability;
+mod body;
 mod bounds;
 mod buffered;
 mod build_info;
 mod damage;
+mod deliveries;
 pub mod error;
 mod events;
 mod expressions;
@@ -39,6 +42,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod time;
+mod v2;
 mod write;
 
 use std::sync::Arc;
@@ -46,12 +50,14 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio::task;
 
+use crate::alert::Desk;
+use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::query::Engine;
 use crate::remote::WriteIn;
 use crate::rule::{Board, Reloader};
-use crate::state::{State, StateError};
+use crate::state::{By, State, StateError};
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
@@ -82,6 +88,8 @@ pub struct Services {
     pub rules: Arc<Board>,
     /// Has the rule files read again.
     pub reloader: Reloader,
+    /// Where alerts and silences are asked about and changed.
+    pub alerts: Desk,
     /// What is not ready yet.
     pub readiness: Arc<Readiness>,
     /// What the collector counts about itself.
@@ -91,6 +99,11 @@ pub struct Services {
 }
 
 impl Services {
+    /// A change by whoever calls, now.
+    fn by(&self, caller: &Caller) -> By {
+        By { actor: format!("api-token:{}", caller.token), at_ms: self.clock.now_ms() }
+    }
+
     /// Asks the state on a thread that may block.
     async fn ask_state<T: Send + 'static>(
         &self,

@@ -11,9 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, alerts, audit, availability, bounds, build_info, damage, events, expressions, gaps,
-    health, hosts, inventory, labels, metadata, own_metrics, patches, processes, query, reload,
-    rules, series, targets, write,
+    Services, acknowledgements, alerts, audit, availability, bounds, build_info, damage,
+    deliveries, events, expressions, gaps, health, hosts, inventory, labels, metadata, own_metrics,
+    patches, processes, query, reload, rules, series, targets, v2, write,
 };
 use crate::auth::{self, Scope};
 
@@ -33,6 +33,8 @@ pub enum Verb {
     Get,
     /// Changes something, or reads with the parameters in a form.
     Post,
+    /// Ends something.
+    Delete,
 }
 
 impl Verb {
@@ -41,6 +43,7 @@ impl Verb {
         match self {
             Self::Get => Method::GET,
             Self::Post => Method::POST,
+            Self::Delete => Method::DELETE,
         }
     }
 
@@ -48,6 +51,7 @@ impl Verb {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Delete => MethodFilter::DELETE,
         }
     }
 }
@@ -85,7 +89,7 @@ impl Route {
 pub fn routes() -> Vec<Route> {
     use Access::{Needs, Open};
     use Scope::{Admin, Operate, Read, Write};
-    use Verb::{Get, Post};
+    use Verb::{Delete, Get, Post};
     vec![
         Route::new(Get, "/-/healthy", Open, health::healthy),
         Route::new(Get, "/-/ready", Open, health::ready),
@@ -110,6 +114,19 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
         Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
         Route::new(Get, "/api/v1/alerts", Needs(Read), alerts::list),
+        Route::new(
+            Post,
+            "/api/v1/alerts/{fingerprint}/acknowledgement",
+            Needs(Operate),
+            acknowledgements::make,
+        ),
+        Route::new(
+            Delete,
+            "/api/v1/alerts/{fingerprint}/acknowledgement",
+            Needs(Operate),
+            acknowledgements::withdraw,
+        ),
+        Route::new(Get, "/api/v1/alerts/{fingerprint}/deliveries", Needs(Read), deliveries::list),
         Route::new(Get, "/api/v1/hosts", Needs(Read), hosts::list),
         Route::new(Get, "/api/v1/hosts/{host}", Needs(Read), hosts::show),
         Route::new(Get, "/api/v1/hosts/{host}/patches", Needs(Read), patches::show),
@@ -121,6 +138,15 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/events", Needs(Read), events::list),
         Route::new(Get, "/api/v1/damage", Needs(Read), damage::list),
         Route::new(Get, "/api/v1/audit", Needs(Admin), audit::list),
+        Route::new(Get, "/api/v2/status", Needs(Read), v2::status::show),
+        Route::new(Get, "/api/v2/receivers", Needs(Read), v2::status::receivers),
+        Route::new(Get, "/api/v2/alerts", Needs(Read), v2::alerts::list),
+        Route::new(Post, "/api/v2/alerts", Needs(Write), v2::alerts::take),
+        Route::new(Get, "/api/v2/alerts/groups", Needs(Read), v2::groups::list),
+        Route::new(Get, "/api/v2/silences", Needs(Read), v2::silences::list),
+        Route::new(Post, "/api/v2/silences", Needs(Operate), v2::silences::put),
+        Route::new(Get, "/api/v2/silence/{id}", Needs(Read), v2::silences::show),
+        Route::new(Delete, "/api/v2/silence/{id}", Needs(Operate), v2::silences::expire),
     ]
 }
 
@@ -135,6 +161,9 @@ pub(super) fn router(services: Services) -> Router {
         }
         if !route.judges_bodies {
             handler = handler.layer(middleware::from_fn(bounds::refuse_large_body));
+        }
+        if route.path.starts_with(v2::PREFIX) {
+            handler = handler.layer(middleware::map_response(v2::bare));
         }
         router = router.route(route.path, handler);
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Row, Transaction, params};
 use upkeep_model::Labels;
 
-use super::{State, StateError, column};
+use super::deliveries::{self, Delivery};
+use super::{State, StateError, acknowledgements, column};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE alerts (
@@ -36,6 +37,9 @@ pub(super) const SCHEMA_HOLDS: &str = "ALTER TABLE alerts ADD COLUMN holds_for B
 pub(super) const SCHEMA_WITHHELD: &str =
     "ALTER TABLE notifications ADD COLUMN withheld TEXT NOT NULL DEFAULT '[]';";
 
+/// Since when people have had the time to take care of an alert.
+pub(super) const SCHEMA_HEARD: &str = "ALTER TABLE alerts ADD COLUMN heard_at BIGINT;";
+
 /// An alert as the dispatcher last knew it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAlert {
@@ -54,6 +58,8 @@ pub struct StoredAlert {
     /// For how many milliseconds it fires on if nobody speaks of it again; `None` if that is not
     /// said.
     pub holds_for_ms: Option<i64>,
+    /// When it was first heard of, in milliseconds since 1970; `None` if that is not known.
+    pub heard_at_ms: Option<i64>,
 }
 
 /// One channel of a receiver, as far as one group of alerts is concerned.
@@ -90,12 +96,19 @@ pub struct AlertChanges {
     alerts: BTreeMap<String, Option<StoredAlert>>,
     /// What a channel was told about a group, or `None` if the group is over.
     told: BTreeMap<NotificationKey, Option<NotificationRecord>>,
+    /// Fingerprints of alerts that are over and that somebody took care of.
+    unacknowledged: BTreeSet<String>,
+    /// What was sent.
+    deliveries: Vec<Delivery>,
 }
 
 impl AlertChanges {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty() && self.told.is_empty()
+        self.alerts.is_empty()
+            && self.told.is_empty()
+            && self.unacknowledged.is_empty()
+            && self.deliveries.is_empty()
     }
 
     /// An alert is new or stands differently.
@@ -118,10 +131,22 @@ impl AlertChanges {
         self.told.insert(key, None);
     }
 
+    /// An alert that somebody took care of is over.
+    pub fn end_acknowledgement(&mut self, fingerprint: &str) {
+        self.unacknowledged.insert(fingerprint.to_owned());
+    }
+
+    /// A message was sent, or could not be.
+    pub fn deliver(&mut self, ended: Delivery) {
+        self.deliveries.push(ended);
+    }
+
     /// Adds what changed later.
     pub fn extend(&mut self, later: Self) {
         self.alerts.extend(later.alerts);
         self.told.extend(later.told);
+        self.unacknowledged.extend(later.unacknowledged);
+        self.deliveries.extend(later.deliveries);
     }
 }
 
@@ -161,6 +186,8 @@ impl State {
     pub fn change_alerts(&self, changes: &AlertChanges) -> Result<(), StateError> {
         self.write("storing alerts", |transaction| {
             change_alerts(transaction, &changes.alerts)?;
+            acknowledgements::forget(transaction, &changes.unacknowledged)?;
+            deliveries::note(transaction, &changes.deliveries)?;
             change_notifications(transaction, &changes.told)
         })
     }
@@ -172,10 +199,11 @@ fn change_alerts(
 ) -> rusqlite::Result<()> {
     let mut store = transaction.prepare_cached(
         "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at, ends_at,
-         holds_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         holds_for, heard_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations,
          generator_url = excluded.generator_url, starts_at = excluded.starts_at,
-         ends_at = excluded.ends_at, holds_for = excluded.holds_for",
+         ends_at = excluded.ends_at, holds_for = excluded.holds_for,
+         heard_at = excluded.heard_at",
     )?;
     let mut remove = transaction.prepare_cached("DELETE FROM alerts WHERE fingerprint = ?1")?;
     for (fingerprint, alert) in changes {
@@ -191,6 +219,7 @@ fn change_alerts(
             alert.starts_at_ms,
             alert.ends_at_ms,
             alert.holds_for_ms,
+            alert.heard_at_ms,
         ])?;
     }
     Ok(())
@@ -245,6 +274,7 @@ fn stored_alert(row: &Row<'_>) -> rusqlite::Result<StoredAlert> {
         starts_at_ms: row.get("starts_at")?,
         ends_at_ms: row.get("ends_at")?,
         holds_for_ms: row.get("holds_for")?,
+        heard_at_ms: row.get("heard_at")?,
     })
 }
 
@@ -281,6 +311,7 @@ mod tests {
             starts_at_ms: 5,
             ends_at_ms: None,
             holds_for_ms: Some(240_000),
+            heard_at_ms: Some(6),
         };
         let key = NotificationKey { receiver: "ops".to_owned(), channel: 1, group: "{}:{}".into() };
         let mut record = NotificationRecord {
@@ -302,6 +333,7 @@ mod tests {
         store(&alert, &record);
         alert.ends_at_ms = Some(9);
         alert.holds_for_ms = None;
+        alert.heard_at_ms = None;
         record.failure = Some((8, "status 503".to_owned()));
         store(&alert, &record);
 

@@ -61,6 +61,14 @@ pub enum Action {
     Backup,
     /// The data folder was filled from a backup.
     Restore,
+    /// A silence was made or changed.
+    SilenceSet,
+    /// A silence was ended before its time.
+    SilenceExpire,
+    /// Somebody takes care of an alert.
+    AlertAcknowledge,
+    /// Nobody takes care of an alert any more, though it fires.
+    AlertUnacknowledge,
 }
 
 impl fmt::Display for Action {
@@ -80,6 +88,10 @@ impl fmt::Display for Action {
             Self::HostDelete => "host-delete",
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::SilenceSet => "silence-set",
+            Self::SilenceExpire => "silence-expire",
+            Self::AlertAcknowledge => "alert-acknowledge",
+            Self::AlertUnacknowledge => "alert-unacknowledge",
         })
     }
 }

@@ -7,9 +7,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::failing::Failing;
 use super::{
-    StateError, alerts, api_tokens, audit, changes, check, damage, enrollments, events, hosts,
-    lives, metadata, occurrences, packages, presence, processes, remote_positions, row_sum,
-    rule_alerts, runs, tokens, updates,
+    StateError, acknowledgements, alerts, api_tokens, audit, changes, check, damage, deliveries,
+    enrollments, events, hosts, lives, metadata, occurrences, packages, presence, processes,
+    remote_positions, row_sum, rule_alerts, runs, silences, tokens, updates,
 };
 
 /// One step of the schema.
@@ -45,6 +45,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "order of lives", sql: lives::SCHEMA_ORDER },
     Migration { name: "how long alerts hold", sql: alerts::SCHEMA_HOLDS },
     Migration { name: "what muted alerts are owed", sql: alerts::SCHEMA_WITHHELD },
+    Migration { name: "silences", sql: silences::SCHEMA },
+    Migration { name: "acknowledgements", sql: acknowledgements::SCHEMA },
+    Migration { name: "since when alerts are heard of", sql: alerts::SCHEMA_HEARD },
+    Migration { name: "what was sent to whom", sql: deliveries::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

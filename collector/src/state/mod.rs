@@ -13,6 +13,7 @@
 //! Every function blocks; asynchronous callers go through `tokio::task::spawn_blocking`. Several
 //! processes may have the database open: the command line changes it while the server runs.
 
+mod acknowledgements;
 mod alerts;
 mod api_tokens;
 mod audit;
@@ -24,6 +25,7 @@ mod damage;
 #[cfg(test)]
 mod damaged;
 mod deletion;
+mod deliveries;
 mod enrollments;
 mod events;
 mod failing;
@@ -46,6 +48,7 @@ mod rule_alerts;
 mod runs;
 mod salvage;
 mod secret;
+mod silences;
 mod tide;
 mod tokens;
 mod updates;
@@ -64,11 +67,13 @@ use thiserror::Error;
 use failing::Failing;
 use hold::Hold;
 
+pub use acknowledgements::Acknowledgement;
 pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
 pub use changes::{ChangeFilter, SeenChange};
 pub use damage::{DamagedPart, FoundDamage};
+pub use deliveries::{Delivery, DeliveryOutcome, SeenDelivery};
 pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
@@ -84,6 +89,7 @@ pub use remote_positions::RemotePosition;
 pub use rule_alerts::{RuleAlert, RuleAlertChanges};
 pub use runs::Outage;
 pub use secret::SecretHash;
+pub use silences::{SilenceChange, SilenceRecord};
 pub use tokens::{EnrollmentToken, NewEnrollmentToken};
 pub use updates::{HostUpdates, PendingUpdate};
 

@@ -10,6 +10,8 @@ impl Book {
             let is_over = |ends_at_ms: &&mut i64| **ends_at_ms <= before_ms;
             known.held.alert.ends_at_ms.iter_mut().filter(is_over).for_each(shift);
             shift(&mut known.held.expires_at_ms);
+            shift(&mut known.held.updated_at_ms);
+            shift(&mut known.held.heard_at_ms);
         }
         for record in self.records.values_mut() {
             record.sent_at_ms.iter_mut().for_each(shift);

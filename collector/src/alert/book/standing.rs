@@ -1,8 +1,8 @@
 //! How a group stands: what of it fires, is resolved or muted, and what a channel is told of that.
 
-use super::{Book, Group};
-use crate::alert::group::{Decision, HeldAlert, Standing, decide, milliseconds};
-use crate::notify::Notification;
+use super::{Book, Group, Known};
+use crate::alert::group::{Decision, Standing, decide, milliseconds};
+use crate::notify::{Fingerprint, Notification};
 
 impl Book {
     pub(super) fn decision(
@@ -12,14 +12,15 @@ impl Book {
         standing: &Standing,
         now_ms: i64,
     ) -> Decision {
-        decide(
+        let decision = decide(
             self.records.get(&group.notification_key(channel)),
             &standing.firing,
             &standing.resolved,
             self.sends_resolved(&group.receiver, channel),
             milliseconds(group.timing.repeat_interval),
             now_ms,
-        )
+        );
+        self.unless_acknowledged(decision, group, standing, now_ms)
     }
 
     pub(super) fn standing(&self, group: &Group, now_ms: i64) -> Standing {
@@ -27,15 +28,44 @@ impl Book {
         let mut standing = Standing::default();
         for fingerprint in &group.alerts {
             if let Some(known) = self.alerts.get(fingerprint) {
-                let is_muted = !is_open || self.is_inhibited(&known.held, now_ms);
+                let is_muted = !is_open
+                    || self.is_held_back(group, *fingerprint, known, now_ms)
+                    || self.is_suppressed(known, now_ms);
                 standing.add(*fingerprint, known.held.is_resolved(now_ms), is_muted);
             }
         }
         standing
     }
 
-    fn is_inhibited(&self, held: &HeldAlert, now_ms: i64) -> bool {
-        self.inhibition.inhibits(&held.alert.labels, |source| {
+    /// Whether an alert does not concern whom its route escalates to, not yet or since somebody takes
+    /// care of it.
+    fn is_held_back(
+        &self,
+        group: &Group,
+        fingerprint: Fingerprint,
+        known: &Known,
+        now_ms: i64,
+    ) -> bool {
+        let Some(held_back_ms) = group.held_back_ms else { return false };
+        if known.held.is_resolved(now_ms) {
+            // Of the end of an alert that they never heard of they need not hear either.
+            let shown = fingerprint.to_string();
+            let mut channels = 0..group.attempts.len();
+            return !channels.any(|channel| self.awaits_end(group, channel, &shown));
+        }
+        now_ms < known.held.heard_at_ms.saturating_add(held_back_ms)
+            || self.acknowledgement(fingerprint, now_ms).is_some()
+    }
+
+    /// Whether an alert is silenced or inhibited.
+    fn is_suppressed(&self, known: &Known, now_ms: i64) -> bool {
+        let is_silenced = known.silences.iter().any(|id| self.silences.is_active(id, now_ms));
+        is_silenced || self.inhibitor(known, now_ms).is_some()
+    }
+
+    /// The alert that keeps another from being told.
+    pub(super) fn inhibitor(&self, known: &Known, now_ms: i64) -> Option<Fingerprint> {
+        self.inhibition.inhibitor(&known.held.alert.labels, |source| {
             self.alerts.get(source).is_some_and(|known| !known.held.is_resolved(now_ms))
         })
     }

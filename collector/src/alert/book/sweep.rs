@@ -68,6 +68,7 @@ impl Book {
         if known.groups.is_empty() {
             self.inhibition.leave(fingerprint, &known.held.alert.labels);
             self.alerts.remove(&fingerprint);
+            self.end_acknowledgement(fingerprint);
             self.changes.remove(&fingerprint.to_string());
         }
     }

@@ -1,7 +1,14 @@
+mod escalation;
 mod muting;
+mod silences;
+mod views;
+
+use upkeep_model::Matcher;
 
 use super::*;
 use crate::alert::routing;
+use crate::alert::silence::SilenceDraft;
+use crate::notify::Alert;
 
 /// A book that is driven by a clock of its own and by channels that answer as told.
 struct World {
@@ -49,6 +56,17 @@ impl World {
         self.book.accept(alerts, at_ms);
     }
 
+    /// Makes or changes a silence.
+    fn silence(&mut self, at_ms: i64, draft: SilenceDraft) -> Uuid {
+        self.run(at_ms - 1);
+        let fresh = Uuid::from_u128(self.book.silences().iter().count() as u128);
+        let made = self.book.silences().put(&draft, fresh, at_ms).unwrap();
+        let made: Vec<_> = made.into_iter().map(|(silence, _)| silence).collect();
+        let id = made.last().unwrap().record.id;
+        self.book.take_silences(made);
+        id
+    }
+
     /// When each message was sent, why, and its alerts with an exclamation mark if they fire.
     fn log(&mut self, until_ms: i64) -> Vec<String> {
         self.run(until_ms);
@@ -79,6 +97,19 @@ fn alert(name: &str, starts_at_ms: i64, ends_at_ms: Option<i64>) -> Alert {
         ends_at_ms,
         holds_for: None,
         generator_url: String::new(),
+    }
+}
+
+fn draft(matchers: Vec<Matcher>, starts_at_ms: i64, ends_at_ms: i64) -> SilenceDraft {
+    SilenceDraft {
+        id: None,
+        matchers,
+        starts_at_ms,
+        ends_at_ms,
+        created_by: "me".to_owned(),
+        comment: "new disks".to_owned(),
+        annotations: BTreeMap::new(),
+        recurrence: None,
     }
 }
 
@@ -314,6 +345,22 @@ mod scenarios {
         action: String,
         #[serde(default)]
         alerts: Vec<Told>,
+        #[serde(flatten)]
+        silence: Option<Silent>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Silent {
+        starts_at: f64,
+        ends_at: f64,
+        matcher: Wanted,
+    }
+
+    #[derive(Deserialize)]
+    struct Wanted {
+        name: String,
+        value: String,
     }
 
     #[derive(Clone, Deserialize)]
@@ -331,7 +378,8 @@ mod scenarios {
     }
 
     /// What this program serves so far.
-    const SERVED: [&str; 4] = ["TestRepeat", "TestBatching", "TestResolved", "TestInhibiting"];
+    const SERVED: [&str; 5] =
+        ["TestRepeat", "TestBatching", "TestResolved", "TestInhibiting", "TestSilencing"];
 
     fn milliseconds(seconds: f64) -> i64 {
         (seconds * 1000.0).round() as i64
@@ -340,8 +388,16 @@ mod scenarios {
     fn play(scenario: &Scenario) {
         let mut world = World::new(&scenario.config.replace("%s", "127.0.0.1:1"));
         for event in &scenario.events {
-            assert_eq!(event.action, "push", "{}", scenario.name);
             let at_ms = milliseconds(event.at);
+            if let Some(silent) = &event.silence {
+                assert_eq!(event.action, "set_silence", "{}", scenario.name);
+                let matcher = Matcher::equal(&silent.matcher.name, &silent.matcher.value);
+                let (from_ms, to_ms) =
+                    (milliseconds(silent.starts_at), milliseconds(silent.ends_at));
+                world.silence(at_ms, draft(vec![matcher], from_ms, to_ms));
+                continue;
+            }
+            assert_eq!(event.action, "push", "{}", scenario.name);
             let alerts = event.alerts.iter().map(|told| Alert {
                 labels: Labels::new(told.labels.clone()),
                 annotations: crate::notify::Annotations::new(),

@@ -2,16 +2,35 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::Reader;
+use super::{Allowed, Reader};
 use crate::alert::inhibit::InhibitRule;
 use crate::alert::interval::{
     Hours, NamedInterval, TimeInterval, days_of_month, location, months, times, weekdays, years,
 };
-use crate::yaml::{Fields, Tree};
+use crate::yaml::{self, FaultList, Faults, Fields, Tree};
+
+/// Reads a list of time intervals that stands by itself, in JSON.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub(in crate::alert) fn time_intervals(json: &str) -> Result<Vec<TimeInterval>, Faults> {
+    let file = Path::new("");
+    let mut reader = Reader {
+        faults: FaultList::new(file),
+        warnings: FaultList::new(file),
+        allowed: Allowed::default(),
+        intervals: Vec::new(),
+    };
+    let tree = yaml::parse(json, &mut reader.faults);
+    let trees = tree.as_ref().map_or(&[][..], |tree| tree.list(&mut reader.faults));
+    let intervals = trees.iter().map(|tree| reader.interval(tree)).collect();
+    reader.faults.into_result(intervals)
+}
 
 impl Reader {
     pub(super) fn inhibit_rules(&mut self, tree: Option<&Tree>) -> Vec<InhibitRule> {

@@ -302,3 +302,33 @@ fn the_shipped_file_loads_as_it_is_and_with_its_examples() {
     let routing = read_text(&examples.join("\n")).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(routing.receivers[0].channels.len(), 7);
 }
+
+#[test]
+fn a_route_escalates_to_another_receiver() {
+    let read = |keys: &str| {
+        let text = format!(
+            "{{route: {{receiver: a, escalate_after: 5m, escalate_to: b, routes: [{{matchers: [x=y]{keys}}}]}}, \
+             receivers: [{{name: a}}, {{name: b}}, {{name: c}}]}}"
+        );
+        read_text(&text)
+    };
+    let check = |keys: &str, expect: Option<(u64, &str)>| {
+        let routing = read(keys).unwrap();
+        let escalation = routing.root.routes[0].escalation.as_ref();
+        let found = escalation.map(|found| (found.after.as_secs(), found.to.as_str()));
+        assert_eq!(found, expect, "{keys}");
+        assert!(!routing.shown.contains("escalate"), "{}", routing.shown);
+    };
+    check("", Some((300, "b")));
+    check(", escalate_after: 1m, escalate_to: c", Some((60, "c")));
+    check(", receiver: b", None);
+    let refuse = |keys: &str, expect: &str| {
+        let faults = read(keys).unwrap_err().to_string();
+        assert!(faults.contains(expect), "{keys}: {faults}");
+    };
+    refuse(", escalate_to: c", "stand together");
+    refuse(", escalate_after: 1m", "stand together");
+    refuse(", escalate_after: 1m, escalate_to: a", "does not escalate to its own receiver");
+    refuse(", escalate_after: 0s, escalate_to: c", "`escalate_after` must not be zero");
+    refuse(", escalate_after: 1m, escalate_to: z", "there is no receiver `z`");
+}

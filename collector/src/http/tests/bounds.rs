@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use upkeep_store::Store;
 
-use super::world::{World, answer, write_in};
+use super::world::{World, answer, dispatching, write_in};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{
@@ -133,8 +133,11 @@ async fn plain_http_beyond_loopback_is_refused() {
     let mut registry = Registry::default();
     let meters = Meters::register(&mut registry);
     let fleet = Arc::new(Fleet::load(&state, 0).unwrap());
+    let (clock, shutdown) = (Clock::system(), CancellationToken::new());
+    let (alerts, _dispatcher) = dispatching(&state, &clock, &shutdown);
     let services = Services {
-        clock: Clock::system(),
+        clock,
+        alerts,
         write_in: write_in(&store, &state, &fleet),
         fleet,
         state,
@@ -146,7 +149,7 @@ async fn plain_http_beyond_loopback_is_refused() {
         meters,
     };
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = serve(listener, None, services, CancellationToken::new()).await;
+    let refused = serve(listener, None, services, shutdown).await;
     assert!(matches!(refused, Err(ServeError::Plain(_))), "{refused:?}");
 }
 

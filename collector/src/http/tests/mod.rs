@@ -8,5 +8,6 @@ mod inventory;
 mod outage;
 mod prometheus;
 mod rules;
+mod silences;
 mod world;
 mod write;

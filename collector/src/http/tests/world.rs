@@ -11,12 +11,14 @@ use rustls::ServerConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use upkeep_model::{Epoch, Event, EventKind, HostId, Labels, METRIC_NAME, StreamKey};
 use upkeep_store::{Append, Store};
 use uuid::Uuid;
 
+use crate::alert::{self, Desk, Dispatcher};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
@@ -46,6 +48,7 @@ pub(super) struct World {
     pub(super) client: Client,
     scheme: &'static str,
     shutdown: CancellationToken,
+    _dispatcher: JoinHandle<()>,
     server: JoinHandle<Result<(), ServeError>>,
     _folder: TempDir,
 }
@@ -84,8 +87,11 @@ impl World {
         let meters = Meters::register(&mut registry);
         let time_ms = Arc::new(AtomicI64::new(START_MS));
         let clock = Arc::clone(&time_ms);
+        let shutdown = CancellationToken::new();
+        let clock = Clock::new(move || clock.load(Ordering::Relaxed));
+        let (desk, dispatcher) = dispatching(&state, &clock, &shutdown);
         let services = Services {
-            clock: Clock::new(move || clock.load(Ordering::Relaxed)),
+            clock,
             state: state.clone(),
             fleet: Arc::clone(&fleet),
             engine: Engine::new(Arc::clone(&store), Settings::default())
@@ -93,13 +99,13 @@ impl World {
             write_in: write_in(&store, &state, &fleet),
             rules: Arc::clone(&rules),
             reloader,
+            alerts: desk,
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
             meters,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve(listener, tls, services, shutdown.clone()));
         for scope in Scope::ALL {
             keep_token(&state, &scope.to_string(), &[scope], None);
@@ -116,6 +122,7 @@ impl World {
             client,
             scheme,
             shutdown,
+            _dispatcher: dispatcher,
             server,
             _folder: folder,
         }
@@ -220,6 +227,39 @@ fn reloader(faults: Arc<Mutex<Faults>>) -> Reloader {
         }
     });
     reloader
+}
+
+/// A routing file whose receiver can be told nothing, and two routes.
+const ROUTING: &str = "
+global: {resolve_timeout: 5m}
+route:
+  receiver: ops
+  group_by: [alertname]
+  routes:
+    - matchers: [team=db]
+      receiver: databases
+receivers:
+  - name: ops
+  - name: databases
+    webhook_configs: [{url: 'http://127.0.0.1:9/secret'}]
+";
+
+/// A dispatcher at whose desk the API asks.
+pub(super) fn dispatching(
+    state: &State,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> (Desk, JoinHandle<()>) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        alert::Settings { routing: folder.path().join("routing.yml"), ..Default::default() };
+    std::fs::write(&settings.routing, ROUTING).unwrap();
+    let routing = alert::load(&settings).unwrap();
+    let (dispatcher, desk) =
+        Dispatcher::new(routing, &settings, state.clone(), clock.clone()).unwrap();
+    // Alerts come by the desk only.
+    let (_, alerts) = mpsc::channel(1);
+    (desk, tokio::spawn(dispatcher.run(alerts, stop.clone())))
 }
 
 /// What others write, within bounds that a test can reach.
