@@ -2,7 +2,7 @@
 //!
 //! A resource is one file with its handlers and one line in the table of [`routes`]. Handlers parse
 //! parameters, ask one of the [`Services`], and shape the answer; SQL, samples and judgement are
-//! elsewhere. Errors are Prometheus' error object everywhere but under `/api/v2/`, see [`error`] and [`v2`].
+//! elsewhere. Errors are Prometheus' error object everywhere but under `/api/v2/`, see [`error`] and `v2`.
 
 mod acknowledgements;
 mod alerts;
