@@ -39,7 +39,7 @@ bench-store: ## Measure the store beside victoria-metrics and prometheus (SCENAR
 	@cargo run --release --quiet --package upkeep-tests --bin bench_collector -- \
 		store $(if $(SCENARIOS),,--write docs/bench/store.md) $(SCENARIOS)
 
-bench-alerts: ## Measure rules and alerts beside prometheus (SCENARIOS="rules storm" for some, printed only)
+bench-alerts: ## Measure rules and alerts beside prometheus and its alertmanager (SCENARIOS="rules storm" for some, printed only)
 	@packaging/install-needs build bench
 	@cargo build --package upkeep-collector --package upkeep-agent --package upkeep-tests --bins --release --quiet
 	@cargo run --release --quiet --package upkeep-tests --bin bench_collector -- \

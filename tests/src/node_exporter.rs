@@ -74,6 +74,11 @@ impl NodeExporter {
         bail!("node_exporter does not listen: {}", std::fs::read_to_string(&log)?)
     }
 
+    /// Where it is scraped.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What it says now.
     ///
     /// # Errors

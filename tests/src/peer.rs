@@ -1,4 +1,4 @@
-//! Debian's prometheus and victoria-metrics, run beside the collector on the same machine.
+//! Debian's prometheus, prometheus-alertmanager and victoria-metrics, run beside the collector on the same machine.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ const PORTS: usize = 5;
 pub enum PeerKind {
     /// `prometheus`, as a receiver of remote write.
     Prometheus,
+    /// `prometheus-alertmanager`, alone.
+    Alertmanager,
     /// `victoria-metrics`, of one node.
     VictoriaMetrics,
 }
@@ -58,6 +60,7 @@ impl PeerKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Prometheus => "prometheus",
+            Self::Alertmanager => "prometheus-alertmanager",
             Self::VictoriaMetrics => "victoria-metrics",
         }
     }
@@ -65,7 +68,7 @@ impl PeerKind {
     /// The path that says whether it serves.
     pub fn ready(self) -> &'static str {
         match self {
-            Self::Prometheus => "/-/ready",
+            Self::Prometheus | Self::Alertmanager => "/-/ready",
             Self::VictoriaMetrics => "/health",
         }
     }
@@ -74,11 +77,18 @@ impl PeerKind {
         let data = folder.join("data");
         match self {
             Self::Prometheus => vec![
-                format!("--config.file={}", folder.join("prometheus.yml").display()),
+                format!("--config.file={}", folder.join("configuration.yml").display()),
                 format!("--storage.tsdb.path={}", data.display()),
                 format!("--web.listen-address={address}"),
                 "--web.enable-remote-write-receiver".to_owned(),
                 "--web.enable-admin-api".to_owned(),
+                "--log.level=warn".to_owned(),
+            ],
+            Self::Alertmanager => vec![
+                format!("--config.file={}", folder.join("configuration.yml").display()),
+                format!("--storage.path={}", data.display()),
+                format!("--web.listen-address={address}"),
+                "--cluster.listen-address=".to_owned(),
                 "--log.level=warn".to_owned(),
             ],
             Self::VictoriaMetrics => vec![
@@ -104,7 +114,7 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a peer with these arguments beside those that every one gets, and with a configuration,
-    /// which only Prometheus takes; empty is the default.
+    /// which VictoriaMetrics takes none of; empty is the default.
     ///
     /// # Errors
     /// When it does not listen.
@@ -115,7 +125,7 @@ impl Peer {
         arguments: &[String],
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("prometheus.yml"), configuration)?;
+        std::fs::write(folder.path().join("configuration.yml"), configuration)?;
         // Without one the client cannot be built, although it asks over plain HTTP.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut peer = Self {

@@ -45,6 +45,9 @@ pub struct Hint {
     pub range_ms: i64,
     /// The distance of windows in milliseconds; 0 where there is but one.
     pub step_ms: i64,
+    /// Whether nothing but the last sample of each window counts. Where there is but one window, a source
+    /// may leave out all samples of a series before its last.
+    pub takes_last: bool,
 }
 
 /// Why a [`Source`] could not give samples.

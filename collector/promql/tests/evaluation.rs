@@ -261,7 +261,10 @@ fn limits_and_hints_go_down_to_the_source() {
         assert_eq!((asked[0].hint, asked[0].max_samples), (expect, 1_234), "{text}");
         assert_eq!(asked[0].deadline, deadline, "{text}");
     };
-    let hint = |function, range_ms, step_ms| Hint { function, range_ms, step_ms };
+    let hint = |function: Option<&'static str>, range_ms, step_ms| {
+        let takes_last = function.is_none();
+        Hint { function, range_ms, step_ms, takes_last }
+    };
     check("a", hint(None, 300_000, 10_000));
     check("rate(a[1m])", hint(Some("rate"), 60_000, 10_000));
     check("sum(max_over_time(a[1m] @ 5))", hint(Some("max_over_time"), 60_000, 0));

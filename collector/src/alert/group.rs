@@ -283,7 +283,7 @@ mod tests {
                 starts_at_ms,
                 ends_at_ms,
                 holds_for: None,
-                generator_url: String::new(),
+                generator_url: "".into(),
             },
             expires_at_ms: starts_at_ms + 300,
             updated_at_ms: starts_at_ms,
@@ -292,7 +292,7 @@ mod tests {
         let check = |before: (i64, Option<i64>), after: (i64, Option<i64>), expect| {
             let merged = held(before.0, before.1, "old").merged(held(after.0, after.1, "new"));
             assert_eq!((merged.alert.starts_at_ms, merged.alert.ends_at_ms), expect);
-            assert_eq!(merged.alert.annotations["summary"], "new");
+            assert_eq!(merged.alert.annotations.get("summary"), Some("new"));
             assert_eq!(merged.heard_at_ms, expect.0, "as long as it fires");
         };
         check((10, None), (20, None), (10, None));

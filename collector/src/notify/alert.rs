@@ -1,9 +1,10 @@
 //! An alert as rules raise it and as notifications carry it.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use upkeep_model::Annotations;
 use upkeep_model::Labels;
 
 /// The label that holds an alert's name.
@@ -21,9 +22,6 @@ pub const RUNBOOK_URL: &str = "runbook_url";
 /// The annotation that says who looks after the rule.
 pub const OWNER: &str = "owner";
 
-/// Texts for people, by name.
-pub type Annotations = BTreeMap<String, String>;
-
 /// Something that is wrong, or was until `ends_at_ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
@@ -38,7 +36,7 @@ pub struct Alert {
     /// For how long it fires on if nobody speaks of it again; `None` leaves that to whoever is told.
     pub holds_for: Option<Duration>,
     /// Where the rule that raised it can be seen.
-    pub generator_url: String,
+    pub generator_url: Arc<str>,
 }
 
 impl Alert {

@@ -74,7 +74,7 @@ impl Notification {
         let mut alerts = self.alerts.iter();
         let mut common = alerts.next().map(|alert| alert.annotations.clone()).unwrap_or_default();
         for alert in alerts {
-            common.retain(|name, text| alert.annotations.get(name) == Some(text));
+            common = common.filtered(|name, text| alert.annotations.get(name) == Some(text));
         }
         common
     }
@@ -120,7 +120,7 @@ pub(super) fn sample() -> Notification {
         starts_at_ms: 1_700_000_000_250,
         ends_at_ms,
         holds_for: None,
-        generator_url: "https://upkeep.example.org/graph?g0.expr=up".to_owned(),
+        generator_url: "https://upkeep.example.org/graph?g0.expr=up".into(),
     };
     Notification {
         receiver: "ops".to_owned(),

@@ -123,10 +123,9 @@ impl View {
 
 impl AlertView {
     fn of(alert: &Alert, status: Status, max_text: usize) -> Self {
-        let annotation = |name: &str| {
-            paragraph(alert.annotations.get(name).map_or("", String::as_str), max_text)
-        };
-        let runbook = alert.annotations.get(RUNBOOK_URL).and_then(|text| link(text));
+        let annotation =
+            |name: &str| paragraph(alert.annotations.get(name).unwrap_or_default(), max_text);
+        let runbook = alert.annotations.get(RUNBOOK_URL).and_then(link);
         let is_shown_apart = |name: &str| {
             [ACTION, OUTCOME, OWNER].contains(&name) || (name == RUNBOOK_URL && runbook.is_some())
         };
@@ -240,8 +239,8 @@ mod tests {
     fn what_to_do_comes_first_and_links_are_links() {
         let mut notification = sample();
         let annotations = &mut notification.alerts[0].annotations;
-        annotations.insert("owner".to_owned(), "team hosts".to_owned());
-        annotations.insert("runbook_url".to_owned(), "https://example.org/down".to_owned());
+        annotations.set("owner", "team hosts");
+        annotations.set("runbook_url", "https://example.org/down");
         let view = View::of(&notification, BOUNDS);
         let fitted = view.fit(10_000, lines, String::len);
         assert_eq!(

@@ -28,6 +28,7 @@ impl StoreSource {
             max_samples: *max_samples,
             deadline: *deadline,
             shape: shape_of(*hint),
+            only_last: hint.takes_last && hint.step_ms == 0,
             ..Reading::of(matchers, *after_ms, *through_ms)
         };
         self.store.read_noting(&reading).map_err(|error| match error {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use upkeep_model::{Labels, METRIC_NAME};
@@ -260,7 +261,7 @@ impl AlertRule {
         now_ms: i64,
         again: Duration,
         interval: Duration,
-        generator_url: &str,
+        generator_url: &Arc<str>,
     ) -> Vec<Alert> {
         let holds_for = again.max(interval).saturating_mul(TURNS_HELD);
         let again_ms = milliseconds(again);
@@ -359,7 +360,7 @@ impl Active {
     }
 
     /// As it is told; `None` while it is pending.
-    fn alert(&self, holds_for: Duration, generator_url: &str) -> Option<Alert> {
+    fn alert(&self, holds_for: Duration, generator_url: &Arc<str>) -> Option<Alert> {
         let (starts_at_ms, ends_at_ms) = match self.stage {
             Stage::Pending => return None,
             Stage::Firing { since_ms } => (since_ms, None),
@@ -371,7 +372,7 @@ impl Active {
             starts_at_ms,
             ends_at_ms,
             holds_for: Some(holds_for),
-            generator_url: generator_url.to_owned(),
+            generator_url: Arc::clone(generator_url),
         })
     }
 

@@ -88,7 +88,7 @@ struct LiveRule {
     require_outcome: bool,
     /// Whether it can be evaluated for some hosts alone.
     is_local: bool,
-    generator_url: String,
+    generator_url: Arc<str>,
     alerts: AlertRule,
     /// The series that the last evaluation wrote; those that the next one lacks are ended.
     written: BTreeSet<Labels>,
@@ -298,7 +298,7 @@ impl LiveRule {
             muted: definition.muted(require_outcome),
             require_outcome,
             is_local: look::is_local(&definition),
-            generator_url: generator_url(external_url, &definition.query.to_string()),
+            generator_url: generator_url(external_url, &definition.query.to_string()).into(),
             alerts: AlertRule::new(hold, keep_firing),
             definition,
             written: BTreeSet::new(),

@@ -1,9 +1,10 @@
 //! The alerts that are to be told, and what was told to whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{Row, Transaction, params};
-use upkeep_model::Labels;
+use upkeep_model::{Annotations, Labels};
 
 use super::deliveries::{self, Delivery};
 use super::{State, StateError, acknowledgements, column};
@@ -48,9 +49,9 @@ pub struct StoredAlert {
     /// Its labels, `alertname` among them.
     pub labels: Labels,
     /// Texts for people.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
     /// Where the rule can be seen.
-    pub generator_url: String,
+    pub generator_url: Arc<str>,
     /// When it began to fire, in milliseconds since 1970.
     pub starts_at_ms: i64,
     /// When it was resolved, in milliseconds since 1970; `None` while it fires.
@@ -306,8 +307,8 @@ mod tests {
         let mut alert = StoredAlert {
             fingerprint: "1f".to_owned(),
             labels: Labels::new([("alertname", "Down"), ("instance", "web1")]),
-            annotations: BTreeMap::from([("summary".to_owned(), "it's \"down\"".to_owned())]),
-            generator_url: "https://upkeep/rules".to_owned(),
+            annotations: Annotations::from([("summary", "it's \"down\"")]),
+            generator_url: "https://upkeep/rules".into(),
             starts_at_ms: 5,
             ends_at_ms: None,
             holds_for_ms: Some(240_000),

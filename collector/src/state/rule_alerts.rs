@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, params};
-use upkeep_model::Labels;
+use upkeep_model::{Annotations, Labels};
 
 use super::{State, StateError, column};
 
@@ -38,7 +38,7 @@ pub struct RuleAlert {
     /// Its labels, `alertname` among them.
     pub labels: Labels,
     /// Texts for people.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
     /// The expression's value.
     pub value: f64,
     /// Since when its condition holds, in milliseconds since 1970.
@@ -190,7 +190,7 @@ mod tests {
             rule: rule.to_owned(),
             fingerprint: format!("{rule}-print"),
             labels: Labels::new([("alertname", rule)]),
-            annotations: BTreeMap::from([("action".to_owned(), "look".to_owned())]),
+            annotations: Annotations::from([("action", "look")]),
             value: 2.5,
             active_at_ms: 10,
             fired_at_ms,

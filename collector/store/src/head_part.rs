@@ -56,13 +56,11 @@ impl HeadPart {
     pub(crate) fn read(
         &self,
         wanted: &Wanted,
-        stretch: Stretch,
-        bounds: &Bounds,
+        mut reader: Reader<'_>,
         gathering: &mut Gathering,
     ) -> Result<(), StoreError> {
-        let rows: usize = self.blocks.iter().map(|block| block.len()).sum();
+        let rows: usize = self.blocks.iter().map(|block| reader.most_rows(block)).sum();
         let mut picked: Option<Picked<'_>> = None;
-        let mut reader = Reader { stretch, bounds, cells: Vec::new() };
         for block in &self.blocks {
             for passage in block.passages() {
                 let series = &*passage.layout.series;
@@ -80,7 +78,7 @@ impl HeadPart {
             }
         }
         for points in &self.points {
-            bounds.charge(points.values.len())?;
+            reader.bounds.charge(points.values.len())?;
             gathering.extend(points.run, SampleSource::Samples, &points.timestamps, &points.values);
         }
         Ok(())
@@ -100,22 +98,47 @@ impl<'a> Picked<'a> {
     }
 }
 
-struct Reader<'a> {
+/// Decodes rows.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
     stretch: Stretch,
+    only_last: bool,
     bounds: &'a Bounds,
     /// The values of a passage, column by column.
     cells: Vec<f64>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(stretch: Stretch, only_last: bool, bounds: &'a Bounds) -> Self {
+        Self { stretch, only_last, bounds, cells: Vec::new() }
+    }
+
+    /// How many rows of a block are read at most.
+    fn most_rows(&self, block: &Block) -> usize {
+        if self.only_last { block.passages().count() } else { block.len() }
+    }
+
+    /// The rows of a passage that count. All of them have values of the same series, so of these the last
+    /// row has the last; of several rows for one instant the first holds.
+    fn rows<'b>(&self, passage: &Passage<'b>) -> Vec<Row<'b>> {
+        let mut rows = passage.rows().filter(|row| self.stretch.has(row.timestamp_ms));
+        if !self.only_last {
+            return rows.collect();
+        }
+        let first = rows.next();
+        let later = |last: Row<'b>, row: Row<'b>| {
+            if row.timestamp_ms > last.timestamp_ms { row } else { last }
+        };
+        first.map(|first| rows.fold(first, later)).into_iter().collect()
+    }
+
     fn read(
         &mut self,
         passage: &Passage<'_>,
         picked: &Picked<'_>,
         gathering: &mut Gathering,
     ) -> Result<(), StoreError> {
-        let rows = passage.rows().filter(|row| self.stretch.has(row.timestamp_ms));
-        let rows: Vec<Row<'_>> = rows.collect();
+        let rows = self.rows(passage);
         self.bounds.charge(rows.len() * picked.columns.len())?;
         let columns = Columns::new(&passage.layout.key, picked.columns.iter().copied());
         self.cells.clear();

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::damage::Affected;
 use crate::database::{ChunkKey, Snapshot};
 use crate::gathering::{Gathered, Gathering, SampleSource};
-use crate::head_part::HeadPart;
+use crate::head_part::{HeadPart, Reader};
 use crate::index::SeriesRef;
 use crate::reading::{Bounds, Found, Reading, Stretch, Summaries};
 use crate::reconstruct::Reconstruction;
@@ -58,6 +58,7 @@ struct Work<'a> {
     snapshot: Snapshot<'a>,
     stretch: Stretch,
     shape: Shape,
+    only_last: bool,
     bounds: Bounds,
     jobs: Vec<Job>,
     next: AtomicUsize,
@@ -87,9 +88,19 @@ impl Core {
         };
         let next = AtomicUsize::default();
         let (done, met) = (Mutex::default(), Mutex::default());
-        let shape = reading.shape;
-        let work =
-            Work { core: self, snapshot, stretch, shape, bounds, jobs, next, met: &met, done };
+        let Reading { shape, only_last, .. } = *reading;
+        let work = Work {
+            core: self,
+            snapshot,
+            stretch,
+            shape,
+            only_last,
+            bounds,
+            jobs,
+            next,
+            met: &met,
+            done,
+        };
         let series = in_places(labels, work.finish()?);
         Ok(Found { series, summaries: met.into_inner().unwrap_or_else(PoisonError::into_inner) })
     }
@@ -203,7 +214,8 @@ impl Work<'_> {
         });
         self.core.reported(Affected::host(job.home), read)?;
         result?;
-        job.head.read(&job.wanted, self.stretch, &self.bounds, &mut gathering)?;
+        let reader = Reader::new(self.stretch, self.only_last, &self.bounds);
+        job.head.read(&job.wanted, reader, &mut gathering)?;
         let found = gathering.finish();
         Ok(found.filter_map(|(run, one)| Some((job.wanted.get(run)?.1, one))).collect())
     }

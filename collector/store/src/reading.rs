@@ -25,6 +25,8 @@ pub struct Reading<'a> {
     pub deadline: Option<Instant>,
     /// What samples that are made of summaries must agree with these in.
     pub shape: Shape,
+    /// Whether no more than the last sample of each series counts; others may be left out.
+    pub only_last: bool,
 }
 
 /// What a reading found.
@@ -68,6 +70,7 @@ impl<'a> Reading<'a> {
             max_samples,
             deadline: None,
             shape: Shape::Level,
+            only_last: false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! at their own edges.
 
 mod admission;
+mod annotations;
 mod change;
 mod delivery;
 mod event;
@@ -23,6 +24,7 @@ pub use admission::{
     INSTANCE, JOB, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_NAME_BYTES, SeriesFault, check_series,
     is_label_name, is_metric_name, is_reserved,
 };
+pub use annotations::Annotations;
 pub use change::{Change, ChangeKind};
 pub use delivery::{Epoch, HostId, Lane, Life, StreamKey};
 pub use event::{Event, EventKind, Gap};

@@ -28,7 +28,8 @@ impl Placement {
 
     fn hint(self, function: Option<&'static str>, range_ms: i64, grid: Grid) -> Hint {
         let is_one = self.fixed_ms.is_some() || grid.steps() <= 1;
-        Hint { function, range_ms, step_ms: if is_one { 0 } else { grid.step_ms() } }
+        let step_ms = if is_one { 0 } else { grid.step_ms() };
+        Hint { function, range_ms, step_ms, takes_last: false }
     }
 
     /// The first and the last moment looked at.
@@ -72,7 +73,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, EvalError> {
         let placement = self.place(&selector.time);
         let lookback_ms = self.lookback_ms;
-        let hint = placement.hint(None, lookback_ms, grid);
+        let hint = Hint { takes_last: true, ..placement.hint(None, lookback_ms, grid) };
         let series = self.read(selector, placement.span(grid), hint)?;
         let mut columns = Vec::with_capacity(series.len());
         for one in series {

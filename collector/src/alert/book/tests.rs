@@ -96,7 +96,7 @@ fn alert(name: &str, starts_at_ms: i64, ends_at_ms: Option<i64>) -> Alert {
         starts_at_ms,
         ends_at_ms,
         holds_for: None,
-        generator_url: String::new(),
+        generator_url: "".into(),
     }
 }
 
@@ -404,7 +404,7 @@ mod scenarios {
                 starts_at_ms: told.starts_at.map_or(at_ms, milliseconds),
                 ends_at_ms: told.ends_at.map(milliseconds),
                 holds_for: None,
-                generator_url: String::new(),
+                generator_url: "".into(),
             });
             world.push(at_ms, alerts.collect());
         }

@@ -127,7 +127,7 @@ fn alert(name: &str, ends_at_ms: Option<i64>) -> Vec<Alert> {
         starts_at_ms: Clock::system().now_ms() - 1_000,
         ends_at_ms,
         holds_for: None,
-        generator_url: String::new(),
+        generator_url: "".into(),
     }]
 }
 

@@ -1,6 +1,5 @@
 //! Rules and alerts in Prometheus' JSON.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ fn alerting(muted: Option<Muted>, alerts: Vec<AlertStatus>) -> RuleKind {
     RuleKind::Alerting {
         hold: Duration::from_mins(5),
         keep_firing: Duration::ZERO,
-        annotations: BTreeMap::from([("summary".to_owned(), "{{ $labels.instance }}".to_owned())]),
+        annotations: [("summary", "{{ $labels.instance }}")].into(),
         muted,
         alerts,
     }
@@ -38,7 +37,7 @@ fn alerting(muted: Option<Muted>, alerts: Vec<AlertStatus>) -> RuleKind {
 fn post(world: &World) {
     let alert = AlertStatus {
         labels: Labels::new([("alertname", "HostSilent"), ("instance", "web1")]),
-        annotations: BTreeMap::from([("summary".to_owned(), "web1".to_owned())]),
+        annotations: [("summary", "web1")].into(),
         phase: Phase::Firing,
         active_at_ms: START_MS,
         keep_firing_since_ms: None,

@@ -54,7 +54,7 @@ struct AlertStatus {
 pub(in crate::http) struct PostedAlert {
     labels: BTreeMap<String, String>,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: Option<Annotations>,
     #[serde(default)]
     starts_at: Moment,
     #[serde(default)]
@@ -107,7 +107,7 @@ impl AlertView {
             starts_at: moment::text(view.alert.starts_at_ms),
             status,
             updated_at: moment::text(view.updated_at_ms),
-            generator_url: view.alert.generator_url,
+            generator_url: view.alert.generator_url.to_string(),
             labels: view.alert.labels,
             acknowledgement: view.acknowledgement.map(AcknowledgementView::of),
         }
@@ -123,7 +123,7 @@ impl PostedAlert {
         if labels.is_empty() {
             return Err("at least one label pair required");
         }
-        if labels.contains_key("") || annotations.contains_key("") {
+        if labels.contains_key("") || annotations.get("").is_some() {
             return Err("the name of a label or annotation is empty");
         }
         let starts_at_ms = self.starts_at.0.or(self.ends_at.0).unwrap_or(now_ms);
@@ -140,7 +140,7 @@ impl PostedAlert {
             ends_at_ms: if left.is_some() { None } else { self.ends_at.0 },
             holds_for: left.map(Duration::from_millis),
             // Messages link to it: anything else than a page would be run by who reads them.
-            generator_url: self.generator_url.filter(is_link).unwrap_or_default(),
+            generator_url: self.generator_url.filter(is_link).unwrap_or_default().into(),
         })
     }
 }
@@ -185,7 +185,7 @@ mod tests {
         let check = |url: &str, expect: &str| {
             let json = format!("{{\"labels\":{{\"a\":\"b\"}},\"generatorURL\":\"{url}\"}}");
             let posted: PostedAlert = serde_json::from_str(&json).unwrap();
-            assert_eq!(posted.read(0).unwrap().generator_url, expect);
+            assert_eq!(&*posted.read(0).unwrap().generator_url, expect);
         };
         check("https://x/graph", "https://x/graph");
         check("http://x", "http://x");

@@ -174,7 +174,7 @@ async fn the_runbook_is_a_link_and_the_owner_is_shown() {
     let server = Server::start(true, "250 ok").await;
     let mut notification = sample();
     let set = |notification: &mut Notification, name: &str, text: &str| {
-        notification.alerts[0].annotations.insert(name.to_owned(), text.to_owned());
+        notification.alerts[0].annotations.set(name, text);
     };
     set(&mut notification, "runbook_url", "https://x.org/down");
     set(&mut notification, "owner", "team hosts");
@@ -237,8 +237,8 @@ async fn hostile_texts_change_no_message() {
     notification.group_labels.set("alertname", "x\r\nBcc: victim@example.org\r\n\r\nbody");
     let alert = &mut notification.alerts[0];
     alert.labels.set("instance", "<script>alert(1)</script>\r\n.\r\nQUIT\r\n");
-    alert.annotations.insert("action".to_owned(), "<img src=x>\u{0}".repeat(1_000));
-    alert.annotations.insert("summary".to_owned(), "{{ message.title }}{% raw %}".to_owned());
+    alert.annotations.set("action", &"<img src=x>\u{0}".repeat(1_000));
+    alert.annotations.set("summary", "{{ message.title }}{% raw %}");
     let email = Email::new(server.settings()).unwrap();
     email.send(&notification).await.unwrap();
     let message = server.message();

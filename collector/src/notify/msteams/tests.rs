@@ -17,8 +17,8 @@ async fn the_message_is_a_card_whose_texts_are_no_markup() {
     let mut notification = sample();
     notification.alerts.truncate(1);
     let annotations = &mut notification.alerts[0].annotations;
-    annotations.insert("summary".into(), "[click](https://evil.example)".into());
-    annotations.insert("runbook_url".into(), "https://x.org/down".into());
+    annotations.set("summary", "[click](https://evil.example)");
+    annotations.set("runbook_url", "https://x.org/down");
     let settings = plain(&format!("http://{}/workflow", service.address), local());
     Teams::new(settings).unwrap().send(&notification).await.unwrap();
     let message = service.message();
@@ -49,7 +49,7 @@ async fn a_card_stays_below_what_the_service_takes() {
     let mut notification = sample();
     let mut alert = notification.alerts[0].clone();
     for at in 0..30 {
-        alert.annotations.insert(format!("note {at}"), "\u{1F525}\"".repeat(1_000));
+        alert.annotations.set(&format!("note {at}"), &"\u{1F525}\"".repeat(1_000));
     }
     notification.alerts = vec![alert; 100];
     let message = message(&notification).to_string();

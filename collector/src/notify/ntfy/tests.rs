@@ -24,7 +24,7 @@ async fn the_message_goes_to_the_topic() {
     let mut notification = sample();
     notification.alerts.truncate(1);
     let annotations = &mut notification.alerts[0].annotations;
-    annotations.insert("runbook_url".into(), "https://x.org/down".into());
+    annotations.set("runbook_url", "https://x.org/down");
     let settings = plain(&format!("http://{}", service.address), local());
     Ntfy::new(settings).unwrap().send(&notification).await.unwrap();
     let expect = json!({
@@ -72,7 +72,7 @@ fn the_gravest_that_fires_says_how_loud() {
 #[test]
 fn a_message_stays_below_what_the_server_takes() {
     let mut notification = sample();
-    notification.alerts[0].annotations.insert("note".into(), "\u{1F525}".repeat(5_000));
+    notification.alerts[0].annotations.set("note", &"\u{1F525}".repeat(5_000));
     notification.alerts = vec![notification.alerts[0].clone(); 100];
     let message = Ntfy::new(plain("https://x.org", local())).unwrap().message(&notification, "t");
     let text = message["message"].as_str().unwrap();

@@ -29,7 +29,7 @@ async fn an_incident_is_triggered_and_resolved() {
     let pagerduty = PagerDuty::new(plain(&url, local())).unwrap();
     let mut notification = sample();
     let annotations = &mut notification.alerts[0].annotations;
-    annotations.insert("runbook_url".into(), "https://x.org/down".into());
+    annotations.set("runbook_url", "https://x.org/down");
     pagerduty.send(&notification).await.unwrap();
     notification.alerts.remove(0);
     pagerduty.send(&notification).await.unwrap();
@@ -97,7 +97,7 @@ fn an_event_stays_below_what_the_service_takes() {
     let mut notification = sample();
     let mut alert = notification.alerts[0].clone();
     for at in 0..60 {
-        alert.annotations.insert(format!("note {at}"), "\"\\".repeat(2_000));
+        alert.annotations.set(&format!("note {at}"), &"\"\\".repeat(2_000));
     }
     notification.alerts = vec![alert; 200];
     let event = event(plain("https://x.org", local()), &notification);

@@ -27,7 +27,7 @@ async fn the_message_is_an_attachment_with_links() {
     settings.username = Some("upkeep".to_owned());
     let mut notification = sample();
     notification.alerts.truncate(1);
-    notification.alerts[0].annotations.insert("runbook_url".into(), "https://x.org/a?b&c".into());
+    notification.alerts[0].annotations.set("runbook_url", "https://x.org/a?b&c");
     Slack::new(settings).unwrap().send(&notification).await.unwrap();
     let expect = json!({
         "channel": "#ops",

@@ -28,8 +28,8 @@ async fn the_message_is_html_to_a_chat() {
     let mut notification = sample();
     notification.alerts.truncate(1);
     let annotations = &mut notification.alerts[0].annotations;
-    annotations.insert("summary".into(), "a <b> & c".into());
-    annotations.insert("runbook_url".into(), "https://x.org/?a&b".into());
+    annotations.set("summary", "a <b> & c");
+    annotations.set("runbook_url", "https://x.org/?a&b");
     Telegram::new(settings).unwrap().send(&notification).await.unwrap();
     let got = service.got();
     assert_eq!(got[0].0, format!("/bot{TOKEN}/sendMessage"));
@@ -75,7 +75,7 @@ async fn a_refusal_behind_a_success_is_a_refusal() {
 #[test]
 fn a_message_stays_below_what_the_service_takes() {
     let mut notification = sample();
-    notification.alerts[0].annotations.insert("note".into(), "\u{1F525}".repeat(5_000));
+    notification.alerts[0].annotations.set("note", &"\u{1F525}".repeat(5_000));
     notification.alerts = vec![notification.alerts[0].clone(); 100];
     let text = text(&notification);
     let units: usize = text.chars().map(char::len_utf16).sum();

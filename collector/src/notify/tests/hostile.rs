@@ -29,9 +29,9 @@ fn hostile(text: &str) -> Notification {
             alert.labels.set(name, text);
         }
         for name in [ACTION, OUTCOME, OWNER, RUNBOOK_URL, "summary", text] {
-            alert.annotations.insert(name.to_owned(), text.to_owned());
+            alert.annotations.set(name, text);
         }
-        alert.generator_url = text.to_owned();
+        alert.generator_url = text.into();
     }
     notification
 }

@@ -92,7 +92,7 @@ fn what_is_due_is_told_once_and_again_after_a_while() {
     let mut rule = rule(10, 0);
     let due = |rule: &mut AlertRule, second: i64, holds: bool| {
         live(rule, &[(second, holds)]);
-        rule.take_due(second * 1000, AGAIN, INTERVAL, "url")
+        rule.take_due(second * 1000, AGAIN, INTERVAL, &"url".into())
             .iter()
             .map(|alert| (alert.starts_at_ms / 1000, alert.ends_at_ms.map(|end| end / 1000)))
             .collect::<Vec<_>>()
@@ -111,7 +111,7 @@ fn alerts_hold_until_they_are_told_again_and_longer() {
     let check = |interval_seconds: u64, expect_seconds: u64| {
         let mut rule = rule(0, 0);
         live(&mut rule, &[(0, true)]);
-        let due = rule.take_due(0, AGAIN, Duration::from_secs(interval_seconds), "url");
+        let due = rule.take_due(0, AGAIN, Duration::from_secs(interval_seconds), &"url".into());
         assert_eq!(due[0].holds_for, Some(Duration::from_secs(expect_seconds)));
     };
     check(1, 240);
@@ -189,10 +189,10 @@ fn a_clock_that_is_set_lets_nothing_fire_early_nor_end() {
 
         let mut firing = rule(0, 0);
         assert_eq!(live(&mut firing, &[(0, true)]), [(0, ConditionHoldsWithoutWait)]);
-        assert_eq!(firing.take_due(0, AGAIN, INTERVAL, "").len(), 1);
+        assert_eq!(firing.take_due(0, AGAIN, INTERVAL, &"".into()).len(), 1);
         firing.clock_was_set(year * 1000, (year + 300) * 1000);
         assert_eq!(live(&mut firing, &[(year + 10, false), (year + 20, true)]), []);
-        assert_eq!(firing.take_due((year + 20) * 1000, AGAIN, INTERVAL, "").len(), 0);
+        assert_eq!(firing.take_due((year + 20) * 1000, AGAIN, INTERVAL, &"".into()).len(), 0);
         firing.clock_was_set(-year * 1000, 330_000);
         assert_eq!(live(&mut firing, &[(40, false), (329, false)]), []);
         assert_eq!(live(&mut firing, &[(330, false)]), [(330, ConditionGone)]);

@@ -64,7 +64,7 @@ pub(super) fn candidate(
     let context = Context::new(&point.labels, point.value, site);
     // A text that cannot be filled in says so in its place: an alert must not be lost for it.
     let fill = |template: &Template| {
-        template.render(&context).unwrap_or_else(|error| format!("<{error}>"))
+        template.render(&context).unwrap_or_else(|error| format!("<{error}>").into())
     };
     let mut labels = point.labels.clone();
     labels.remove(METRIC_NAME);
@@ -73,7 +73,7 @@ pub(super) fn candidate(
     }
     labels.set(ALERT_NAME, kind.name.clone());
     let annotations: Annotations =
-        kind.annotations.iter().map(|text| (text.name().to_owned(), fill(text))).collect();
+        kind.annotations.iter().map(|text| (text.shared_name(), fill(text))).collect();
     Candidate { labels, annotations, value: point.value }
 }
 

@@ -59,12 +59,15 @@ fn an_alert_is_told_shown_stored_and_written() {
         alert.labels.to_string(),
         "{alertname=\"HostDown\", host=\"web1\", instance=\"web1\", severity=\"critical\"}"
     );
-    assert_eq!(alert.annotations["summary"], "web1 is 0");
-    assert!(alert.annotations["broken"].starts_with("<template `broken`: "), "{alert:?}");
+    assert_eq!(alert.annotations.get("summary"), Some("web1 is 0"));
+    assert!(
+        alert.annotations.get("broken").unwrap().starts_with("<template `broken`: "),
+        "{alert:?}"
+    );
     assert_eq!((alert.starts_at_ms, alert.ends_at_ms), (11_000, None));
     assert_eq!(alert.holds_for, Some(Duration::from_mins(4)), "longer than until it is told again");
     assert_eq!(
-        alert.generator_url,
+        &*alert.generator_url,
         "https://upkeep.example.org/graph?g0.expr=up+%3D%3D+0&g0.tab=1"
     );
     let status = group.status();

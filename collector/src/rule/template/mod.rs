@@ -77,8 +77,8 @@ pub type Ask = Arc<dyn Fn(&str) -> Result<Vec<Point>, String> + Send + Sync>;
 
 /// A compiled template.
 pub struct Template {
-    name: String,
-    text: String,
+    name: Arc<str>,
+    text: Arc<str>,
     /// `None` for a text without actions, which stands for itself.
     compiled: Option<gotmpl::Template>,
 }
@@ -131,17 +131,22 @@ impl Template {
     /// When the text does not follow the grammar, or names an unknown function or variable.
     pub fn compile(name: &str, text: &str) -> Result<Self, TemplateError> {
         let compiled = if text.contains("{{") { Some(compile(name, text)?) } else { None };
-        Ok(Self { name: name.to_owned(), text: text.to_owned(), compiled })
+        Ok(Self { name: name.into(), text: text.into(), compiled })
     }
 
     /// A text that stands for itself, whatever is in it.
     pub fn verbatim(name: &str, text: &str) -> Self {
-        Self { name: name.to_owned(), text: text.to_owned(), compiled: None }
+        Self { name: name.into(), text: text.into(), compiled: None }
     }
 
     /// The label or annotation that it fills.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, for all that it fills.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// The text that was compiled.
@@ -159,16 +164,18 @@ impl Template {
         self.compiled.is_some() && self.text.contains("query")
     }
 
-    /// Fills it in; what exceeds a bound is cut, with an ellipsis in its place.
+    /// Fills it in; what exceeds a bound is cut, with an ellipsis in its place. A text without actions is
+    /// shared by all that it fills.
     ///
     /// # Errors
     /// When a function is given what it cannot use, a query fails, or loops do not end.
-    pub fn render(&self, context: &Context) -> Result<String, TemplateError> {
+    pub fn render(&self, context: &Context) -> Result<Arc<str>, TemplateError> {
         let Some(compiled) = &self.compiled else {
-            return Ok(self.text.clone());
+            return Ok(Arc::clone(&self.text));
         };
         let filled = fill(compiled, ROOT, &context.0);
-        filled.map_err(|message| TemplateError::Render { template: self.name.clone(), message })
+        let failed = |message| TemplateError::Render { template: self.name.to_string(), message };
+        filled.map(Arc::from).map_err(failed)
     }
 }
 

@@ -28,7 +28,7 @@ fn render(text: &str, value: f64) -> Result<String, TemplateError> {
         now_ms: 1_700_000_000_500,
     };
     let context = Context::new(&labels(), value, &site);
-    Template::compile("summary", text)?.render(&context)
+    Ok(Template::compile("summary", text)?.render(&context)?.to_string())
 }
 
 #[test]

@@ -204,7 +204,10 @@ fn alert_case(tree: &Tree, faults: &mut FaultList) -> Option<AlertCase> {
         let labels = Labels::new(texts(&mut fields, "exp_labels", faults));
         let annotations = texts(&mut fields, "exp_annotations", faults);
         fields.refuse_rest(faults);
-        ExpectedAlert { labels: labels.with(ALERT_NAME, name.unwrap_or_default()), annotations }
+        ExpectedAlert {
+            labels: labels.with(ALERT_NAME, name.unwrap_or_default()),
+            annotations: annotations.into_iter().collect(),
+        }
     });
     let expected = expected.collect();
     fields.refuse_rest(faults);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use upkeep_codec::{Encoder, KeyFrame, decode};
 use upkeep_model::{Epoch, HostId, Labels, Matcher, SeriesSamples, StreamKey};
-use upkeep_store::{Append, Options, Store};
+use upkeep_store::{Append, Options, Reading, Store};
 use uuid::Uuid;
 
 pub(crate) const SPAN_MS: i64 = 60_000;
@@ -86,7 +86,24 @@ impl Model {
     pub(crate) fn check(&self, store: &Store) {
         let got = samples(store.select(&[], i64::MIN, i64::MAX).unwrap());
         assert_eq!(got, self.select(&[], i64::MIN, i64::MAX));
+        let mut times: Vec<i64> =
+            self.0.values().flat_map(|samples| samples.keys().copied()).collect();
+        times.sort_unstable();
+        let middle_ms = times.get(times.len() / 2).copied().unwrap_or_default();
+        for through_ms in [middle_ms, i64::MAX] {
+            let reading = Reading { only_last: true, ..Reading::of(&[], i64::MIN, through_ms) };
+            let expect = last_of_each(self.select(&[], i64::MIN, through_ms));
+            assert_eq!(last_of_each(samples(store.read(&reading).unwrap())), expect);
+        }
     }
+}
+
+fn last_of_each(mut all: Samples) -> Samples {
+    all.values_mut().for_each(|samples| {
+        let last = samples.pop_last();
+        *samples = last.into_iter().collect();
+    });
+    all
 }
 
 /// What a store answered, and that it is in order.

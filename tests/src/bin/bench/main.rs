@@ -1,12 +1,10 @@
-//! `make bench`: what the agent costs beside its peers, and how soon an alert arrives. It prints the
-//! figures; the README and docs/bench/ hold those that were measured, with their machine. With the
-//! argument `latency` or `footprint` it does only that.
+//! `make bench`: what the agent costs beside its peers. It prints the figures; the README and docs/bench/ hold those
+//! that were measured, with their machine.
 //!
 //! The peers' programs are taken from the folder that `UPKEEP_PEERS` names; `packaging/peers` fills
 //! one. What is not there is said to be missing.
 
 mod footprint;
-mod latency;
 mod meter;
 mod peers;
 mod usage;
@@ -32,16 +30,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     println!("{}", machine()?);
-    let only = std::env::args().nth(1);
-    if only.as_deref() != Some("latency") {
-        footprint::footprint().await?;
-    }
-    if only.as_deref() != Some("footprint") {
-        for seconds in [1, 10] {
-            latency::latency(Duration::from_secs(seconds)).await?;
-        }
-    }
-    Ok(())
+    footprint::footprint().await
 }
 
 fn machine() -> Result<String> {

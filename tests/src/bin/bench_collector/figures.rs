@@ -35,8 +35,9 @@ impl Figure {
         Self { what: what.into(), unit, columns: Vec::new(), aim }
     }
 
-    /// Notes a run's figure.
+    /// Notes a run's figure, and tells it to whoever waits for the table.
     pub(super) fn note(&mut self, who: &str, figure: f64) {
+        eprintln!("{}, {who}: {} {}", self.what, short(figure), self.unit);
         match self.columns.iter_mut().find(|(name, _)| name == who) {
             Some((_, figures)) => figures.push(figure),
             None => self.columns.push((who.to_owned(), vec![figure])),

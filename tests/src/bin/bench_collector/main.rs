@@ -1,5 +1,5 @@
 //! `make bench-store` and `make bench-alerts`: what the collector's store and its alerts cost, side by side with
-//! Debian's victoria-metrics and prometheus. It prints its tables and, with `--write FILE`, writes them down
+//! Debian's victoria-metrics, prometheus and prometheus-alertmanager. It prints its tables and, with `--write FILE`, writes them down
 //! with machine and versions. The first argument is the part, `store` or `alerts`; names of scenarios after
 //! it let it do only those.
 
@@ -7,6 +7,7 @@ mod data;
 mod disk;
 mod figures;
 mod growth;
+mod latency;
 mod native;
 mod native_ingest;
 mod queries;
@@ -45,7 +46,7 @@ const PARTS: [Part; 2] = [
     Part {
         name: "alerts",
         title: "What rules and alerts cost beside their peers",
-        scenarios: &["rules", "storm"],
+        scenarios: &["latency", "rules", "storm"],
     },
 ];
 
@@ -100,6 +101,7 @@ async fn scenario(name: &str) -> Result<String> {
         "restart" => restart::restart().await,
         "growth" => growth::growth().await,
         "disk" => disk::bytes().await,
+        "latency" => latency::latency().await,
         "rules" => rules::rules().await,
         "storm" => storm::storm().await,
         other => bail!("scenario {other} is not joined"),
