@@ -108,8 +108,9 @@ impl Core {
     fn find(&self, reading: &Reading<'_>, bounds: &Bounds) -> Result<Sought, StoreError> {
         let index = self.index();
         let mut found = Sought::default();
-        let mut places: HashMap<_, usize> = HashMap::new();
-        for number in index.select(reading.matchers) {
+        let selected = index.select(reading.matchers);
+        let mut places: HashMap<_, usize> = HashMap::with_capacity(selected.len());
+        for number in selected {
             bounds.look()?;
             let Some(series) = index.get(number) else { continue };
             if reading.home.is_some_and(|home| home != series.home) {
