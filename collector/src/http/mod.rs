@@ -5,6 +5,7 @@
 //! elsewhere. Errors are Prometheus' error object everywhere but under `/api/v2/`, see [`error`] and `v2`.
 
 mod acknowledgements;
+mod actions;
 mod alerts;
 mod audit;
 mod availability;

@@ -22,11 +22,14 @@ mod webhook;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{ACTION, ALERT_NAME, Alert, Annotations, Fingerprint, OUTCOME, OWNER, RUNBOOK_URL};
+pub use alert::{
+    ACTION, ALERT_NAME, Alert, Annotations, Fingerprint, OUTCOME, OWNER, Origin, PREDEFINED_ACTION,
+    RUNBOOK_URL,
+};
 pub use command::{COMMAND_TIMEOUT, Command, CommandSettings};
 pub use email::{Email, EmailSettings};
 pub use error::NotifyError;
-pub use http_client::{Authorization, DEFAULT_TIMEOUT, HttpSettings, parse_url};
+pub use http_client::{Authorization, DEFAULT_TIMEOUT, HttpSettings, Receipt, parse_url};
 pub use msteams::{Teams, TeamsSettings};
 pub use notification::{Notification, Status};
 pub use ntfy::{NTFY_URL, Ntfy, NtfySettings};
@@ -38,7 +41,7 @@ pub use telegram::{TELEGRAM_URL, Telegram, TelegramSettings};
 pub use webhook::{Webhook, WebhookSettings};
 
 /// The most characters of a text in a line of the log.
-const LOGGED_CHARACTERS: usize = 300;
+pub const LOGGED_CHARACTERS: usize = 300;
 
 /// A text of others for the log: in one line, and cut.
 pub fn one_line(text: &str) -> String {
