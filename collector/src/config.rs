@@ -1,6 +1,7 @@
 //! The collector's settings, `/etc/upkeep/collector.toml` and `conf.d/*.toml` beside it.
 
 mod actions;
+mod alertmanagers;
 mod alerts;
 
 use std::collections::BTreeSet;
@@ -14,9 +15,11 @@ use upkeep_config::{ConfigError, Fault};
 use upkeep_store::{Downsampling, Options};
 
 pub use actions::Action;
+pub use alertmanagers::Alertmanager;
 pub use alerts::{Alerts, DEFAULT_ROUTING, Heartbeat};
 
 use crate::action;
+use crate::forward;
 use crate::query::Settings;
 use crate::remote::TargetSettings;
 
@@ -50,6 +53,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// What rules may ask for beside telling people.
     pub actions: Vec<Action>,
+    /// Whom alerts are sent on to.
+    pub alertmanagers: Vec<Alertmanager>,
     /// The request that stops when the way of the data is broken.
     pub heartbeat: Heartbeat,
     /// What one host or sender may ask of the collector.
@@ -71,6 +76,7 @@ impl Default for Config {
             rules: Rules::default(),
             alerts: Alerts::default(),
             actions: Vec::new(),
+            alertmanagers: Vec::new(),
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
@@ -328,6 +334,14 @@ impl Config {
         actions::settings(&self.actions, &self.alerts)
     }
 
+    /// The Alertmanagers that alerts are sent on to.
+    ///
+    /// # Errors
+    /// With everything that is wrong with them; of a configuration that was loaded nothing is.
+    pub fn alertmanagers(&self) -> Result<Vec<forward::Settings>, Vec<String>> {
+        alertmanagers::settings(&self.alertmanagers, &self.alerts)
+    }
+
     /// The names of the actions that rules may ask for.
     pub fn action_names(&self) -> BTreeSet<String> {
         self.actions.iter().map(|action| action.name.clone()).collect()
@@ -370,6 +384,9 @@ impl Config {
         }
         for fault in self.actions().err().into_iter().flatten() {
             faults.push(Fault::of_key(main, "actions", &fault));
+        }
+        for fault in self.alertmanagers().err().into_iter().flatten() {
+            faults.push(Fault::of_key(main, "alertmanagers", &fault));
         }
         for (index, target) in self.remote_write.iter().enumerate() {
             if let Err(fault) = target.check() {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod damage;
 pub mod fleet;
+pub mod forward;
 pub mod heartbeat;
 pub mod http;
 pub mod ingest;

@@ -1,4 +1,4 @@
-//! Debian's prometheus and victoria-metrics, run beside the collector on the same machine.
+//! Debian's prometheus, prometheus-alertmanager and victoria-metrics, run beside the collector on the same machine.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,12 @@ use crate::process::{Running, run, until};
 /// How long a peer may take to answer, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where Debian's Alertmanager looks for its templates.
+const TEMPLATES: &str = "/usr/share/prometheus/alertmanager/default.tmpl";
+
+/// The file of a peer's configuration in its folder.
+const CONFIGURATION: &str = "configuration.yml";
+
 /// So many ports are tried, since one that was free may be taken before it listens.
 const PORTS: usize = 5;
 
@@ -26,6 +32,8 @@ pub enum PeerKind {
     Prometheus,
     /// `victoria-metrics`, of one node.
     VictoriaMetrics,
+    /// `prometheus-alertmanager`, by itself.
+    Alertmanager,
 }
 
 /// A program of those that `packaging/peers` fetches; `None`, with the reason printed, where it cannot
@@ -59,26 +67,51 @@ impl PeerKind {
         match self {
             Self::Prometheus => "prometheus",
             Self::VictoriaMetrics => "victoria-metrics",
+            Self::Alertmanager => "prometheus-alertmanager",
         }
     }
 
     /// The path that says whether it serves.
     pub fn ready(self) -> &'static str {
         match self {
-            Self::Prometheus => "/-/ready",
+            Self::Prometheus | Self::Alertmanager => "/-/ready",
             Self::VictoriaMetrics => "/health",
         }
+    }
+
+    /// The program. Debian's Alertmanager wants its templates at the place where the package would have
+    /// installed them, so it sees them there, and nobody else does.
+    fn command(self, program: &Path) -> Command {
+        if self != Self::Alertmanager || Path::new(TEMPLATES).exists() {
+            return Command::new(program);
+        }
+        let share = program.ancestors().nth(2).unwrap_or(program).join("share");
+        let mount = format!(
+            "mount -t overlay overlay -o lowerdir={}:/usr/share /usr/share",
+            share.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c"]);
+        command.arg(format!("{mount} && exec \"$0\" \"$@\"")).arg(program);
+        command
     }
 
     fn arguments(self, folder: &Path, address: &str) -> Vec<String> {
         let data = folder.join("data");
         match self {
             Self::Prometheus => vec![
-                format!("--config.file={}", folder.join("prometheus.yml").display()),
+                format!("--config.file={}", folder.join(CONFIGURATION).display()),
                 format!("--storage.tsdb.path={}", data.display()),
                 format!("--web.listen-address={address}"),
                 "--web.enable-remote-write-receiver".to_owned(),
                 "--web.enable-admin-api".to_owned(),
+                "--log.level=warn".to_owned(),
+            ],
+            Self::Alertmanager => vec![
+                format!("--config.file={}", folder.join(CONFIGURATION).display()),
+                format!("--storage.path={}", data.display()),
+                format!("--web.listen-address={address}"),
+                "--cluster.listen-address=".to_owned(),
                 "--log.level=warn".to_owned(),
             ],
             Self::VictoriaMetrics => vec![
@@ -104,7 +137,7 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a peer with these arguments beside those that every one gets, and with a configuration,
-    /// which only Prometheus takes; empty is the default.
+    /// which VictoriaMetrics does not take; for Prometheus, empty is the default.
     ///
     /// # Errors
     /// When it does not listen.
@@ -115,7 +148,7 @@ impl Peer {
         arguments: &[String],
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("prometheus.yml"), configuration)?;
+        std::fs::write(folder.path().join(CONFIGURATION), configuration)?;
         // Without one the client cannot be built, although it asks over plain HTTP.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut peer = Self {
@@ -141,7 +174,7 @@ impl Peer {
             if attempt > 0 || self.address.is_empty() {
                 self.address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
             }
-            let mut command = Command::new(&self.program);
+            let mut command = self.kind.command(&self.program);
             command.args(self.kind.arguments(self.folder.path(), &self.address));
             let mut running = Running::start(command.args(&self.arguments), &log)?;
             let (client, url) = (self.client.clone(), self.url(self.kind.ready()));

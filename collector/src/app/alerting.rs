@@ -11,6 +11,7 @@ use super::{Parts, Stages};
 use crate::action;
 use crate::alert::{self, Desk, Dispatcher, Routing};
 use crate::config::Config;
+use crate::forward::Forwarding;
 use crate::heartbeat;
 use crate::notify::Alert;
 use crate::query::StoreSource;
@@ -67,6 +68,28 @@ fn start_actions(
         Ok(action::run(settings, external_url, orders, kept, stop).await?)
     });
     queue
+}
+
+/// Starts sending alerts on to Alertmanagers, if there are any: then whatever rules put into the queue that
+/// comes back passes there first.
+pub(super) fn start_forwarding(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    next: mpsc::Sender<Vec<Alert>>,
+) -> Result<(mpsc::Sender<Vec<Alert>>, Forwarding)> {
+    // That nothing is wrong with them was seen when the configuration was read.
+    let forwarding = Forwarding::new(config.alertmanagers().unwrap_or_default())?;
+    if !forwarding.is_needed() {
+        return Ok((next, forwarding));
+    }
+    let (queue, alerts) = mpsc::channel(ALERT_QUEUE);
+    let (running, clock) = (forwarding.clone(), parts.clock.clone());
+    stages.start("the sending on of alerts", |stop| async move {
+        running.run(alerts, next, clock, stop).await;
+        Ok(())
+    });
+    Ok((queue, forwarding))
 }
 
 pub(super) fn start_rules(

@@ -6,6 +6,7 @@
 
 mod acknowledgements;
 mod actions;
+mod alertmanagers;
 mod alerts;
 mod audit;
 mod availability;
@@ -55,6 +56,7 @@ use crate::alert::Desk;
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
+use crate::forward::Forwarding;
 use crate::query::Engine;
 use crate::remote::WriteIn;
 use crate::rule::{Board, Reloader};
@@ -91,6 +93,8 @@ pub struct Services {
     pub reloader: Reloader,
     /// Where alerts and silences are asked about and changed.
     pub alerts: Desk,
+    /// Whom alerts are sent on to.
+    pub alertmanagers: Forwarding,
     /// What is not ready yet.
     pub readiness: Arc<Readiness>,
     /// What the collector counts about itself.
