@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
 use crate::fleet::{self, Fleet};
+use crate::forward::Forwarding;
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest::{self, Arrivals};
 use crate::query::Engine;
@@ -38,7 +39,7 @@ use crate::remote::{self, WriteIn};
 use crate::rule::{ArrivalMeters, Board, ReloadMeters, Reloader};
 use crate::state::{self, Ending, Occurrence, State};
 
-use alerting::{external_url, start_alerts, start_heartbeat, start_rules};
+use alerting::{external_url, start_alerts, start_forwarding, start_heartbeat, start_rules};
 use retention::Retention;
 use signals::Signals;
 use stage::Stages;
@@ -148,15 +149,21 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let (alerts, desk) = start_alerts(&mut stages, &parts, config, &url)?;
     let (arrivals, arrived) = Arrivals::register(&mut registry);
     let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
-    let out = (alerts.clone(), Arc::clone(&board), meters);
+    let (forwarded, forwarding) = start_forwarding(&mut stages, &parts, config, alerts.clone())?;
+    let out = (forwarded, Arc::clone(&board), meters);
     let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
     start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
     let readiness_of_http = Arc::clone(&readiness);
-    let shown =
-        Shown { rules: board, reloader: reloader.clone(), desk, readiness: readiness_of_http };
+    let shown = Shown {
+        rules: board,
+        reloader: reloader.clone(),
+        desk,
+        forwarding,
+        readiness: readiness_of_http,
+    };
     start_http(&mut stages, &parts, config, http, shown, registry)?;
     readiness.release("start");
 
@@ -322,6 +329,7 @@ struct Shown {
     rules: Arc<Board>,
     reloader: Reloader,
     desk: Desk,
+    forwarding: Forwarding,
     readiness: Arc<Readiness>,
 }
 
@@ -360,6 +368,7 @@ fn start_http(
         rules: shown.rules,
         reloader: shown.reloader,
         alerts: shown.desk,
+        alertmanagers: shown.forwarding,
         readiness: shown.readiness,
         registry: Arc::new(registry),
         meters,

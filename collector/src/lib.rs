@@ -1,6 +1,7 @@
 //! `upkeep-collector`: receives what agents report, stores it, judges it by rules, alerts, and
 //! serves it over HTTP. ARCHITECTURE.md at the top of the project shows how the modules relate.
 
+pub mod action;
 pub mod alert;
 pub mod app;
 pub mod archive;
@@ -12,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod damage;
 pub mod fleet;
+pub mod forward;
 pub mod heartbeat;
 pub mod http;
 pub mod ingest;

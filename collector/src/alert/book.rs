@@ -7,6 +7,7 @@
 //! again.
 
 mod acknowledgements;
+mod actions;
 mod intake;
 mod retry;
 mod set_clock;
@@ -27,6 +28,7 @@ use super::inhibit::{InhibitRule, Inhibition};
 use super::interval::Hours;
 use super::route::{Route, Timing};
 use super::silence::Silences;
+use crate::action::Order;
 use crate::notify::{Fingerprint, Notification};
 use crate::state::{Acknowledgement, AlertChanges, NotificationKey, NotificationRecord};
 
@@ -84,6 +86,8 @@ pub(super) struct Book {
     /// How many messages are under way by each channel, and which groups wait for one to end.
     lines: BTreeMap<(String, usize), Line>,
     changes: AlertChanges,
+    /// Actions that are to be run.
+    orders: Vec<Order>,
 }
 
 /// An alert, the groups that it is in, and the silences that are about it.
@@ -167,6 +171,7 @@ impl Book {
             agenda: BTreeSet::new(),
             lines: BTreeMap::new(),
             changes: AlertChanges::default(),
+            orders: Vec::new(),
         }
     }
 
@@ -275,17 +280,18 @@ impl Book {
             group.next_flush_ms =
                 now_ms.saturating_add(milliseconds(group.timing.group_interval).max(1));
         }
-        let due: Vec<_> = group
-            .attempts
-            .iter()
-            .enumerate()
+        let attempts: Vec<_> = group.attempts.iter().copied().enumerate().collect();
+        if is_flush {
+            self.order_actions(number, now_ms);
+        }
+        let due = attempts
+            .into_iter()
             .filter(|(_, attempt)| match attempt {
                 Attempt::Idle => is_flush,
                 Attempt::Pausing { until_ms, .. } => *until_ms <= now_ms,
                 Attempt::Queued { .. } | Attempt::Sending { .. } => false,
             })
-            .map(|(channel, _)| channel)
-            .collect();
+            .map(|(channel, _)| channel);
         for channel in due {
             self.consider(number, channel, now_ms, jobs);
         }

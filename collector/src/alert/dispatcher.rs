@@ -21,6 +21,7 @@ use super::desk::{Desk, Facts, Question};
 use super::group::milliseconds;
 use super::routing::Routing;
 use super::silence::{Silence, SilenceError};
+use crate::action::{Order, Queue};
 use crate::clock::{Clock, ClockWatch};
 use crate::notify::{Alert, Channel, Notification, NotifyError, one_line};
 use crate::state::{AlertChanges, Delivery, DeliveryOutcome, State, StateError};
@@ -59,6 +60,9 @@ pub struct Dispatcher {
     unsaved: AlertChanges,
     sending: JoinSet<(Job, Outcome)>,
     questions: mpsc::Receiver<Question>,
+    /// Who runs actions, if anybody does, and what is to be run as soon as it is stored that it is.
+    actions: Option<Queue>,
+    orders: Vec<Order>,
     /// For how long silences are kept that are over, and when it was last looked for such.
     keep_silences_ms: i64,
     forgot_at_ms: Option<i64>,
@@ -129,10 +133,18 @@ impl Dispatcher {
             unsaved: AlertChanges::default(),
             sending: JoinSet::new(),
             questions,
+            actions: None,
+            orders: Vec::new(),
             keep_silences_ms: milliseconds(settings.keep_silences),
             forgot_at_ms: None,
         };
         Ok((dispatcher, desk))
+    }
+
+    /// Orders the actions that rules ask for there.
+    #[must_use]
+    pub fn ordering_at(self, actions: Queue) -> Self {
+        Self { actions: Some(actions), ..self }
     }
 
     /// Tells of alerts as they come, until `stop`.
@@ -195,7 +207,15 @@ impl Dispatcher {
     async fn act(&mut self, mut jobs: Vec<Job>) {
         self.follow_clock();
         jobs.extend(self.book.take_due(self.clock.now_ms()));
+        self.orders.extend(self.book.take_orders());
         self.save().await;
+        // An action that would be forgotten with a crash would be run again, so it waits.
+        if self.unsaved.is_empty() && !self.orders.is_empty() {
+            let orders = std::mem::take(&mut self.orders);
+            if let Some(actions) = &self.actions {
+                actions.put(orders).await;
+            }
+        }
         for job in jobs {
             let channels = self.channels.get(&job.key.receiver);
             let Some(channel) = channels.and_then(|channels| channels.get(job.key.channel)) else {

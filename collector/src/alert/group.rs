@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::notify::{Alert, Fingerprint};
+use crate::notify::{Alert, Fingerprint, Origin, PREDEFINED_ACTION};
 use crate::state::NotificationRecord;
 
 /// An alert as the dispatcher holds it.
@@ -17,6 +17,8 @@ pub(super) struct HeldAlert {
     pub(super) updated_at_ms: i64,
     /// When it was first heard of since it fires, in milliseconds since 1970.
     pub(super) heard_at_ms: i64,
+    /// Whether the action was ordered that it asks for.
+    pub(super) has_acted: bool,
 }
 
 impl HeldAlert {
@@ -25,7 +27,7 @@ impl HeldAlert {
     pub(super) fn spoken_of(alert: Alert, resolve_timeout_ms: i64, now_ms: i64) -> Self {
         let holds_ms = alert.holds_for.map_or(resolve_timeout_ms, milliseconds);
         let expires_at_ms = now_ms.saturating_add(holds_ms);
-        Self { alert, expires_at_ms, updated_at_ms: now_ms, heard_at_ms: now_ms }
+        Self { alert, expires_at_ms, updated_at_ms: now_ms, heard_at_ms: now_ms, has_acted: false }
     }
 
     /// When it is over: when it was said to be, or when nobody spoke of it for too long.
@@ -36,6 +38,15 @@ impl HeldAlert {
     /// Whether it is over.
     pub(super) fn is_resolved(&self, now_ms: i64) -> bool {
         self.ends_at_ms() <= now_ms
+    }
+
+    /// The action that is still to be ordered: alerts of others cannot ask for one.
+    pub(super) fn wanted_action(&self) -> Option<&str> {
+        if self.has_acted || self.alert.origin != Origin::Rule {
+            return None;
+        }
+        let name = self.alert.annotations.get(PREDEFINED_ACTION)?.trim();
+        Some(name).filter(|name| !name.is_empty())
     }
 
     /// The alert as it is told: what nobody spoke of any more has ended.
@@ -56,6 +67,7 @@ impl HeldAlert {
         }
         let mut merged = later;
         merged.heard_at_ms = merged.heard_at_ms.min(self.heard_at_ms);
+        merged.has_acted |= self.has_acted;
         merged.alert.starts_at_ms = merged.alert.starts_at_ms.min(self.alert.starts_at_ms);
         if let (Some(before), Some(after)) = (self.alert.ends_at_ms, merged.alert.ends_at_ms) {
             merged.alert.ends_at_ms = Some(before.max(after));
@@ -199,7 +211,7 @@ mod tests {
     use upkeep_model::Labels;
 
     use super::*;
-    use crate::notify::Annotations;
+    use crate::notify::{Annotations, Origin};
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -284,16 +296,19 @@ mod tests {
                 ends_at_ms,
                 holds_for: None,
                 generator_url: "".into(),
+                origin: Origin::Outside,
             },
             expires_at_ms: starts_at_ms + 300,
             updated_at_ms: starts_at_ms,
             heard_at_ms: starts_at_ms,
+            has_acted: text == "old",
         };
         let check = |before: (i64, Option<i64>), after: (i64, Option<i64>), expect| {
             let merged = held(before.0, before.1, "old").merged(held(after.0, after.1, "new"));
             assert_eq!((merged.alert.starts_at_ms, merged.alert.ends_at_ms), expect);
             assert_eq!(merged.alert.annotations.get("summary"), Some("new"));
             assert_eq!(merged.heard_at_ms, expect.0, "as long as it fires");
+            assert_eq!(merged.has_acted, expect.0 <= before.0, "as long as it fires");
         };
         check((10, None), (20, None), (10, None));
         check((20, None), (10, None), (10, None));

@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use upkeep_promql::Limits;
 
 use super::{Parts, Stages};
+use crate::action;
 use crate::alert::{self, Desk, Dispatcher, Routing};
 use crate::config::Config;
+use crate::forward::Forwarding;
 use crate::heartbeat;
 use crate::notify::Alert;
 use crate::query::StoreSource;
@@ -39,12 +41,55 @@ pub(super) fn start_alerts(
         Routing::nobody()
     };
     let (state, clock) = (parts.state.clone(), parts.clock.clone());
+    // Whoever orders actions ends before whoever runs them.
+    let actions = start_actions(stages, parts, config, external_url);
     let (dispatcher, desk) = Dispatcher::new(routing, &settings, state, clock)?;
+    let dispatcher = dispatcher.ordering_at(actions);
     stages.start("the telling of alerts", |stop| async move {
         dispatcher.run(alerts, stop).await;
         Ok(())
     });
     Ok((queue, desk))
+}
+
+/// Starts running the actions that rules ask for, and gives the queue where they are ordered.
+fn start_actions(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    external_url: &str,
+) -> action::Queue {
+    let (queue, orders) = action::queue();
+    // That nothing is wrong with them was seen when the configuration was read.
+    let settings = config.actions().unwrap_or_default();
+    let kept = (parts.state.clone(), parts.clock.clone());
+    let external_url = external_url.to_owned();
+    stages.start("the running of actions", |stop| async move {
+        Ok(action::run(settings, external_url, orders, kept, stop).await?)
+    });
+    queue
+}
+
+/// Starts sending alerts on to Alertmanagers, if there are any: then whatever rules put into the queue that
+/// comes back passes there first.
+pub(super) fn start_forwarding(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    next: mpsc::Sender<Vec<Alert>>,
+) -> Result<(mpsc::Sender<Vec<Alert>>, Forwarding)> {
+    // That nothing is wrong with them was seen when the configuration was read.
+    let forwarding = Forwarding::new(config.alertmanagers().unwrap_or_default())?;
+    if !forwarding.is_needed() {
+        return Ok((next, forwarding));
+    }
+    let (queue, alerts) = mpsc::channel(ALERT_QUEUE);
+    let (running, clock) = (forwarding.clone(), parts.clock.clone());
+    stages.start("the sending on of alerts", |stop| async move {
+        running.run(alerts, next, clock, stop).await;
+        Ok(())
+    });
+    Ok((queue, forwarding))
 }
 
 pub(super) fn start_rules(
@@ -60,11 +105,13 @@ pub(super) fn start_rules(
     if files.is_empty() {
         tracing::warn!("{} does not exist: no rules", config.rules.folder.display());
     }
-    let groups = rule::load(&files)?;
+    let actions = config.action_names();
+    let groups = rule::load(&files, Some(&actions))?;
     let settings = rule::Settings {
         interval: config.rules.interval.0,
         require_outcome: RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except),
         external_url,
+        actions,
         timeout: config.query.timeout.0,
         limits: Limits { max_samples: config.query.max_samples, ..Limits::default() },
         ..rule::Settings::default()

@@ -1,5 +1,5 @@
-//! `alert list|acknowledge|unacknowledge|deliveries`: what fires, who takes care of it, and who was
-//! told.
+//! `alert list|acknowledge|unacknowledge|deliveries|actions`: what fires, who takes care of it, who was
+//! told, and what was done.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub enum Command {
     Unacknowledge(OneArguments),
     /// Show who was told of an alert, when, and what came of it; the newest first.
     Deliveries(OneArguments),
+    /// Show which actions an alert asked for, and what came of them; the newest first.
+    Actions(OneArguments),
 }
 
 /// Which alerts to show.
@@ -83,6 +85,7 @@ struct Shown {
     labels: BTreeMap<String, String>,
     status: State,
     acknowledgement: Option<Acknowledgement>,
+    action: Option<Run>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +112,18 @@ struct Delivery {
     answer: Option<String>,
 }
 
+/// What an action came to, as far as it is printed.
+#[derive(Deserialize)]
+struct Run {
+    action: String,
+    kind: Option<String>,
+    asked_at: String,
+    ended_at: Option<String>,
+    outcome: String,
+    status: Option<i64>,
+    answer: Option<String>,
+}
+
 /// Runs one of the commands.
 pub(super) fn run(config_file: &Path, command: &Command) -> Result<(), CommandError> {
     match command {
@@ -132,6 +147,7 @@ pub(super) fn run(config_file: &Path, command: &Command) -> Result<(), CommandEr
             Ok(api.done(Method::DELETE, &path, |request| request)?)
         }
         Command::Deliveries(arguments) => deliveries(config_file, arguments),
+        Command::Actions(arguments) => actions(config_file, arguments),
     }
 }
 
@@ -149,11 +165,36 @@ fn list(config_file: &Path, arguments: &ListArguments) -> Result<(), CommandErro
             || "-".to_owned(),
             |Acknowledgement { author, note }| format!("{author}: {note}"),
         );
+        let action = shown
+            .action
+            .map_or_else(|| "-".to_owned(), |run| format!("{}: {}", run.action, run.outcome));
         let labels = Labels::new(shown.labels).to_string();
-        vec![shown.fingerprint, shown.status.state, shown.starts_at, care, labels]
+        vec![shown.fingerprint, shown.status.state, shown.starts_at, care, action, labels]
     });
     let rows: Vec<_> = rows.collect();
-    print_table(&["FINGERPRINT", "STATE", "SINCE", "ACKNOWLEDGED", "LABELS"], &rows)
+    print_table(&["FINGERPRINT", "STATE", "SINCE", "ACKNOWLEDGED", "ACTION", "LABELS"], &rows)
+}
+
+fn actions(config_file: &Path, arguments: &OneArguments) -> Result<(), CommandError> {
+    let path = path(&arguments.fingerprint, "actions")?;
+    let api = Api::of(config_file, &arguments.server)?;
+    let mut answer: Value = api.json(Method::GET, &path, |request| request)?;
+    let runs = answer.pointer_mut("/data/actions").map(Value::take).unwrap_or_default();
+    if arguments.json {
+        return print_json(&runs);
+    }
+    let runs: Vec<Run> = serde_json::from_value(runs)?;
+    let dash = || "-".to_owned();
+    let rows = runs.into_iter().map(|run| {
+        let what =
+            run.kind.map_or_else(|| run.action.clone(), |kind| format!("{} ({kind})", run.action));
+        let status = run.status.map_or_else(dash, |status| status.to_string());
+        let (ended_at, answer) =
+            (run.ended_at.unwrap_or_else(dash), run.answer.unwrap_or_else(dash));
+        vec![run.asked_at, ended_at, what, run.outcome, status, answer]
+    });
+    let headings = ["ASKED", "ENDED", "ACTION", "OUTCOME", "STATUS", "ANSWER"];
+    print_table(&headings, &rows.collect::<Vec<_>>())
 }
 
 fn deliveries(config_file: &Path, arguments: &OneArguments) -> Result<(), CommandError> {

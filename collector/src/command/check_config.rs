@@ -12,8 +12,8 @@ use crate::yaml::Faults;
 /// Says what the configuration comes to; that it, the rules and the routing file could be read is
 /// the check.
 pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
-    let mut faults =
-        rule::load(&config.rules.folder_if_any()).err().map(|found| found.0).unwrap_or_default();
+    let rules = rule::load(&config.rules.folder_if_any(), Some(&config.action_names()));
+    let mut faults = rules.err().map(|found| found.0).unwrap_or_default();
     if let Some(routing) = config.alerts.routing_file() {
         let allowed = config.alerts.allowed();
         let settings = alert::Settings { routing, allowed, ..alert::Settings::default() };
@@ -33,6 +33,10 @@ pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
     match config.alerts.routing_file() {
         Some(file) => writeln!(out, "  alerts routed by  {}", file.display())?,
         None => writeln!(out, "  alerts routed by  nothing: nobody is told")?,
+    }
+    for action in config.actions().unwrap_or_default() {
+        let (name, kind) = (&action.name, action.deed.kind());
+        writeln!(out, "  action            {name}: a {kind}, {}", action.limit)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `rules`: checks rule files, and runs their unit tests.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,8 @@ pub struct TestArguments {
 pub(super) fn run(config: &Path, command: &Command) -> Result<(), CommandError> {
     match command {
         Command::Check(arguments) => {
-            let report = rule::check(&arguments.files, &require_outcome(config)?);
+            let (require, actions) = required(config)?;
+            let report = rule::check(&arguments.files, &require, actions.as_ref());
             tell(&report)?;
             verdict(&report, arguments.strict)
         }
@@ -57,13 +59,16 @@ pub(super) fn run(config: &Path, command: &Command) -> Result<(), CommandError> 
     }
 }
 
-/// What the configuration requires; rules are also checked where no collector is set up.
-fn require_outcome(config: &Path) -> Result<RequireOutcome, CommandError> {
+/// What the configuration requires, and the actions that it has; rules are also checked where no collector
+/// is set up.
+fn required(config: &Path) -> Result<(RequireOutcome, Option<BTreeSet<String>>), CommandError> {
     if config == Path::new(DEFAULT_CONFIG) && !config.exists() {
-        return Ok(RequireOutcome::default());
+        return Ok((RequireOutcome::default(), None));
     }
-    let rules = Config::load(config)?.rules;
-    Ok(RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except))
+    let config = Config::load(config)?;
+    let rules = &config.rules;
+    let require = RequireOutcome::new(rules.require_outcome, &rules.require_outcome_except);
+    Ok((require, Some(config.action_names())))
 }
 
 /// Faults and failures go to standard error, what was run to standard output.

@@ -5,6 +5,8 @@
 //! elsewhere. Errors are Prometheus' error object everywhere but under `/api/v2/`, see [`error`] and `v2`.
 
 mod acknowledgements;
+mod actions;
+mod alertmanagers;
 mod alerts;
 mod audit;
 mod availability;
@@ -54,6 +56,7 @@ use crate::alert::Desk;
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
+use crate::forward::Forwarding;
 use crate::query::Engine;
 use crate::remote::WriteIn;
 use crate::rule::{Board, Reloader};
@@ -90,6 +93,8 @@ pub struct Services {
     pub reloader: Reloader,
     /// Where alerts and silences are asked about and changed.
     pub alerts: Desk,
+    /// Whom alerts are sent on to.
+    pub alertmanagers: Forwarding,
     /// What is not ready yet.
     pub readiness: Arc<Readiness>,
     /// What the collector counts about itself.

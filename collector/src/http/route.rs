@@ -11,9 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, acknowledgements, alerts, audit, availability, bounds, build_info, damage,
-    deliveries, events, expressions, gaps, health, hosts, inventory, labels, metadata, own_metrics,
-    patches, processes, query, reload, rules, series, targets, v2, write,
+    Services, acknowledgements, actions, alertmanagers, alerts, audit, availability, bounds,
+    build_info, damage, deliveries, events, expressions, gaps, health, hosts, inventory, labels,
+    metadata, own_metrics, patches, processes, query, reload, rules, series, targets, v2, write,
 };
 use crate::auth::{self, Scope};
 
@@ -114,6 +114,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
         Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
         Route::new(Get, "/api/v1/alerts", Needs(Read), alerts::list),
+        Route::new(Get, "/api/v1/alertmanagers", Needs(Read), alertmanagers::list),
         Route::new(
             Post,
             "/api/v1/alerts/{fingerprint}/acknowledgement",
@@ -127,6 +128,7 @@ pub fn routes() -> Vec<Route> {
             acknowledgements::withdraw,
         ),
         Route::new(Get, "/api/v1/alerts/{fingerprint}/deliveries", Needs(Read), deliveries::list),
+        Route::new(Get, "/api/v1/alerts/{fingerprint}/actions", Needs(Read), actions::list),
         Route::new(Get, "/api/v1/hosts", Needs(Read), hosts::list),
         Route::new(Get, "/api/v1/hosts/{host}", Needs(Read), hosts::show),
         Route::new(Get, "/api/v1/hosts/{host}/patches", Needs(Read), patches::show),

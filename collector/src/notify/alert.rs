@@ -22,6 +22,9 @@ pub const RUNBOOK_URL: &str = "runbook_url";
 /// The annotation that says who looks after the rule.
 pub const OWNER: &str = "owner";
 
+/// The annotation that names an action of the configuration, which is run when people are told.
+pub const PREDEFINED_ACTION: &str = "upkeep_action";
+
 /// Something that is wrong, or was until `ends_at_ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
@@ -37,6 +40,18 @@ pub struct Alert {
     pub holds_for: Option<Duration>,
     /// Where the rule that raised it can be seen.
     pub generator_url: Arc<str>,
+    /// Who raised it.
+    pub origin: Origin,
+}
+
+/// Who raised an alert. Only our own rules may have an action run, so whoever is not known is another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A rule of ours.
+    Rule,
+    /// Somebody else, by the API.
+    #[default]
+    Outside,
 }
 
 impl Alert {

@@ -104,6 +104,15 @@ pub(super) struct Answer {
     hidden: Vec<String>,
 }
 
+/// What was answered to a request that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The status.
+    pub status: u16,
+    /// The beginning of what was said, in one line and without secrets.
+    pub said: String,
+}
+
 impl HttpClient {
     /// A client as it is set.
     ///
@@ -186,6 +195,16 @@ impl HttpClient {
             destination: answer.destination,
             status: answer.status,
         })
+    }
+
+    /// What an answer means, as it can be shown.
+    ///
+    /// # Errors
+    /// As those of [`Self::judge`].
+    pub(super) fn receipt(&self, answer: Answer) -> Result<Receipt, NotifyError> {
+        let said = shown(&answer.text, &answer.hidden);
+        let status = answer.status;
+        self.judge(answer).map(|_| Receipt { status, said })
     }
 
     fn keep_silence(&self, destination: &str) -> Result<(), NotifyError> {
@@ -335,11 +354,15 @@ fn secrets_of(url: &Url) -> Vec<String> {
 
 /// An answer in one line without secrets, after a colon; nothing if it says nothing.
 fn detail(text: &str, hidden: &[String]) -> String {
+    let line = shown(text, hidden);
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+/// An answer in one line without secrets.
+fn shown(text: &str, hidden: &[String]) -> String {
     let shown =
         hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[hidden]"));
-    let line = one_line(&shown, DETAIL_CHARACTERS);
-    let line = line.trim();
-    if line.is_empty() { String::new() } else { format!(": {line}") }
+    one_line(&shown, DETAIL_CHARACTERS).trim().to_owned()
 }
 
 /// For how long an answer asks to be left alone: seconds, or a moment by the other side's clock.

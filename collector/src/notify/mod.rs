@@ -12,6 +12,7 @@ mod ntfy;
 mod pagerduty;
 mod payload;
 mod ping;
+mod post;
 mod secret;
 mod slack;
 mod telegram;
@@ -22,23 +23,27 @@ mod webhook;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{ACTION, ALERT_NAME, Alert, Annotations, Fingerprint, OUTCOME, OWNER, RUNBOOK_URL};
+pub use alert::{
+    ACTION, ALERT_NAME, Alert, Annotations, Fingerprint, OUTCOME, OWNER, Origin, PREDEFINED_ACTION,
+    RUNBOOK_URL,
+};
 pub use command::{COMMAND_TIMEOUT, Command, CommandSettings};
 pub use email::{Email, EmailSettings};
 pub use error::NotifyError;
-pub use http_client::{Authorization, DEFAULT_TIMEOUT, HttpSettings, parse_url};
+pub use http_client::{Authorization, DEFAULT_TIMEOUT, HttpSettings, Receipt, parse_url};
 pub use msteams::{Teams, TeamsSettings};
 pub use notification::{Notification, Status};
 pub use ntfy::{NTFY_URL, Ntfy, NtfySettings};
 pub use pagerduty::{PAGERDUTY_URL, PagerDuty, PagerDutySettings};
 pub use ping::Ping;
+pub use post::Post;
 pub use secret::Secret;
 pub use slack::{Slack, SlackSettings};
 pub use telegram::{TELEGRAM_URL, Telegram, TelegramSettings};
 pub use webhook::{Webhook, WebhookSettings};
 
 /// The most characters of a text in a line of the log.
-const LOGGED_CHARACTERS: usize = 300;
+pub const LOGGED_CHARACTERS: usize = 300;
 
 /// A text of others for the log: in one line, and cut.
 pub fn one_line(text: &str) -> String {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use upkeep_model::Labels;
 
-use super::{Alert, Annotations};
+#[cfg(test)]
+use super::Origin;
+use super::{Alert, Annotations, NotifyError, payload};
 
 /// A group of alerts for one receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +45,14 @@ impl Status {
 }
 
 impl Notification {
+    /// It as JSON, as webhooks and commands get it.
+    ///
+    /// # Errors
+    /// Never in practice: nothing in it has a form that JSON lacks.
+    pub fn payload(&self) -> Result<Vec<u8>, NotifyError> {
+        payload::json(self, 0)
+    }
+
     /// Whether anything of it fires.
     pub fn status(&self) -> Status {
         if self.firing() > 0 { Status::Firing } else { Status::Resolved }
@@ -121,6 +131,7 @@ pub(super) fn sample() -> Notification {
         ends_at_ms,
         holds_for: None,
         generator_url: "https://upkeep.example.org/graph?g0.expr=up".into(),
+        origin: Origin::Rule,
     };
     Notification {
         receiver: "ops".to_owned(),

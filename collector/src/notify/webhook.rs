@@ -1,6 +1,6 @@
 //! Webhooks: Alertmanager's payload, version 4, by HTTP POST.
 
-use super::http_client::{HttpClient, HttpSettings, parse_url};
+use super::http_client::{HttpClient, HttpSettings, Receipt, parse_url};
 use super::{Notification, NotifyError, Secret, payload};
 
 /// What can be set about a webhook.
@@ -42,10 +42,18 @@ impl Webhook {
     /// # Errors
     /// When the address may not be sent to or does not take it.
     pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+        self.call(notification).await.map(drop)
+    }
+
+    /// Sends a notification, and gives what was answered.
+    ///
+    /// # Errors
+    /// When the address may not be sent to or does not take it.
+    pub async fn call(&self, notification: &Notification) -> Result<Receipt, NotifyError> {
         let url = parse_url(&self.settings.url.read().await?)?;
         let body = payload::json(notification, self.settings.max_alerts)?;
         let answer = self.client.post(url, body, &[]).await?;
-        self.client.judge(answer).map(drop)
+        self.client.receipt(answer)
     }
 }
 

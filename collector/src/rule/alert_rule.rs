@@ -9,7 +9,7 @@ use std::time::Duration;
 use upkeep_model::{Labels, METRIC_NAME};
 
 use super::snapshot::{AlertStatus, Phase};
-use crate::notify::{Alert, Annotations, Fingerprint};
+use crate::notify::{Alert, Annotations, Fingerprint, Origin};
 use crate::state::RuleAlert;
 
 /// How long a resolved alert is kept, so that its end is told even if the first message about it
@@ -373,6 +373,7 @@ impl Active {
             ends_at_ms,
             holds_for: Some(holds_for),
             generator_url: Arc::clone(generator_url),
+            origin: Origin::Rule,
         })
     }
 

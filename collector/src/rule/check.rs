@@ -1,5 +1,6 @@
 //! Reads rule files, and tells what is wrong with them and what would serve better.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,11 +44,12 @@ impl Report {
     }
 }
 
-/// Reads every rule file of the given paths; a folder stands for its `*.yml` and `*.yaml` files.
+/// Reads every rule file of the given paths; a folder stands for its `*.yml` and `*.yaml` files. Where
+/// actions are given, rules may ask for no others.
 ///
 /// # Errors
 /// With everything that is wrong with any of them.
-pub fn load(paths: &[PathBuf]) -> Result<Vec<Group>, Faults> {
+pub fn load(paths: &[PathBuf], actions: Option<&BTreeSet<String>>) -> Result<Vec<Group>, Faults> {
     let mut groups = Vec::new();
     let mut faults = Vec::new();
     for result in read_all(paths) {
@@ -56,12 +58,17 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Group>, Faults> {
             Err(found) => faults.extend(found.0),
         }
     }
+    faults.extend(actions.map(|actions| without_action(&groups, actions)).into_iter().flatten());
     if faults.is_empty() { Ok(groups) } else { Err(Faults(faults)) }
 }
 
 /// Checks every rule file of the given paths, and names the rules that notify nobody where it is required
-/// that they say what to do and what for.
-pub fn check(paths: &[PathBuf], require: &RequireOutcome) -> Report {
+/// that they say what to do and what for. Where actions are given, rules may ask for no others.
+pub fn check(
+    paths: &[PathBuf],
+    require: &RequireOutcome,
+    actions: Option<&BTreeSet<String>>,
+) -> Report {
     let mut report = Report::default();
     for result in read_all(paths) {
         report.files += 1;
@@ -70,11 +77,30 @@ pub fn check(paths: &[PathBuf], require: &RequireOutcome) -> Report {
                 report.groups += groups.len();
                 report.rules += groups.iter().map(|group| group.rules.len()).sum::<usize>();
                 groups.iter().for_each(|group| report.name_muted(group, require));
+                let faults = actions.map(|actions| without_action(&groups, actions));
+                report.faults.extend(faults.into_iter().flatten());
             }
             Err(faults) => report.faults.extend(faults.0),
         }
     }
     report
+}
+
+/// The rules that ask for an action that there is not.
+fn without_action(groups: &[Group], actions: &BTreeSet<String>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for group in groups {
+        for rule in &group.rules {
+            let wanted = rule.predefined_action();
+            let Some(wanted) = wanted.filter(|name| !actions.contains(*name)) else { continue };
+            let name = rule.name();
+            let message = format!(
+                "`{name}` asks for the action `{wanted}`, which the configuration does not have"
+            );
+            faults.push(Fault { file: group.file.clone(), place: Some(rule.place), message });
+        }
+    }
+    faults
 }
 
 fn read_all(paths: &[PathBuf]) -> Vec<Result<Vec<Group>, Faults>> {
@@ -122,7 +148,7 @@ mod tests {
         write("b.yaml", "groups: [{name: g, rules: [{record: r, expr: 'up +'}]}]");
         write("notes.txt", "no rules");
         let paths = [folder.path().to_owned(), folder.path().join("absent.yml")];
-        let report = check(&paths, &RequireOutcome::default());
+        let report = check(&paths, &RequireOutcome::default(), None);
         assert_eq!((report.files, report.groups, report.rules), (3, 1, 1));
         let faults: Vec<_> = report.faults.iter().map(Fault::to_string).collect();
         assert_eq!(faults.len(), 2, "{faults:?}");
@@ -130,8 +156,8 @@ mod tests {
         assert!(faults[1].contains("absent.yml: cannot be read"), "{faults:?}");
         let advice = report.advice[0].to_string();
         assert!(advice.contains("a.yml:1:28: `A` notifies nobody"), "{advice}");
-        assert!(!report.is_good() && load(&paths).is_err());
-        assert_eq!(load(&[folder.path().join("a.yml")]).unwrap().len(), 1);
+        assert!(!report.is_good() && load(&paths, None).is_err());
+        assert_eq!(load(&[folder.path().join("a.yml")], None).unwrap().len(), 1);
     }
 
     #[test]
@@ -149,7 +175,8 @@ mod tests {
         fs::write(&file, text).unwrap();
         let names = |of_all: bool, except: &[&str], advice: &[&str], notes: &[&str]| {
             let except = except.iter().map(|name| (*name).to_owned()).collect();
-            let report = check(std::slice::from_ref(&file), &RequireOutcome { of_all, except });
+            let report =
+                check(std::slice::from_ref(&file), &RequireOutcome { of_all, except }, None);
             let named = |faults: &[Fault]| -> Vec<String> {
                 let messages = faults.iter().map(|fault| fault.message.clone());
                 messages.map(|text| text.split('`').nth(1).unwrap().to_owned()).collect()
@@ -166,5 +193,34 @@ mod tests {
         names(true, &["b.yml"], &["Silent"], &["Small", "Varied"]);
         names(true, &["a.yml"], &[], &[]);
         names(false, &[], &[], &[]);
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_an_action_that_there_is_not_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yml");
+        let check = |name: &str, actions: Option<&[&str]>, expect: Option<&str>| {
+            let rule = format!("{{alert: A, expr: up, annotations: {{upkeep_action: '{name}'}}}}");
+            fs::write(&file, format!("groups: [{{name: g, rules: [{rule}]}}]")).unwrap();
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let actions: Option<BTreeSet<String>> = actions.map(names);
+            let paths = std::slice::from_ref(&file);
+            let report = check(paths, &RequireOutcome::default(), actions.as_ref());
+            let faults: Vec<_> = report.faults.iter().map(Fault::to_string).collect();
+            assert_eq!(faults.len(), usize::from(expect.is_some()), "{name}: {faults:?}");
+            let is_named = expect.is_none_or(|text| faults[0].contains(text));
+            assert!(is_named, "{name}: {faults:?}");
+            if let Some(actions) = actions {
+                assert_eq!(load(paths, Some(&actions)).is_err(), expect.is_some(), "{name}");
+            }
+        };
+        check("restart", Some(&["restart"]), None);
+        check(" restart ", Some(&["restart"]), None);
+        check("", Some(&[]), None);
+        check("restart", None, None);
+        check("restart", Some(&[]), Some("a.yml:1:28: `A` asks for the action `restart`"));
+        check("Restart", Some(&["restart"]), Some("`Restart`"));
+        check("re{{ $labels.a }}", None, Some("a.yml:1:"));
+        check("re{{ $labels.a }}", Some(&["restart"]), Some("must name one action"));
     }
 }

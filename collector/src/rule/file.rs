@@ -13,7 +13,7 @@ use upkeep_promql::Query;
 
 use super::snapshot::Muted;
 use super::template::Template;
-use crate::notify::{ACTION, ALERT_NAME, OUTCOME};
+use crate::notify::{ACTION, ALERT_NAME, OUTCOME, PREDEFINED_ACTION};
 use crate::yaml::{self, Entry, FaultList, Faults, Fields, Node, Place, Tree};
 
 pub use content::{Content, Identity};
@@ -95,6 +95,13 @@ impl Rule {
         }
     }
 
+    /// The action of the configuration that the rule asks for.
+    pub fn predefined_action(&self) -> Option<&str> {
+        let Kind::Alert(alert) = &self.kind else { return None };
+        let named = alert.annotations.iter().find(|text| text.name() == PREDEFINED_ACTION);
+        named.map(|text| text.text().trim()).filter(|name| !name.is_empty())
+    }
+
     /// Whether a template of the rule may ask PromQL.
     pub fn asks(&self) -> bool {
         let annotations = match &self.kind {
@@ -121,7 +128,7 @@ impl Rule {
             let mut texts = alert.annotations.iter();
             texts.any(|text| text.name() == name && !text.text().trim().is_empty())
         };
-        match (says(ACTION), says(OUTCOME)) {
+        match (says(ACTION) || says(PREDEFINED_ACTION), says(OUTCOME)) {
             (true, true) if severity.is_some_and(Template::is_filled_in) => {
                 Some(Muted::WhenInformational)
             }
@@ -301,6 +308,12 @@ impl<'a> Text<'a> {
             return Some(Template::verbatim(self.name, self.text));
         }
         match Template::compile(self.name, self.text) {
+            // Labels come from hosts, which must not choose what is run.
+            Ok(template) if self.name == PREDEFINED_ACTION && template.is_filled_in() => {
+                let message = format!("`{PREDEFINED_ACTION}` must name one action, without braces");
+                faults.at(self.place, message);
+                None
+            }
             Ok(template) => Some(template),
             Err(error) => {
                 faults.at(self.place, error.to_string());

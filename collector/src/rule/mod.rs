@@ -22,6 +22,7 @@ pub mod template;
 mod turn;
 mod unit_test;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use upkeep_promql::Limits;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub require_outcome: RequireOutcome,
     /// The address under which people reach this server; links in messages begin with it.
     pub external_url: String,
+    /// The names of the actions that rules may ask for.
+    pub actions: BTreeSet<String>,
     /// How long the evaluation of one rule may take.
     pub timeout: Duration,
     /// What the evaluation of one rule may use; its deadline comes from `timeout`.
@@ -61,6 +64,7 @@ impl Default for Settings {
             interval: Duration::from_secs(15),
             require_outcome: RequireOutcome::default(),
             external_url: String::new(),
+            actions: BTreeSet::new(),
             timeout: Duration::from_mins(2),
             limits: Limits::default(),
             settle: Duration::from_mins(5),

@@ -195,8 +195,8 @@ impl Schedule {
 
     /// Reads the files again and goes on by them, if all of them are good.
     async fn reload(&mut self) -> Result<Result<Reloaded, ReloadError>, JoinError> {
-        let files = Arc::clone(&self.parts.files);
-        let groups = match task::spawn_blocking(move || load(&files())).await? {
+        let (files, actions) = (Arc::clone(&self.parts.files), self.settings.actions.clone());
+        let groups = match task::spawn_blocking(move || load(&files(), Some(&actions))).await? {
             Ok(groups) => groups,
             Err(faults) => {
                 self.parts.meters.failed();

@@ -41,6 +41,12 @@ pub(super) const SCHEMA_WITHHELD: &str =
 /// Since when people have had the time to take care of an alert.
 pub(super) const SCHEMA_HEARD: &str = "ALTER TABLE alerts ADD COLUMN heard_at BIGINT;";
 
+/// Whether an alert is of a rule of ours, and whether the action was ordered that it asks for.
+pub(super) const SCHEMA_ACTIONS: &str = "
+ALTER TABLE alerts ADD COLUMN of_rule BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE alerts ADD COLUMN acted BIGINT NOT NULL DEFAULT 0;
+";
+
 /// An alert as the dispatcher last knew it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAlert {
@@ -61,6 +67,10 @@ pub struct StoredAlert {
     pub holds_for_ms: Option<i64>,
     /// When it was first heard of, in milliseconds since 1970; `None` if that is not known.
     pub heard_at_ms: Option<i64>,
+    /// Whether a rule of ours raised it.
+    pub is_of_rule: bool,
+    /// Whether the action was ordered that it asks for.
+    pub has_acted: bool,
 }
 
 /// One channel of a receiver, as far as one group of alerts is concerned.
@@ -200,11 +210,11 @@ fn change_alerts(
 ) -> rusqlite::Result<()> {
     let mut store = transaction.prepare_cached(
         "INSERT INTO alerts (fingerprint, labels, annotations, generator_url, starts_at, ends_at,
-         holds_for, heard_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         holds_for, heard_at, of_rule, acted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations,
          generator_url = excluded.generator_url, starts_at = excluded.starts_at,
          ends_at = excluded.ends_at, holds_for = excluded.holds_for,
-         heard_at = excluded.heard_at",
+         heard_at = excluded.heard_at, of_rule = excluded.of_rule, acted = excluded.acted",
     )?;
     let mut remove = transaction.prepare_cached("DELETE FROM alerts WHERE fingerprint = ?1")?;
     for (fingerprint, alert) in changes {
@@ -221,6 +231,8 @@ fn change_alerts(
             alert.ends_at_ms,
             alert.holds_for_ms,
             alert.heard_at_ms,
+            alert.is_of_rule,
+            alert.has_acted,
         ])?;
     }
     Ok(())
@@ -276,6 +288,8 @@ fn stored_alert(row: &Row<'_>) -> rusqlite::Result<StoredAlert> {
         ends_at_ms: row.get("ends_at")?,
         holds_for_ms: row.get("holds_for")?,
         heard_at_ms: row.get("heard_at")?,
+        is_of_rule: row.get("of_rule")?,
+        has_acted: row.get("acted")?,
     })
 }
 
@@ -313,6 +327,8 @@ mod tests {
             ends_at_ms: None,
             holds_for_ms: Some(240_000),
             heard_at_ms: Some(6),
+            is_of_rule: true,
+            has_acted: false,
         };
         let key = NotificationKey { receiver: "ops".to_owned(), channel: 1, group: "{}:{}".into() };
         let mut record = NotificationRecord {
@@ -335,6 +351,7 @@ mod tests {
         alert.ends_at_ms = Some(9);
         alert.holds_for_ms = None;
         alert.heard_at_ms = None;
+        (alert.is_of_rule, alert.has_acted) = (false, true);
         record.failure = Some((8, "status 503".to_owned()));
         store(&alert, &record);
 

@@ -69,6 +69,10 @@ pub enum Action {
     AlertAcknowledge,
     /// Nobody takes care of an alert any more, though it fires.
     AlertUnacknowledge,
+    /// An alert asked for a predefined action.
+    ActionRun,
+    /// A predefined action ended.
+    ActionEnd,
 }
 
 impl fmt::Display for Action {
@@ -92,6 +96,8 @@ impl fmt::Display for Action {
             Self::SilenceExpire => "silence-expire",
             Self::AlertAcknowledge => "alert-acknowledge",
             Self::AlertUnacknowledge => "alert-unacknowledge",
+            Self::ActionRun => "action-run",
+            Self::ActionEnd => "action-end",
         })
     }
 }

@@ -7,9 +7,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::failing::Failing;
 use super::{
-    StateError, acknowledgements, alerts, api_tokens, audit, changes, check, damage, deliveries,
-    enrollments, events, hosts, lives, metadata, occurrences, packages, presence, processes,
-    remote_positions, row_sum, rule_alerts, runs, silences, tokens, updates,
+    StateError, acknowledgements, action_runs, alerts, api_tokens, audit, changes, check, damage,
+    deliveries, enrollments, events, hosts, lives, metadata, occurrences, packages, presence,
+    processes, remote_positions, row_sum, rule_alerts, runs, silences, tokens, updates,
 };
 
 /// One step of the schema.
@@ -49,6 +49,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "acknowledgements", sql: acknowledgements::SCHEMA },
     Migration { name: "since when alerts are heard of", sql: alerts::SCHEMA_HEARD },
     Migration { name: "what was sent to whom", sql: deliveries::SCHEMA },
+    Migration { name: "which alerts have acted", sql: alerts::SCHEMA_ACTIONS },
+    Migration { name: "runs of actions", sql: action_runs::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

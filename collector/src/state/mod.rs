@@ -14,6 +14,7 @@
 //! processes may have the database open: the command line changes it while the server runs.
 
 mod acknowledgements;
+mod action_runs;
 mod alerts;
 mod api_tokens;
 mod audit;
@@ -68,6 +69,7 @@ use failing::Failing;
 use hold::Hold;
 
 pub use acknowledgements::Acknowledgement;
+pub use action_runs::{EndedRun, NewRun, RunAudit, RunOutcome, SeenRun};
 pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert};
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};

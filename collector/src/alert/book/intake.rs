@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Book, Destination, Known};
 use crate::alert::group::{HeldAlert, milliseconds};
-use crate::notify::{Alert, Fingerprint};
+use crate::notify::{Alert, Fingerprint, Origin};
 use crate::state::{NotificationKey, NotificationRecord, StoredAlert};
 
 impl Book {
@@ -26,10 +26,12 @@ impl Book {
                 ends_at_ms: stored.ends_at_ms,
                 holds_for: stored.holds_for_ms.map(duration),
                 generator_url: stored.generator_url,
+                origin: if stored.is_of_rule { Origin::Rule } else { Origin::Outside },
             };
             let fingerprint = alert.fingerprint();
             let mut held = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
             held.heard_at_ms = stored.heard_at_ms.unwrap_or(now_ms);
+            held.has_acted = stored.has_acted;
             self.enter(fingerprint, held, now_ms);
         }
         let numbers = &self.numbers;
@@ -103,7 +105,7 @@ impl Book {
     }
 }
 
-fn stored(fingerprint: Fingerprint, held: &HeldAlert) -> StoredAlert {
+pub(super) fn stored(fingerprint: Fingerprint, held: &HeldAlert) -> StoredAlert {
     let alert = &held.alert;
     StoredAlert {
         fingerprint: fingerprint.to_string(),
@@ -114,6 +116,8 @@ fn stored(fingerprint: Fingerprint, held: &HeldAlert) -> StoredAlert {
         ends_at_ms: alert.ends_at_ms,
         holds_for_ms: alert.holds_for.map(milliseconds),
         heard_at_ms: Some(held.heard_at_ms),
+        is_of_rule: alert.origin == Origin::Rule,
+        has_acted: held.has_acted,
     }
 }
 

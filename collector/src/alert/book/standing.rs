@@ -28,13 +28,22 @@ impl Book {
         let mut standing = Standing::default();
         for fingerprint in &group.alerts {
             if let Some(known) = self.alerts.get(fingerprint) {
-                let is_muted = !is_open
-                    || self.is_held_back(group, *fingerprint, known, now_ms)
-                    || self.is_suppressed(known, now_ms);
+                let is_muted = !is_open || self.is_muted_in(group, *fingerprint, known, now_ms);
                 standing.add(*fingerprint, known.held.is_resolved(now_ms), is_muted);
             }
         }
         standing
+    }
+
+    /// Whether an alert is not told in a group, the hours of its route aside.
+    pub(super) fn is_muted_in(
+        &self,
+        group: &Group,
+        fingerprint: Fingerprint,
+        known: &Known,
+        now_ms: i64,
+    ) -> bool {
+        self.is_held_back(group, fingerprint, known, now_ms) || self.is_suppressed(known, now_ms)
     }
 
     /// Whether an alert does not concern whom its route escalates to, not yet or since somebody takes

@@ -1,3 +1,4 @@
+mod actions;
 mod escalation;
 mod muting;
 mod silences;
@@ -8,7 +9,7 @@ use upkeep_model::Matcher;
 use super::*;
 use crate::alert::routing;
 use crate::alert::silence::SilenceDraft;
-use crate::notify::Alert;
+use crate::notify::{Alert, Origin};
 
 /// A book that is driven by a clock of its own and by channels that answer as told.
 struct World {
@@ -97,6 +98,7 @@ fn alert(name: &str, starts_at_ms: i64, ends_at_ms: Option<i64>) -> Alert {
         ends_at_ms,
         holds_for: None,
         generator_url: "".into(),
+        origin: Origin::Outside,
     }
 }
 
@@ -405,6 +407,7 @@ mod scenarios {
                 ends_at_ms: told.ends_at.map(milliseconds),
                 holds_for: None,
                 generator_url: "".into(),
+                origin: Origin::Outside,
             });
             world.push(at_ms, alerts.collect());
         }

@@ -16,7 +16,7 @@ use super::*;
 use crate::alert::routing;
 use crate::alert::silence::SilenceDraft;
 use crate::alert::view::AlertFilter;
-use crate::notify::Annotations;
+use crate::notify::{Annotations, Origin};
 use crate::state::{self, By, NotificationRecord};
 
 /// A receiver whose answer can be changed.
@@ -128,6 +128,7 @@ fn alert(name: &str, ends_at_ms: Option<i64>) -> Vec<Alert> {
         ends_at_ms,
         holds_for: None,
         generator_url: "".into(),
+        origin: Origin::Outside,
     }]
 }
 

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::alert::{self, Desk, Dispatcher};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
+use crate::forward::Forwarding;
 use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
 use crate::query::{Engine, Settings};
 use crate::remote::{self, Limits, WriteIn};
@@ -100,6 +101,7 @@ impl World {
             rules: Arc::clone(&rules),
             reloader,
             alerts: desk,
+            alertmanagers: Forwarding::default(),
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
             meters,

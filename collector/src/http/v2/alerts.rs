@@ -11,6 +11,7 @@ use upkeep_model::Labels;
 
 use super::super::Services;
 use super::super::acknowledgements::AcknowledgementView;
+use super::super::actions::RunView;
 use super::super::body::Body;
 use super::super::error::ApiError;
 use super::super::parameters::Parameters;
@@ -18,7 +19,7 @@ use super::filter::alert_filter;
 use super::moment::{self, Moment};
 use super::status::ReceiverView;
 use crate::alert;
-use crate::notify::{Alert, Annotations};
+use crate::notify::{Alert, Annotations, Origin, PREDEFINED_ACTION};
 
 /// One alert, here and within its group.
 #[derive(Serialize)]
@@ -37,6 +38,9 @@ pub(in crate::http) struct AlertView {
     /// Ours: who takes care of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledgement: Option<AcknowledgementView>,
+    /// Ours: the last action that it asked for, and what came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<RunView>,
 }
 
 #[derive(Serialize)]
@@ -70,7 +74,24 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<Vec<AlertView>>, ApiError> {
     let Some(filter) = alert_filter(&parameters)? else { return Ok(Json(Vec::new())) };
     let alerts = services.alerts.alerts(filter).await?;
-    Ok(Json(alerts.into_iter().map(|view| AlertView::of(view, &[])).collect()))
+    let mut views: Vec<_> = alerts.into_iter().map(|view| AlertView::of(view, &[])).collect();
+    add_actions(&services, &mut views).await?;
+    Ok(Json(views))
+}
+
+/// Adds to alerts that may have asked for one what came of their last action.
+async fn add_actions(services: &Services, views: &mut [AlertView]) -> Result<(), ApiError> {
+    let asking = || views.iter().filter(|view| view.annotations.contains_key(PREDEFINED_ACTION));
+    let fingerprints: Vec<_> = asking().map(|view| view.fingerprint.clone()).collect();
+    if fingerprints.is_empty() {
+        return Ok(());
+    }
+    let runs = services.ask_state(move |state| state.last_runs(&fingerprints)).await?;
+    let asking = views.iter_mut().filter(|view| view.annotations.contains_key(PREDEFINED_ACTION));
+    for (view, run) in asking.zip(runs) {
+        view.action = run.map(RunView::of);
+    }
+    Ok(())
 }
 
 /// `POST /api/v2/alerts`: those that make sense are taken even if others do not.
@@ -110,6 +131,7 @@ impl AlertView {
             generator_url: view.alert.generator_url.to_string(),
             labels: view.alert.labels,
             acknowledgement: view.acknowledgement.map(AcknowledgementView::of),
+            action: None,
         }
     }
 }
@@ -141,6 +163,7 @@ impl PostedAlert {
             holds_for: left.map(Duration::from_millis),
             // Messages link to it: anything else than a page would be run by who reads them.
             generator_url: self.generator_url.filter(is_link).unwrap_or_default().into(),
+            origin: Origin::Outside,
         })
     }
 }

@@ -113,6 +113,8 @@ fn a_rule_notifies_only_with_action_and_outcome() {
     check("info", "action: do, outcome: so", Some(Muted::Informational));
     check("warning", "outcome: so", Some(Muted::WithoutAction));
     check("warning", "action: do, outcome: ' '", Some(Muted::WithoutOutcome));
+    check("warning", "upkeep_action: restart, outcome: so", None);
+    check("warning", "upkeep_action: ' ', outcome: so", Some(Muted::WithoutAction));
     check("critical", "summary: x", Some(Muted::WithoutActionAndOutcome));
     check("'{{ $labels.level }}'", "action: do, outcome: so", Some(Muted::WhenInformational));
     check("'{{ $labels.level }}'", "action: do", Some(Muted::WithoutOutcome));

@@ -68,7 +68,7 @@ impl World {
     fn start(&self) -> Live {
         let folder = self.folder.path().to_owned();
         let files = move || vec![folder.clone()];
-        let groups = load(&files()).unwrap();
+        let groups = load(&files(), None).unwrap();
         let (alerts, queue) = mpsc::channel(ALERT_QUEUE);
         // Each look at the clock lets 10 ms pass, so no test waits for the wall clock.
         let now = Arc::clone(&self.now);

@@ -113,7 +113,7 @@ fn test_file(path: &Path, report: &mut TestReport) -> Result<(), Faults> {
 /// The groups of the rule files in the order in which they are evaluated: first those that the file
 /// does not name, then those that it does.
 fn groups(file: &TestFile, path: &Path) -> Result<Vec<Group>, Faults> {
-    let mut groups = super::load(&file.rule_files)?;
+    let mut groups = super::load(&file.rule_files, None)?;
     let turn = |group: &Group| file.group_order.iter().position(|name| *name == group.name);
     groups.sort_by_key(turn);
     let mut faults = FaultList::new(path);
