@@ -1,6 +1,9 @@
 //! The collector's settings, `/etc/upkeep/collector.toml` and `conf.d/*.toml` beside it.
 
 mod alerts;
+mod digest;
+mod flapping;
+mod query;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,8 +15,10 @@ use upkeep_config::{ConfigError, Fault};
 use upkeep_store::{Downsampling, Options};
 
 pub use alerts::{Alerts, DEFAULT_ROUTING, Heartbeat};
+pub use digest::{Day, Digest};
+pub use flapping::Flapping;
+pub use query::Query;
 
-use crate::query::Settings;
 use crate::remote::TargetSettings;
 
 /// The folder of rule files that is used where the settings name none.
@@ -46,6 +51,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// The request that stops when the way of the data is broken.
     pub heartbeat: Heartbeat,
+    /// Who reads digests, and when.
+    pub digest: Digest,
     /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
@@ -65,6 +72,7 @@ impl Default for Config {
             rules: Rules::default(),
             alerts: Alerts::default(),
             heartbeat: Heartbeat::default(),
+            digest: Digest::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
             remote_write: Vec::new(),
@@ -183,33 +191,6 @@ impl Storage {
             max_series: usize::try_from(limits.series).unwrap_or(usize::MAX),
             ..Options::default()
         }
-    }
-}
-
-/// What queries may take.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-pub struct Query {
-    /// The most samples that one may hold at a time.
-    pub max_samples: usize,
-    /// How long one may take, its wait for others included.
-    pub timeout: Span,
-    /// How many run at once.
-    pub concurrent: usize,
-}
-
-impl Default for Query {
-    fn default() -> Self {
-        let Settings { max_samples, timeout, concurrency, .. } = Settings::default();
-        Self { max_samples, timeout: Span(timeout), concurrent: concurrency }
-    }
-}
-
-impl Query {
-    /// What queries are bounded by.
-    pub fn settings(&self) -> Settings {
-        let Self { max_samples, timeout, concurrent: concurrency } = *self;
-        Settings { max_samples, timeout: timeout.0, concurrency, ..Settings::default() }
     }
 }
 
@@ -339,9 +320,9 @@ impl Config {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
-        for (key, message) in
-            self.storage.downsampling_faults().into_iter().chain(self.heartbeat.faults())
-        {
+        let of_alerts = self.heartbeat.faults().into_iter().chain(self.alerts.flapping.faults());
+        let of_alerts = of_alerts.chain(self.digest.faults());
+        for (key, message) in self.storage.downsampling_faults().into_iter().chain(of_alerts) {
             faults.push(Fault::of_key(main, key, &message));
         }
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {
@@ -477,6 +458,15 @@ mod tests {
             "[heartbeat]\nurl = \"x\"\nurl_file = \"/y\"\ninterval = \"0s\"\n",
             &["heartbeat.url_file: only one", "heartbeat.url: the URL", "heartbeat.interval"],
         );
+        check(
+            "[alerts.flapping]\nchanges = 1\nwindow = \"0s\"\nquiet = \"0s\"\n",
+            &["flapping.changes: it must be 0, or from 2", "flapping.window", "flapping.quiet"],
+        );
+        check(
+            "[digest]\nhour = 24\nzone = \"Europe/Atlantis\"\n",
+            &["digest.hour: it must be from 0 to 23", "digest.zone", "Europe/Atlantis"],
+        );
+        check("[digest]\nweekly = \"someday\"\n", &["weekly", "someday", "monday"]);
         check("[query]\ntimeout = 5\n", &["query", "collector.toml"]);
         check("[storage]\njournal_mb = 5\n", &["journal_mb", "collector.toml"]);
         check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);

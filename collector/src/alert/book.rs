@@ -7,7 +7,9 @@
 //! again.
 
 mod acknowledgements;
+mod flapping;
 mod intake;
+mod outside;
 mod retry;
 mod set_clock;
 mod silences;
@@ -22,11 +24,13 @@ use upkeep_model::Labels;
 use uuid::Uuid;
 
 use self::retry::pause_ms;
+use super::flap::Flaps;
 use super::group::{Decision, HeldAlert, Reason, Standing, milliseconds};
 use super::inhibit::{InhibitRule, Inhibition};
 use super::interval::Hours;
 use super::route::{Route, Timing};
 use super::silence::Silences;
+use crate::ledger::News;
 use crate::notify::{Fingerprint, Notification};
 use crate::state::{Acknowledgement, AlertChanges, NotificationKey, NotificationRecord};
 
@@ -74,6 +78,7 @@ pub(super) struct Book {
     inhibition: Inhibition,
     silences: Silences,
     acknowledgements: BTreeMap<Fingerprint, Acknowledgement>,
+    flaps: Flaps,
     alerts: BTreeMap<Fingerprint, Known>,
     groups: BTreeMap<u64, Group>,
     numbers: BTreeMap<(String, String), u64>,
@@ -84,6 +89,8 @@ pub(super) struct Book {
     /// How many messages are under way by each channel, and which groups wait for one to end.
     lines: BTreeMap<(String, usize), Line>,
     changes: AlertChanges,
+    /// What the ledger of usefulness is to be told.
+    news: Vec<News>,
 }
 
 /// An alert, the groups that it is in, and the silences that are about it.
@@ -91,6 +98,8 @@ struct Known {
     held: HeldAlert,
     groups: BTreeSet<u64>,
     silences: BTreeSet<Uuid>,
+    /// Whether others sent it, or may have: of one from before a restart it is not known.
+    is_of_others: bool,
 }
 
 /// The group that a route puts an alert into.
@@ -159,6 +168,7 @@ impl Book {
             inhibition: Inhibition::new(inhibit_rules),
             silences: Silences::default(),
             acknowledgements: BTreeMap::new(),
+            flaps: Flaps::default(),
             alerts: BTreeMap::new(),
             groups: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -167,6 +177,7 @@ impl Book {
             agenda: BTreeSet::new(),
             lines: BTreeMap::new(),
             changes: AlertChanges::default(),
+            news: Vec::new(),
         }
     }
 
@@ -178,6 +189,11 @@ impl Book {
     /// What is to be stored.
     pub(super) fn take_changes(&mut self) -> AlertChanges {
         std::mem::take(&mut self.changes)
+    }
+
+    /// What the ledger of usefulness is to be told.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// Looks at every group whose time has come; what is to be sent comes back.
@@ -202,6 +218,7 @@ impl Book {
         let mut next = Attempt::Idle;
         match outcome {
             Outcome::Told => {
+                self.note_told(&job.notification);
                 record = job.standing.clone().told(Some(&record), job.notification.at_ms);
             }
             Outcome::Refused { reason } => record.failure = Some((now_ms, reason)),
@@ -274,7 +291,9 @@ impl Book {
             group.has_flushed = true;
             group.next_flush_ms =
                 now_ms.saturating_add(milliseconds(group.timing.group_interval).max(1));
+            self.note_silenced(number, now_ms);
         }
+        let Some(group) = self.groups.get(&number) else { return };
         let due: Vec<_> = group
             .attempts
             .iter()

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::book::{Book, Job, Outcome};
+use super::courier::Courier;
 use super::desk::{Desk, Facts, Question};
 use super::group::milliseconds;
 use super::routing::Routing;
 use super::silence::{Silence, SilenceError};
 use crate::clock::{Clock, ClockWatch};
+use crate::ledger::Reporter;
 use crate::notify::{Alert, Channel, Notification, NotifyError, one_line};
 use crate::state::{AlertChanges, Delivery, DeliveryOutcome, State, StateError};
 
@@ -62,6 +64,7 @@ pub struct Dispatcher {
     /// For how long silences are kept that are over, and when it was last looked for such.
     keep_silences_ms: i64,
     forgot_at_ms: Option<i64>,
+    reporter: Reporter,
 }
 
 impl Dispatcher {
@@ -118,6 +121,7 @@ impl Dispatcher {
             routing.inhibit_rules,
         );
         book.take_silences(silences(&state)?);
+        book.restore_flapping(settings.flapping, state.flapping()?);
         book.restore(state.alerts()?, state.notifications()?, now_ms);
         book.restore_acknowledgements(state.acknowledgements()?);
         let dispatcher = Self {
@@ -131,8 +135,20 @@ impl Dispatcher {
             questions,
             keep_silences_ms: milliseconds(settings.keep_silences),
             forgot_at_ms: None,
+            reporter: Reporter::default(),
         };
         Ok((dispatcher, desk))
+    }
+
+    /// The same, that tells the ledger of usefulness what becomes of alerts.
+    #[must_use]
+    pub fn reporting_to(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
+    }
+
+    /// Somebody who can be told what is no alert; `None` if there is no receiver of that name.
+    pub fn courier(&self, receiver: &str) -> Option<Courier> {
+        Some(Courier::new(receiver, self.channels.get(receiver)?))
     }
 
     /// Tells of alerts as they come, until `stop`.
@@ -181,6 +197,7 @@ impl Dispatcher {
         })
         .await;
         self.sending.shutdown().await;
+        self.reporter.tell(self.book.take_news());
         self.save().await;
     }
 
@@ -195,6 +212,7 @@ impl Dispatcher {
     async fn act(&mut self, mut jobs: Vec<Job>) {
         self.follow_clock();
         jobs.extend(self.book.take_due(self.clock.now_ms()));
+        self.reporter.tell(self.book.take_news());
         self.save().await;
         for job in jobs {
             let channels = self.channels.get(&job.key.receiver);

@@ -83,6 +83,8 @@ struct Shown {
     labels: BTreeMap<String, String>,
     status: State,
     acknowledgement: Option<Acknowledgement>,
+    #[serde(default)]
+    flapping: bool,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +152,9 @@ fn list(config_file: &Path, arguments: &ListArguments) -> Result<(), CommandErro
             |Acknowledgement { author, note }| format!("{author}: {note}"),
         );
         let labels = Labels::new(shown.labels).to_string();
-        vec![shown.fingerprint, shown.status.state, shown.starts_at, care, labels]
+        let flapping = if shown.flapping { ", flapping" } else { "" };
+        let state = format!("{}{flapping}", shown.status.state);
+        vec![shown.fingerprint, state, shown.starts_at, care, labels]
     });
     let rows: Vec<_> = rows.collect();
     print_table(&["FINGERPRINT", "STATE", "SINCE", "ACKNOWLEDGED", "LABELS"], &rows)

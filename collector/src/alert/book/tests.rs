@@ -1,4 +1,5 @@
 mod escalation;
+mod flapping;
 mod muting;
 mod silences;
 mod views;
@@ -6,6 +7,7 @@ mod views;
 use upkeep_model::Matcher;
 
 use super::*;
+use crate::alert::flap::FlapSettings;
 use crate::alert::routing;
 use crate::alert::silence::SilenceDraft;
 use crate::notify::Alert;
@@ -274,6 +276,7 @@ fn restart(world: &mut World, state: &crate::state::State, config: &str, now_ms:
     let outcome = world.outcome;
     *world = World::new(config);
     world.outcome = outcome;
+    world.book.restore_flapping(FlapSettings::default(), state.flapping().unwrap());
     world.book.restore(state.alerts().unwrap(), state.notifications().unwrap(), now_ms);
 }
 

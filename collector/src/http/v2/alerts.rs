@@ -37,6 +37,9 @@ pub(in crate::http) struct AlertView {
     /// Ours: who takes care of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledgement: Option<AcknowledgementView>,
+    /// Ours: whether it comes and goes too often for each time to be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flapping: bool,
 }
 
 #[derive(Serialize)]
@@ -110,6 +113,7 @@ impl AlertView {
             generator_url: view.alert.generator_url,
             labels: view.alert.labels,
             acknowledgement: view.acknowledgement.map(AcknowledgementView::of),
+            flapping: view.is_flapping,
         }
     }
 }
