@@ -30,16 +30,21 @@ use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::control::{self, Held};
 use crate::damage::{self, Declarer};
+use crate::digest::{self, Digester};
 use crate::fleet::{self, Fleet};
 use crate::forward::Forwarding;
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest::{self, Arrivals};
+use crate::ledger::Ledger;
 use crate::query::Engine;
 use crate::remote::{self, WriteIn};
 use crate::rule::{ArrivalMeters, Board, ReloadMeters, Reloader};
 use crate::state::{self, Ending, Occurrence, State};
 
-use alerting::{external_url, start_alerts, start_forwarding, start_heartbeat, start_rules};
+use alerting::{
+    Alerting, external_url, start_alerts, start_digests, start_forwarding, start_heartbeat,
+    start_ledger, start_rules,
+};
 use retention::Retention;
 use signals::Signals;
 use stage::Stages;
@@ -146,12 +151,25 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     start_control(&mut stages, &parts, &config.data_dir);
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
-    let (alerts, desk) = start_alerts(&mut stages, &parts, config, &url)?;
+    let (reporter, ledger) = start_ledger(&mut stages, &parts, &mut registry)?;
+    let alerting = start_alerts(&mut stages, &parts, config, &url, reporter.clone())?;
+    let Alerting { queue: alerts, desk, courier } = alerting;
+    let engine = engine(config, &parts);
+    let digester = Digester::new(digest::Parts {
+        board: Arc::clone(&board),
+        ledger: ledger.clone(),
+        engine: engine.clone(),
+        clock: parts.clock.clone(),
+        courier,
+        external_url: url.clone(),
+    });
+    start_digests(&mut stages, &parts, config, digester.clone());
     let (arrivals, arrived) = Arrivals::register(&mut registry);
     let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
     let (forwarded, forwarding) = start_forwarding(&mut stages, &parts, config, alerts.clone())?;
-    let out = (forwarded, Arc::clone(&board), meters);
-    let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
+    let told = (forwarded, reporter);
+    let shown = (Arc::clone(&board), meters);
+    let reloader = start_rules(&mut stages, &parts, config, url, told, shown, arrived)?;
     start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
@@ -160,8 +178,11 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let shown = Shown {
         rules: board,
         reloader: reloader.clone(),
-        desk,
         forwarding,
+        ledger,
+        digester,
+        engine,
+        desk,
         readiness: readiness_of_http,
     };
     start_http(&mut stages, &parts, config, http, shown, registry)?;
@@ -328,6 +349,9 @@ fn start_remote_write(
 struct Shown {
     rules: Arc<Board>,
     reloader: Reloader,
+    ledger: Ledger,
+    digester: Digester,
+    engine: Engine,
     desk: Desk,
     forwarding: Forwarding,
     readiness: Arc<Readiness>,
@@ -362,11 +386,12 @@ fn start_http(
         clock: parts.clock.clone(),
         state: parts.state.clone(),
         fleet: Arc::clone(&parts.fleet),
-        engine: Engine::new(Arc::clone(&parts.store), config.query.settings())
-            .with_gaps(Arc::new(StateGaps::new(parts.state.clone()))),
+        engine: shown.engine,
         write_in: Arc::new(write_in),
         rules: shown.rules,
         reloader: shown.reloader,
+        ledger: shown.ledger,
+        digester: shown.digester,
         alerts: shown.desk,
         alertmanagers: shown.forwarding,
         readiness: shown.readiness,
@@ -377,6 +402,11 @@ fn start_http(
         Ok(http::serve(listener, tls, services, stop).await?)
     });
     Ok(())
+}
+
+fn engine(config: &Config, parts: &Parts) -> Engine {
+    Engine::new(Arc::clone(&parts.store), config.query.settings())
+        .with_gaps(Arc::new(StateGaps::new(parts.state.clone())))
 }
 
 fn bind(key: &str, address: SocketAddr, queue: u32) -> Result<TcpListener> {

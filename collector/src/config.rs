@@ -3,6 +3,9 @@
 mod actions;
 mod alertmanagers;
 mod alerts;
+mod digest;
+mod flapping;
+mod query;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,10 +20,12 @@ use upkeep_store::{Downsampling, Options};
 pub use actions::Action;
 pub use alertmanagers::Alertmanager;
 pub use alerts::{Alerts, DEFAULT_ROUTING, Heartbeat};
+pub use digest::{Day, Digest};
+pub use flapping::Flapping;
+pub use query::Query;
 
 use crate::action;
 use crate::forward;
-use crate::query::Settings;
 use crate::remote::TargetSettings;
 
 /// The folder of rule files that is used where the settings name none.
@@ -57,6 +62,8 @@ pub struct Config {
     pub alertmanagers: Vec<Alertmanager>,
     /// The request that stops when the way of the data is broken.
     pub heartbeat: Heartbeat,
+    /// Who reads digests, and when.
+    pub digest: Digest,
     /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
@@ -78,6 +85,7 @@ impl Default for Config {
             actions: Vec::new(),
             alertmanagers: Vec::new(),
             heartbeat: Heartbeat::default(),
+            digest: Digest::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
             remote_write: Vec::new(),
@@ -196,33 +204,6 @@ impl Storage {
             max_series: usize::try_from(limits.series).unwrap_or(usize::MAX),
             ..Options::default()
         }
-    }
-}
-
-/// What queries may take.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-pub struct Query {
-    /// The most samples that one may hold at a time.
-    pub max_samples: usize,
-    /// How long one may take, its wait for others included.
-    pub timeout: Span,
-    /// How many run at once.
-    pub concurrent: usize,
-}
-
-impl Default for Query {
-    fn default() -> Self {
-        let Settings { max_samples, timeout, concurrency, .. } = Settings::default();
-        Self { max_samples, timeout: Span(timeout), concurrent: concurrency }
-    }
-}
-
-impl Query {
-    /// What queries are bounded by.
-    pub fn settings(&self) -> Settings {
-        let Self { max_samples, timeout, concurrent: concurrency } = *self;
-        Settings { max_samples, timeout: timeout.0, concurrency, ..Settings::default() }
     }
 }
 
@@ -373,9 +354,9 @@ impl Config {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
-        for (key, message) in
-            self.storage.downsampling_faults().into_iter().chain(self.heartbeat.faults())
-        {
+        let of_alerts = self.heartbeat.faults().into_iter().chain(self.alerts.flapping.faults());
+        let of_alerts = of_alerts.chain(self.digest.faults());
+        for (key, message) in self.storage.downsampling_faults().into_iter().chain(of_alerts) {
             faults.push(Fault::of_key(main, key, &message));
         }
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {

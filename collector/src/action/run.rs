@@ -235,6 +235,7 @@ impl Runner {
         Notification {
             receiver: order.action.clone(),
             group_key: format!("action:{}:{}", order.action, order.fingerprint),
+            subject: None,
             group_labels: order.alert.labels.clone(),
             alerts: vec![order.alert.clone()],
             external_url: self.external_url.clone(),

@@ -94,7 +94,7 @@ mod tests {
             starts_at_ms: 0,
             ends_at_ms: None,
             holds_for: None,
-            generator_url: String::new(),
+            generator_url: "".into(),
             origin: Origin::Rule,
         };
         Order { action: action.to_owned(), fingerprint: alert.fingerprint(), alert }

@@ -8,7 +8,9 @@
 
 mod acknowledgements;
 mod actions;
+mod flapping;
 mod intake;
+mod outside;
 mod retry;
 mod set_clock;
 mod silences;
@@ -23,12 +25,14 @@ use upkeep_model::Labels;
 use uuid::Uuid;
 
 use self::retry::pause_ms;
+use super::flap::Flaps;
 use super::group::{Decision, HeldAlert, Reason, Standing, milliseconds};
 use super::inhibit::{InhibitRule, Inhibition};
 use super::interval::Hours;
 use super::route::{Route, Timing};
 use super::silence::Silences;
 use crate::action::Order;
+use crate::ledger::News;
 use crate::notify::{Fingerprint, Notification};
 use crate::state::{Acknowledgement, AlertChanges, NotificationKey, NotificationRecord};
 
@@ -76,6 +80,7 @@ pub(super) struct Book {
     inhibition: Inhibition,
     silences: Silences,
     acknowledgements: BTreeMap<Fingerprint, Acknowledgement>,
+    flaps: Flaps,
     alerts: BTreeMap<Fingerprint, Known>,
     groups: BTreeMap<u64, Group>,
     numbers: BTreeMap<(String, String), u64>,
@@ -88,6 +93,8 @@ pub(super) struct Book {
     changes: AlertChanges,
     /// Actions that are to be run.
     orders: Vec<Order>,
+    /// What the ledger of usefulness is to be told.
+    news: Vec<News>,
 }
 
 /// An alert, the groups that it is in, and the silences that are about it.
@@ -95,6 +102,8 @@ struct Known {
     held: HeldAlert,
     groups: BTreeSet<u64>,
     silences: BTreeSet<Uuid>,
+    /// Whether others sent it, or may have: of one from before a restart it is not known.
+    is_of_others: bool,
 }
 
 /// The group that a route puts an alert into.
@@ -163,6 +172,7 @@ impl Book {
             inhibition: Inhibition::new(inhibit_rules),
             silences: Silences::default(),
             acknowledgements: BTreeMap::new(),
+            flaps: Flaps::default(),
             alerts: BTreeMap::new(),
             groups: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -172,6 +182,7 @@ impl Book {
             lines: BTreeMap::new(),
             changes: AlertChanges::default(),
             orders: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -183,6 +194,11 @@ impl Book {
     /// What is to be stored.
     pub(super) fn take_changes(&mut self) -> AlertChanges {
         std::mem::take(&mut self.changes)
+    }
+
+    /// What the ledger of usefulness is to be told.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// Looks at every group whose time has come; what is to be sent comes back.
@@ -207,6 +223,7 @@ impl Book {
         let mut next = Attempt::Idle;
         match outcome {
             Outcome::Told => {
+                self.note_told(&job.notification);
                 record = job.standing.clone().told(Some(&record), job.notification.at_ms);
             }
             Outcome::Refused { reason } => record.failure = Some((now_ms, reason)),
@@ -279,19 +296,21 @@ impl Book {
             group.has_flushed = true;
             group.next_flush_ms =
                 now_ms.saturating_add(milliseconds(group.timing.group_interval).max(1));
-        }
-        let attempts: Vec<_> = group.attempts.iter().copied().enumerate().collect();
-        if is_flush {
+            self.note_silenced(number, now_ms);
             self.order_actions(number, now_ms);
         }
-        let due = attempts
-            .into_iter()
+        let Some(group) = self.groups.get(&number) else { return };
+        let due: Vec<_> = group
+            .attempts
+            .iter()
+            .enumerate()
             .filter(|(_, attempt)| match attempt {
                 Attempt::Idle => is_flush,
                 Attempt::Pausing { until_ms, .. } => *until_ms <= now_ms,
                 Attempt::Queued { .. } | Attempt::Sending { .. } => false,
             })
-            .map(|(channel, _)| channel);
+            .map(|(channel, _)| channel)
+            .collect();
         for channel in due {
             self.consider(number, channel, now_ms, jobs);
         }

@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::book::{Book, Job, Outcome};
+use super::courier::Courier;
 use super::desk::{Desk, Facts, Question};
 use super::group::milliseconds;
 use super::routing::Routing;
 use super::silence::{Silence, SilenceError};
 use crate::action::{Order, Queue};
 use crate::clock::{Clock, ClockWatch};
+use crate::ledger::Reporter;
 use crate::notify::{Alert, Channel, Notification, NotifyError, one_line};
 use crate::state::{AlertChanges, Delivery, DeliveryOutcome, State, StateError};
 
@@ -66,6 +68,7 @@ pub struct Dispatcher {
     /// For how long silences are kept that are over, and when it was last looked for such.
     keep_silences_ms: i64,
     forgot_at_ms: Option<i64>,
+    reporter: Reporter,
 }
 
 impl Dispatcher {
@@ -122,6 +125,7 @@ impl Dispatcher {
             routing.inhibit_rules,
         );
         book.take_silences(silences(&state)?);
+        book.restore_flapping(settings.flapping, state.flapping()?);
         book.restore(state.alerts()?, state.notifications()?, now_ms);
         book.restore_acknowledgements(state.acknowledgements()?);
         let dispatcher = Self {
@@ -137,6 +141,7 @@ impl Dispatcher {
             orders: Vec::new(),
             keep_silences_ms: milliseconds(settings.keep_silences),
             forgot_at_ms: None,
+            reporter: Reporter::default(),
         };
         Ok((dispatcher, desk))
     }
@@ -145,6 +150,17 @@ impl Dispatcher {
     #[must_use]
     pub fn ordering_at(self, actions: Queue) -> Self {
         Self { actions: Some(actions), ..self }
+    }
+
+    /// The same, that tells the ledger of usefulness what becomes of alerts.
+    #[must_use]
+    pub fn reporting_to(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
+    }
+
+    /// Somebody who can be told what is no alert; `None` if there is no receiver of that name.
+    pub fn courier(&self, receiver: &str) -> Option<Courier> {
+        Some(Courier::new(receiver, self.channels.get(receiver)?))
     }
 
     /// Tells of alerts as they come, until `stop`.
@@ -193,6 +209,7 @@ impl Dispatcher {
         })
         .await;
         self.sending.shutdown().await;
+        self.reporter.tell(self.book.take_news());
         self.save().await;
     }
 
@@ -208,6 +225,7 @@ impl Dispatcher {
         self.follow_clock();
         jobs.extend(self.book.take_due(self.clock.now_ms()));
         self.orders.extend(self.book.take_orders());
+        self.reporter.tell(self.book.take_news());
         self.save().await;
         // An action that would be forgotten with a crash would be run again, so it waits.
         if self.unsaved.is_empty() && !self.orders.is_empty() {

@@ -19,6 +19,8 @@ pub(super) struct HeldAlert {
     pub(super) heard_at_ms: i64,
     /// Whether the action was ordered that it asks for.
     pub(super) has_acted: bool,
+    /// For how many milliseconds after its end it counts as firing, since it flaps; else 0.
+    pub(super) kept_ms: i64,
 }
 
 impl HeldAlert {
@@ -27,7 +29,14 @@ impl HeldAlert {
     pub(super) fn spoken_of(alert: Alert, resolve_timeout_ms: i64, now_ms: i64) -> Self {
         let holds_ms = alert.holds_for.map_or(resolve_timeout_ms, milliseconds);
         let expires_at_ms = now_ms.saturating_add(holds_ms);
-        Self { alert, expires_at_ms, updated_at_ms: now_ms, heard_at_ms: now_ms, has_acted: false }
+        Self {
+            alert,
+            expires_at_ms,
+            updated_at_ms: now_ms,
+            heard_at_ms: now_ms,
+            has_acted: false,
+            kept_ms: 0,
+        }
     }
 
     /// When it is over: when it was said to be, or when nobody spoke of it for too long.
@@ -35,8 +44,8 @@ impl HeldAlert {
         self.alert.ends_at_ms.unwrap_or(self.expires_at_ms)
     }
 
-    /// Whether it is over.
-    pub(super) fn is_resolved(&self, now_ms: i64) -> bool {
+    /// Whether it is over, though it may still count as firing since it flaps.
+    pub(super) fn has_ended(&self, now_ms: i64) -> bool {
         self.ends_at_ms() <= now_ms
     }
 
@@ -47,6 +56,16 @@ impl HeldAlert {
         }
         let name = self.alert.annotations.get(PREDEFINED_ACTION)?.trim();
         Some(name).filter(|name| !name.is_empty())
+    }
+
+    /// Until when it counts as firing.
+    pub(super) fn counts_until_ms(&self) -> i64 {
+        self.ends_at_ms().saturating_add(self.kept_ms)
+    }
+
+    /// Whether it is over for everybody.
+    pub(super) fn is_resolved(&self, now_ms: i64) -> bool {
+        self.counts_until_ms() <= now_ms
     }
 
     /// The alert as it is told: what nobody spoke of any more has ended.
@@ -62,10 +81,13 @@ impl HeldAlert {
         let began_before = later.alert.starts_at_ms <= self.ends_at_ms();
         let ended_after =
             later.alert.ends_at_ms.is_none_or(|ends_at_ms| ends_at_ms >= self.alert.starts_at_ms);
-        if !began_before || !ended_after {
-            return later;
-        }
         let mut merged = later;
+        if !began_before || !ended_after {
+            if self.kept_ms > 0 && merged.alert.starts_at_ms <= self.counts_until_ms() {
+                merged.heard_at_ms = merged.heard_at_ms.min(self.heard_at_ms);
+            }
+            return merged;
+        }
         merged.heard_at_ms = merged.heard_at_ms.min(self.heard_at_ms);
         merged.has_acted |= self.has_acted;
         merged.alert.starts_at_ms = merged.alert.starts_at_ms.min(self.alert.starts_at_ms);
@@ -302,6 +324,7 @@ mod tests {
             updated_at_ms: starts_at_ms,
             heard_at_ms: starts_at_ms,
             has_acted: text == "old",
+            kept_ms: 0,
         };
         let check = |before: (i64, Option<i64>), after: (i64, Option<i64>), expect| {
             let merged = held(before.0, before.1, "old").merged(held(after.0, after.1, "new"));

@@ -5,9 +5,11 @@
 //! asks and acts at its [`Desk`].
 
 mod book;
+mod courier;
 mod desk;
 mod dispatcher;
 mod explain;
+mod flap;
 mod group;
 mod inhibit;
 mod interval;
@@ -22,9 +24,11 @@ use std::time::Duration;
 
 use upkeep_model::Matcher;
 
+pub use courier::Courier;
 pub use desk::{Desk, DeskError, Facts, SeenSilence};
 pub use dispatcher::{Dispatcher, DispatcherError};
 pub use explain::{Escalates, Explanation, Inhibitor, Way};
+pub use flap::FlapSettings;
 pub use inhibit::InhibitRule;
 pub use interval::{Hours, NamedInterval, TimeInterval};
 pub use matcher::MatcherSyntaxError;
@@ -49,6 +53,8 @@ pub struct Settings {
     pub allowed: Allowed,
     /// For how long silences are kept that are over.
     pub keep_silences: Duration,
+    /// When alerts flap.
+    pub flapping: FlapSettings,
 }
 
 impl Default for Settings {
@@ -58,6 +64,7 @@ impl Default for Settings {
             external_url: String::new(),
             allowed: Allowed::default(),
             keep_silences: DEFAULT_KEEP_SILENCES,
+            flapping: FlapSettings::default(),
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct AlertView {
     pub inhibited_by: Option<Fingerprint>,
     /// Who takes care of it.
     pub acknowledgement: Option<Acknowledgement>,
+    /// Whether it comes and goes too often for each time to be told.
+    pub is_flapping: bool,
 }
 
 /// Alerts that one receiver is told of together.

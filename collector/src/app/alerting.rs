@@ -3,29 +3,57 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use upkeep_promql::Limits;
 
 use super::{Parts, Stages};
 use crate::action;
-use crate::alert::{self, Desk, Dispatcher, Routing};
+use crate::alert::{self, Courier, Desk, Dispatcher, Routing};
 use crate::config::Config;
+use crate::digest::{self, Digester};
 use crate::forward::Forwarding;
 use crate::heartbeat;
+use crate::ledger::{self, Ledger, Reporter};
 use crate::notify::Alert;
 use crate::query::StoreSource;
 use crate::rule::schedule::{self, ALERT_QUEUE};
 use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, Reloader, RequireOutcome};
 
-/// Starts telling people, and gives the queue that rules put their alerts into, and the desk where
-/// everybody else asks and acts.
+/// Starts the ledger of usefulness, and gives whom to tell and where to look.
+pub(super) fn start_ledger(
+    stages: &mut Stages,
+    parts: &Parts,
+    registry: &mut Registry,
+) -> Result<(Reporter, Ledger)> {
+    let (state, clock) = (parts.state.clone(), parts.clock.clone());
+    let (reporter, ledger, keeper) = ledger::open(state, clock, registry)?;
+    stages.start("the ledger of usefulness", |stop| async move {
+        keeper.run(stop).await;
+        Ok(())
+    });
+    Ok((reporter, ledger))
+}
+
+/// What is left of the telling of alerts for others.
+pub(super) struct Alerting {
+    /// What rules put their alerts into.
+    pub(super) queue: mpsc::Sender<Vec<Alert>>,
+    /// Where everybody else asks and acts.
+    pub(super) desk: Desk,
+    /// Who gets digests.
+    pub(super) courier: Option<Courier>,
+}
+
+/// Starts telling people.
 pub(super) fn start_alerts(
     stages: &mut Stages,
     parts: &Parts,
     config: &Config,
     external_url: &str,
-) -> Result<(mpsc::Sender<Vec<Alert>>, Desk)> {
+    reporter: Reporter,
+) -> Result<Alerting> {
     let (queue, alerts) = mpsc::channel(ALERT_QUEUE);
     let file = config.alerts.routing_file();
     let settings = alert::Settings {
@@ -33,6 +61,7 @@ pub(super) fn start_alerts(
         external_url: external_url.to_owned(),
         allowed: config.alerts.allowed(),
         keep_silences: config.alerts.keep_silences.0,
+        flapping: config.alerts.flapping.settings(),
     };
     let routing = if file.is_some() {
         alert::load(&settings)?
@@ -45,11 +74,37 @@ pub(super) fn start_alerts(
     let actions = start_actions(stages, parts, config, external_url);
     let (dispatcher, desk) = Dispatcher::new(routing, &settings, state, clock)?;
     let dispatcher = dispatcher.ordering_at(actions);
+    let dispatcher = dispatcher.reporting_to(reporter);
+    let courier = config.digest.receiver.as_ref().map(|receiver| {
+        let found = dispatcher.courier(receiver);
+        found.with_context(|| {
+            format!("digest.receiver: the routing file has no receiver `{receiver}`")
+        })
+    });
+    let courier = courier.transpose()?;
     stages.start("the telling of alerts", |stop| async move {
         dispatcher.run(alerts, stop).await;
         Ok(())
     });
-    Ok((queue, desk))
+    Ok(Alerting { queue, desk, courier })
+}
+
+/// Sends digests when they are due, if anybody is to read them.
+pub(super) fn start_digests(
+    stages: &mut Stages,
+    parts: &Parts,
+    config: &Config,
+    digester: Digester,
+) {
+    if digester.courier().is_none() {
+        return;
+    }
+    let (schedule, state, clock) =
+        (config.digest.schedule(), parts.state.clone(), parts.clock.clone());
+    stages.start("the digests", |stop| async move {
+        digest::run(digester, schedule, state, clock, stop).await;
+        Ok(())
+    });
 }
 
 /// Starts running the actions that rules ask for, and gives the queue where they are ordered.
@@ -97,7 +152,8 @@ pub(super) fn start_rules(
     parts: &Parts,
     config: &Config,
     external_url: String,
-    (alerts, board, meters): (mpsc::Sender<Vec<Alert>>, Arc<Board>, (ReloadMeters, ArrivalMeters)),
+    (alerts, reporter): (mpsc::Sender<Vec<Alert>>, Reporter),
+    (board, meters): (Arc<Board>, (ReloadMeters, ArrivalMeters)),
     arrived: mpsc::Receiver<String>,
 ) -> Result<Reloader> {
     let rules = config.rules.clone();
@@ -126,6 +182,7 @@ pub(super) fn start_rules(
         state,
         clock,
         alerts,
+        reporter,
         board,
         meters,
         arrival_meters,

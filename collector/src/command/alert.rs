@@ -86,6 +86,8 @@ struct Shown {
     status: State,
     acknowledgement: Option<Acknowledgement>,
     action: Option<Run>,
+    #[serde(default)]
+    flapping: bool,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +171,9 @@ fn list(config_file: &Path, arguments: &ListArguments) -> Result<(), CommandErro
             .action
             .map_or_else(|| "-".to_owned(), |run| format!("{}: {}", run.action, run.outcome));
         let labels = Labels::new(shown.labels).to_string();
-        vec![shown.fingerprint, shown.status.state, shown.starts_at, care, action, labels]
+        let flapping = if shown.flapping { ", flapping" } else { "" };
+        let state = format!("{}{flapping}", shown.status.state);
+        vec![shown.fingerprint, state, shown.starts_at, care, action, labels]
     });
     let rows: Vec<_> = rows.collect();
     print_table(&["FINGERPRINT", "STATE", "SINCE", "ACKNOWLEDGED", "ACTION", "LABELS"], &rows)

@@ -4,10 +4,10 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::CommandError;
-use crate::alert;
+use crate::alert::{self, Routing};
 use crate::config::Config;
 use crate::rule;
-use crate::yaml::Faults;
+use crate::yaml::{Fault, Faults};
 
 /// Says what the configuration comes to; that it, the rules and the routing file could be read is
 /// the check.
@@ -17,7 +17,12 @@ pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
     if let Some(routing) = config.alerts.routing_file() {
         let allowed = config.alerts.allowed();
         let settings = alert::Settings { routing, allowed, ..alert::Settings::default() };
-        faults.extend(alert::load(&settings).err().map(|found| found.0).unwrap_or_default());
+        match alert::load(&settings) {
+            Ok(routing) => faults.extend(unknown_receiver(config, &routing, file)),
+            Err(found) => faults.extend(found.0),
+        }
+    } else {
+        faults.extend(unknown_receiver(config, &Routing::nobody(), file));
     }
     if !faults.is_empty() {
         return Err(Faults(faults).into());
@@ -38,5 +43,18 @@ pub(super) fn run(config: &Config, file: &Path) -> Result<(), CommandError> {
         let (name, kind) = (&action.name, action.deed.kind());
         writeln!(out, "  action            {name}: a {kind}, {}", action.limit)?;
     }
+    if let Some(receiver) = &config.digest.receiver {
+        writeln!(out, "  digests go to     {receiver}")?;
+    }
     Ok(())
+}
+
+/// The fault of a configuration whose digests go to nobody of the routing file.
+fn unknown_receiver(config: &Config, routing: &Routing, file: &Path) -> Option<Fault> {
+    let wanted = config.digest.receiver.as_ref()?;
+    if routing.receivers.iter().any(|receiver| receiver.name == *wanted) {
+        return None;
+    }
+    let message = format!("digest.receiver: the routing file has no receiver `{wanted}`");
+    Some(Fault { file: file.to_owned(), place: None, message })
 }

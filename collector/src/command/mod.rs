@@ -5,6 +5,7 @@ mod api;
 mod api_token;
 mod backup;
 mod check_config;
+mod digest;
 mod held;
 mod host;
 mod init;
@@ -15,6 +16,7 @@ mod rules;
 mod silence;
 mod store;
 mod token;
+mod usefulness;
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
@@ -87,6 +89,9 @@ pub enum Command {
     /// What fires, who takes care of it and who was told, by the HTTP API.
     #[command(subcommand)]
     Alert(alert::Command),
+    /// What people read now and then instead of being alerted of it, by the HTTP API.
+    #[command(subcommand)]
+    Digest(digest::Command),
     /// Check the configuration and say what it comes to.
     CheckConfig,
 }
@@ -194,6 +199,7 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
         Command::Routing(command) => routing::run(command, || Ok(Config::load(&line.config)?)),
         Command::Silence(command) => silence::run(&line.config, command),
         Command::Alert(command) => alert::run(&line.config, command),
+        Command::Digest(command) => digest::run(&line.config, command),
         Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
         Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
         Command::Token(command) => token::run(&config_of_owner(line)?, command),

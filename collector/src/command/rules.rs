@@ -1,4 +1,4 @@
-//! `rules`: checks rule files, and runs their unit tests.
+//! `rules`: checks rule files, runs their unit tests, and shows what rules are good for.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{CommandError, DEFAULT_CONFIG};
+use super::{CommandError, DEFAULT_CONFIG, usefulness};
 use crate::config::Config;
 use crate::rule::{self, Report, RequireOutcome, TestReport};
 
@@ -17,6 +17,8 @@ pub enum Command {
     Check(CheckArguments),
     /// Run unit tests of rules, in Prometheus' files.
     Test(TestArguments),
+    /// Show what became of the alerts of each rule and what that says about it, by the HTTP API.
+    Usefulness(usefulness::Arguments),
 }
 
 /// Which files to check, and how strictly.
@@ -47,6 +49,7 @@ pub(super) fn run(config: &Path, command: &Command) -> Result<(), CommandError> 
             tell(&report)?;
             verdict(&report, arguments.strict)
         }
+        Command::Usefulness(arguments) => usefulness::run(config, arguments),
         Command::Test(arguments) => {
             let report = rule::test(&arguments.files);
             tell_tests(&report)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Span;
+use super::{Flapping, Span};
 use crate::alert::{Allowed, DEFAULT_KEEP_SILENCES};
 use crate::heartbeat;
 use crate::notify::{HttpSettings, Secret, parse_url};
@@ -28,6 +28,8 @@ pub struct Alerts {
     pub external_url: Option<String>,
     /// For how long silences are kept that are over.
     pub keep_silences: Span,
+    /// When alerts flap.
+    pub flapping: Flapping,
 }
 
 impl Default for Alerts {
@@ -38,6 +40,7 @@ impl Default for Alerts {
             allow_commands: Vec::new(),
             external_url: None,
             keep_silences: Span(DEFAULT_KEEP_SILENCES),
+            flapping: Flapping::default(),
         }
     }
 }

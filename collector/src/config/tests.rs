@@ -103,6 +103,15 @@ fn faults_are_named_all_at_once() {
         "[heartbeat]\nurl = \"x\"\nurl_file = \"/y\"\ninterval = \"0s\"\n",
         &["heartbeat.url_file: only one", "heartbeat.url: the URL", "heartbeat.interval"],
     );
+    check(
+        "[alerts.flapping]\nchanges = 1\nwindow = \"0s\"\nquiet = \"0s\"\n",
+        &["flapping.changes: it must be 0, or from 2", "flapping.window", "flapping.quiet"],
+    );
+    check(
+        "[digest]\nhour = 24\nzone = \"Europe/Atlantis\"\n",
+        &["digest.hour: it must be from 0 to 23", "digest.zone", "Europe/Atlantis"],
+    );
+    check("[digest]\nweekly = \"someday\"\n", &["weekly", "someday", "monday"]);
     check("[query]\ntimeout = 5\n", &["query", "collector.toml"]);
     check("[storage]\njournal_mb = 5\n", &["journal_mb", "collector.toml"]);
     check("[grcp]\nlisten = \"x\"\n", &["grcp", "collector.toml"]);

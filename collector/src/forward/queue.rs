@@ -92,7 +92,7 @@ mod tests {
             starts_at_ms: 0,
             ends_at_ms: None,
             holds_for: Some(Duration::from_secs(240)),
-            generator_url: String::new(),
+            generator_url: "".into(),
             origin: Origin::Rule,
         };
         Told { alert, at_ms }

@@ -77,7 +77,7 @@ fn alert(name: &str, ends_at_ms: Option<i64>) -> Alert {
         starts_at_ms: 1_000,
         ends_at_ms,
         holds_for: Some(Duration::from_secs(240)),
-        generator_url: "https://upkeep/graph".to_owned(),
+        generator_url: "https://upkeep/graph".into(),
         origin: Origin::Rule,
     }
 }

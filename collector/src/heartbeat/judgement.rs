@@ -129,6 +129,7 @@ mod tests {
     fn group(interval_s: u64, ago_s: Option<i64>, rules: &[Option<&str>]) -> Arc<GroupStatus> {
         let rule = |failure: &Option<&str>| RuleStatus {
             name: "r".to_owned(),
+            key: "r".to_owned(),
             query: "up".to_owned(),
             labels: Labels::default(),
             kind: RuleKind::Recording,

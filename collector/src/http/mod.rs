@@ -16,6 +16,7 @@ mod buffered;
 mod build_info;
 mod damage;
 mod deliveries;
+mod digest;
 pub mod error;
 mod events;
 mod expressions;
@@ -44,6 +45,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod time;
+mod usefulness;
 mod v2;
 mod write;
 
@@ -55,8 +57,10 @@ use tokio::task;
 use crate::alert::Desk;
 use crate::auth::Caller;
 use crate::clock::Clock;
+use crate::digest::Digester;
 use crate::fleet::Fleet;
 use crate::forward::Forwarding;
+use crate::ledger::Ledger;
 use crate::query::Engine;
 use crate::remote::WriteIn;
 use crate::rule::{Board, Reloader};
@@ -91,6 +95,10 @@ pub struct Services {
     pub rules: Arc<Board>,
     /// Has the rule files read again.
     pub reloader: Reloader,
+    /// What became of alerts.
+    pub ledger: Ledger,
+    /// Makes and sends digests.
+    pub digester: Digester,
     /// Where alerts and silences are asked about and changed.
     pub alerts: Desk,
     /// Whom alerts are sent on to.

@@ -12,8 +12,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::error::{ApiError, ErrorType};
 use super::{
     Services, acknowledgements, actions, alertmanagers, alerts, audit, availability, bounds,
-    build_info, damage, deliveries, events, expressions, gaps, health, hosts, inventory, labels,
-    metadata, own_metrics, patches, processes, query, reload, rules, series, targets, v2, write,
+    build_info, damage, deliveries, digest, events, expressions, gaps, health, hosts, inventory,
+    labels, metadata, own_metrics, patches, processes, query, reload, rules, series, targets,
+    usefulness, v2, write,
 };
 use crate::auth::{self, Scope};
 
@@ -113,6 +114,9 @@ pub fn routes() -> Vec<Route> {
         Route::new(Post, "/api/v1/write", Needs(Write), write::take).judging_bodies(),
         Route::new(Get, "/api/v1/status/buildinfo", Needs(Read), build_info::show),
         Route::new(Get, "/api/v1/rules", Needs(Read), rules::list),
+        Route::new(Get, "/api/v1/rules/usefulness", Needs(Read), usefulness::list),
+        Route::new(Get, "/api/v1/digest", Needs(Read), digest::show),
+        Route::new(Post, "/api/v1/digest", Needs(Operate), digest::send),
         Route::new(Get, "/api/v1/alerts", Needs(Read), alerts::list),
         Route::new(Get, "/api/v1/alertmanagers", Needs(Read), alertmanagers::list),
         Route::new(

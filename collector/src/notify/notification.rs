@@ -13,6 +13,9 @@ use super::{Alert, Annotations, NotifyError, payload};
 pub struct Notification {
     /// The receiver's name.
     pub receiver: String,
+    /// What it is called if it reports something instead of telling of alerts; what are alerts else
+    /// are its entries then, and are not said to fire.
+    pub subject: Option<String>,
     /// What identifies the group.
     pub group_key: String,
     /// The labels that the group's alerts were brought together by.
@@ -91,6 +94,9 @@ impl Notification {
 
     /// A line for a subject or title: the status, how many fire, and what the group is about.
     pub fn title(&self) -> String {
+        if let Some(subject) = &self.subject {
+            return subject.clone();
+        }
         let count = match self.status() {
             Status::Firing => format!("FIRING:{}", self.firing()),
             Status::Resolved => "RESOLVED".to_owned(),
@@ -135,6 +141,7 @@ pub(super) fn sample() -> Notification {
     };
     Notification {
         receiver: "ops".to_owned(),
+        subject: None,
         group_key: "{}:{alertname=\"HostDown\"}".to_owned(),
         group_labels: Labels::new([("alertname", "HostDown")]),
         alerts: vec![alert("web1", None), alert("web2", Some(1_700_000_060_000))],

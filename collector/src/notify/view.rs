@@ -85,7 +85,10 @@ impl View {
         let mut left = MAX_TOTAL;
         let mut alerts = Vec::new();
         for alert in notification.alerts.iter().take(bounds.alerts) {
-            let alert = AlertView::of(alert, notification.status_of(alert), bounds.text);
+            let mut alert = AlertView::of(alert, notification.status_of(alert), bounds.text);
+            if notification.subject.is_some() {
+                alert.become_entry();
+            }
             let Some(rest) = left.checked_sub(alert.size()) else { break };
             left = rest;
             alerts.push(alert);
@@ -93,7 +96,7 @@ impl View {
         Self {
             title: one_line(&notification.title(), MAX_TITLE),
             receiver: one_line(&notification.receiver, MAX_NAME),
-            is_firing: notification.status() == Status::Firing,
+            is_firing: notification.status() == Status::Firing && notification.subject.is_none(),
             external_url: notification.external_url.clone(),
             hidden: notification.alerts.len() - alerts.len(),
             alerts,
@@ -154,6 +157,18 @@ impl AlertView {
         }
     }
 
+    /// Shows it as the entry of a report: under its summary, and without saying that it fires.
+    fn become_entry(&mut self) {
+        let is_summary = |(name, _): &mut (String, String)| name == "summary";
+        if let Some((_, summary)) = self.annotations.extract_if(.., is_summary).next() {
+            self.name = one_line(&summary, MAX_TITLE);
+        }
+        self.labels.retain(|(name, _)| !["alertname", "severity"].contains(&name.as_str()));
+        self.is_firing = false;
+        self.status = "";
+        self.since.clear();
+    }
+
     fn size(&self) -> usize {
         let pairs = self.annotations.iter().chain(&self.labels);
         let pairs: usize = pairs.map(|(name, text)| name.len() + text.len()).sum();
@@ -162,6 +177,9 @@ impl AlertView {
     }
 
     fn heading(&self) -> String {
+        if self.since.is_empty() {
+            return self.name.clone();
+        }
         let instance = self.labels.iter().find(|(name, _)| name == "instance");
         let place = instance.map_or_else(String::new, |(_, value)| format!(" on {value}"));
         let time = match (self.is_firing, self.since.as_str(), self.until.as_str()) {
@@ -260,6 +278,18 @@ mod tests {
                  severity: critical\n",
             ]
         );
+    }
+
+    #[test]
+    fn entries_of_a_report_are_not_said_to_fire() {
+        let mut notification = sample();
+        notification.subject = Some("Weekly digest".to_owned());
+        let view = View::of(&notification, BOUNDS);
+        assert_eq!((view.title.as_str(), view.is_firing), ("Weekly digest", false));
+        let fitted = view.fit(10_000, lines, String::len);
+        assert!(fitted.pieces[0].starts_with("web1 is silent\n"), "{:?}", fitted.pieces);
+        let text = fitted.pieces.concat();
+        assert!(!text.contains("FIRING") && !text.contains("severity"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! are to be told and what is to be stored about them.
 
 mod look;
+mod news;
 mod outcome;
 mod takeover;
 
@@ -18,6 +19,7 @@ use super::file::{Group, INFORMATIONAL, Kind, Rule, SEVERITY};
 use super::record::{RecordError, RecordedPoint, Recorder};
 use super::snapshot::{GroupStatus, Health, Muted, RuleKind, RuleStatus};
 use super::template::{Ask, Site};
+use crate::ledger::{News, Origin};
 use crate::notify::Alert;
 use crate::state::{RuleAlert, RuleAlertChanges};
 
@@ -52,6 +54,8 @@ pub(super) struct Evaluation {
     pub(super) changes: RuleAlertChanges,
     /// What happened, for the log.
     pub(super) transitions: Vec<Transition>,
+    /// What of it the ledger of usefulness is told.
+    pub(super) news: Vec<News>,
 }
 
 /// Why a rule has no result.
@@ -84,6 +88,8 @@ pub(super) struct LiveGroup {
 struct LiveRule {
     definition: Rule,
     key: String,
+    /// What it is called in the ledger.
+    origin: Arc<Origin>,
     muted: Option<Muted>,
     require_outcome: bool,
     /// Whether it can be evaluated for some hosts alone.
@@ -114,7 +120,8 @@ impl LiveGroup {
                 1 => rule.name().to_owned(),
                 count => format!("{}#{count}", rule.name()),
             };
-            LiveRule::new(rule, key, require_outcome, &surroundings.external_url)
+            let origin = news::origin(&definition, &key);
+            LiveRule::new(rule, (key, origin), require_outcome, &surroundings.external_url)
         });
         let rules = rules.collect();
         Self {
@@ -197,6 +204,7 @@ impl LiveGroup {
             match result {
                 Ok(result) => {
                     rule.became(Health::Ok, &self.key);
+                    evaluation.news.extend(rule.news(&result.transitions, now_ms));
                     evaluation.transitions.extend(result.transitions);
                     unwritten.add(place, result.points);
                 }
@@ -288,13 +296,19 @@ struct RuleResult {
 }
 
 impl LiveRule {
-    fn new(definition: Rule, key: String, require_outcome: bool, external_url: &str) -> Self {
+    fn new(
+        definition: Rule,
+        (key, origin): (String, Origin),
+        require_outcome: bool,
+        external_url: &str,
+    ) -> Self {
         let (hold, keep_firing) = match &definition.kind {
             Kind::Alert(alert) => (alert.hold, alert.keep_firing),
             Kind::Record { .. } => (Duration::ZERO, Duration::ZERO),
         };
         Self {
             key,
+            origin: Arc::new(origin),
             muted: definition.muted(require_outcome),
             require_outcome,
             is_local: look::is_local(&definition),
@@ -425,6 +439,7 @@ impl LiveRule {
         let labels = self.definition.labels.iter();
         RuleStatus {
             name: self.definition.name().to_owned(),
+            key: self.key.clone(),
             query: self.definition.query.to_string(),
             labels: Labels::new(labels.map(|label| (label.name(), label.text()))),
             kind,

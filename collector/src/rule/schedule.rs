@@ -29,6 +29,7 @@ use super::reload::{ReloadError, ReloadMeters, ReloadRequests, Reloaded};
 use super::snapshot::{Arrival, Board};
 use super::turn::{Desk, TELL_AGAIN, keep_evaluating};
 use crate::clock::Clock;
+use crate::ledger::Reporter;
 use crate::notify::Alert;
 use crate::state::{State, StateError};
 use crate::yaml::Faults;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub state: State,
     /// Who tells people.
     pub alerts: mpsc::Sender<Vec<Alert>>,
+    /// Who keeps the ledger of usefulness.
+    pub reporter: Reporter,
     /// Where everybody may look.
     pub board: Arc<Board>,
     /// Tells the time.
@@ -170,11 +173,11 @@ impl Schedule {
         let interval = group.interval.unwrap_or(self.settings.interval);
         let surroundings = self.surroundings.clone();
         let group = LiveGroup::new(group, interval, require_outcome, surroundings);
-        let Parts { state, alerts, board, clock, .. } = self.parts.clone();
+        let Parts { state, alerts, reporter, board, clock, .. } = self.parts.clone();
         Beginning {
             content,
             group,
-            desk: Desk::new(state, alerts, board, clock, Arc::clone(&self.arrivals)),
+            desk: Desk::new(state, (alerts, reporter), board, clock, Arc::clone(&self.arrivals)),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use upkeep_model::Labels;
 
+use crate::ledger::{KnownRule, Origin};
 use crate::notify::Annotations;
 
 /// All groups, in the order in which their files were read.
@@ -13,6 +14,17 @@ use crate::notify::Annotations;
 pub struct Snapshot {
     /// One entry a group.
     pub groups: Vec<Arc<GroupStatus>>,
+}
+
+impl Snapshot {
+    /// The alerting rules, as the ledger knows them.
+    pub fn alerting(&self) -> Vec<KnownRule> {
+        let rules = self.groups.iter().flat_map(|group| {
+            let of_group = group.rules.iter();
+            of_group.filter_map(|rule| rule.known(group))
+        });
+        rules.collect()
+    }
 }
 
 /// What a group is and how its last evaluation went.
@@ -41,6 +53,9 @@ pub struct GroupStatus {
 pub struct RuleStatus {
     /// The alert's name or that of the recorded series.
     pub name: String,
+    /// What it is called where it is counted: its name, with `#2` behind it for a second one of that
+    /// name in the group.
+    pub key: String,
     /// The expression.
     pub query: String,
     /// Labels that the rule adds, templates not expanded.
@@ -55,6 +70,20 @@ pub struct RuleStatus {
     pub evaluation_time: Duration,
     /// How many evaluations failed since the start.
     pub failures: u64,
+}
+
+impl RuleStatus {
+    fn known(&self, group: &GroupStatus) -> Option<KnownRule> {
+        let RuleKind::Alerting { muted, .. } = &self.kind else { return None };
+        Some(KnownRule {
+            origin: Origin::Rule {
+                file: group.file.display().to_string(),
+                group: group.name.clone(),
+                name: self.key.clone(),
+            },
+            muted: muted.filter(|muted| muted.is_whole()).map(Muted::reason),
+        })
+    }
 }
 
 /// The two kinds of rule.

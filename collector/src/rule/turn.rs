@@ -13,6 +13,7 @@ use super::arrival::{Arrivals, Waiting};
 use super::group::{Evaluation, LiveGroup};
 use super::snapshot::Board;
 use crate::clock::{Clock, ClockWatch};
+use crate::ledger::Reporter;
 use crate::notify::Alert;
 use crate::state::{RuleAlertChanges, State};
 
@@ -30,6 +31,7 @@ pub(super) const TELL_AGAIN: Duration = Duration::from_mins(1);
 pub(super) struct Desk {
     state: State,
     alerts: mpsc::Sender<Vec<Alert>>,
+    reporter: Reporter,
     board: Arc<Board>,
     clock: Clock,
     clock_watch: ClockWatch,
@@ -140,14 +142,14 @@ impl Desk {
     /// A desk for a group that begins.
     pub(super) fn new(
         state: State,
-        alerts: mpsc::Sender<Vec<Alert>>,
+        (alerts, reporter): (mpsc::Sender<Vec<Alert>>, Reporter),
         board: Arc<Board>,
         clock: Clock,
         arrivals: Arc<Arrivals>,
     ) -> Self {
         let (clock_watch, unsaved) = (ClockWatch::begin(&clock), RuleAlertChanges::default());
         let saved_at_ms = i64::MIN;
-        Self { state, alerts, board, clock, clock_watch, unsaved, saved_at_ms, arrivals }
+        Self { state, alerts, reporter, board, clock, clock_watch, unsaved, saved_at_ms, arrivals }
     }
 
     /// Stores what changed in a group beside its evaluations.
@@ -190,6 +192,7 @@ impl Desk {
             let reason = transition.reason;
             tracing::debug!(group = group.key(), alert = %transition.labels, ?reason, "transition");
         }
+        self.reporter.tell(evaluation.news);
         self.unsaved.extend(evaluation.changes);
         let is_due = at_ms.saturating_sub(self.saved_at_ms) >= milliseconds(TELL_AGAIN);
         if is_due || !self.unsaved.is_empty() {

@@ -7,6 +7,7 @@ use rusqlite::{Row, Transaction, params};
 use upkeep_model::{Annotations, Labels};
 
 use super::deliveries::{self, Delivery};
+use super::flapping::{self, FlapRecord};
 use super::{State, StateError, acknowledgements, column};
 
 pub(super) const SCHEMA: &str = "
@@ -109,6 +110,8 @@ pub struct AlertChanges {
     told: BTreeMap<NotificationKey, Option<NotificationRecord>>,
     /// Fingerprints of alerts that are over and that somebody took care of.
     unacknowledged: BTreeSet<String>,
+    /// By fingerprint: what an alert did lately, or `None` if it is calm.
+    flapping: BTreeMap<String, Option<FlapRecord>>,
     /// What was sent.
     deliveries: Vec<Delivery>,
 }
@@ -119,6 +122,7 @@ impl AlertChanges {
         self.alerts.is_empty()
             && self.told.is_empty()
             && self.unacknowledged.is_empty()
+            && self.flapping.is_empty()
             && self.deliveries.is_empty()
     }
 
@@ -147,6 +151,11 @@ impl AlertChanges {
         self.unacknowledged.insert(fingerprint.to_owned());
     }
 
+    /// An alert changed, or is calm.
+    pub fn flap(&mut self, fingerprint: String, record: Option<FlapRecord>) {
+        self.flapping.insert(fingerprint, record);
+    }
+
     /// A message was sent, or could not be.
     pub fn deliver(&mut self, ended: Delivery) {
         self.deliveries.push(ended);
@@ -157,6 +166,7 @@ impl AlertChanges {
         self.alerts.extend(later.alerts);
         self.told.extend(later.told);
         self.unacknowledged.extend(later.unacknowledged);
+        self.flapping.extend(later.flapping);
         self.deliveries.extend(later.deliveries);
     }
 }
@@ -198,6 +208,7 @@ impl State {
         self.write("storing alerts", |transaction| {
             change_alerts(transaction, &changes.alerts)?;
             acknowledgements::forget(transaction, &changes.unacknowledged)?;
+            flapping::change(transaction, &changes.flapping)?;
             deliveries::note(transaction, &changes.deliveries)?;
             change_notifications(transaction, &changes.told)
         })

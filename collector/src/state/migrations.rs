@@ -8,8 +8,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::failing::Failing;
 use super::{
     StateError, acknowledgements, action_runs, alerts, api_tokens, audit, changes, check, damage,
-    deliveries, enrollments, events, hosts, lives, metadata, occurrences, packages, presence,
-    processes, remote_positions, row_sum, rule_alerts, runs, silences, tokens, updates,
+    deliveries, digests, enrollments, events, flapping, hosts, lives, metadata, occurrences,
+    packages, presence, processes, remote_positions, row_sum, rule_alerts, runs, silences, tokens,
+    updates, usefulness,
 };
 
 /// One step of the schema.
@@ -51,6 +52,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "what was sent to whom", sql: deliveries::SCHEMA },
     Migration { name: "which alerts have acted", sql: alerts::SCHEMA_ACTIONS },
     Migration { name: "runs of actions", sql: action_runs::SCHEMA },
+    Migration { name: "what became of alerts", sql: usefulness::SCHEMA },
+    Migration { name: "alerts that flap", sql: flapping::SCHEMA },
+    Migration { name: "digests", sql: digests::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

@@ -27,9 +27,11 @@ mod damage;
 mod damaged;
 mod deletion;
 mod deliveries;
+mod digests;
 mod enrollments;
 mod events;
 mod failing;
+mod flapping;
 mod gaps;
 mod hold;
 mod hosts;
@@ -53,6 +55,7 @@ mod silences;
 mod tide;
 mod tokens;
 mod updates;
+mod usefulness;
 
 use std::fs;
 use std::io;
@@ -80,6 +83,7 @@ pub use enrollments::{
     Enrollment, EnrollmentAttempt, EnrollmentRefusal, decide as decide_enrollment,
 };
 pub use events::{CommittedEvents, EventRecord};
+pub use flapping::FlapRecord;
 pub use gaps::{DeclaredGap, LossSummary, Quarantined};
 pub use hosts::{CertificateRecord, Contact, HostChange, HostRecord};
 pub use metadata::{MetadataByName, MetricMetadata, MetricType};
@@ -94,6 +98,7 @@ pub use secret::SecretHash;
 pub use silences::{SilenceChange, SilenceRecord};
 pub use tokens::{EnrollmentToken, NewEnrollmentToken};
 pub use updates::{HostUpdates, PendingUpdate};
+pub use usefulness::{Became, Origin, Tally, UnendedAlert, UsefulnessChanges, WeekTally};
 
 /// The database's name in the data folder.
 pub const FILE_NAME: &str = "state.db";

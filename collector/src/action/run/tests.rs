@@ -34,7 +34,7 @@ fn order(action: &str, instance: &str) -> Order {
         starts_at_ms: 0,
         ends_at_ms: None,
         holds_for: None,
-        generator_url: String::new(),
+        generator_url: "".into(),
         origin: Origin::Rule,
     };
     Order { action: action.to_owned(), fingerprint: alert.fingerprint(), alert }

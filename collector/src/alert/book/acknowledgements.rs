@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Book, Group};
 use crate::alert::group::{Decision, Reason, Standing};
+use crate::ledger::News;
 use crate::notify::Fingerprint;
 use crate::state::Acknowledgement;
 
@@ -36,7 +37,11 @@ impl Book {
         made: Option<Acknowledgement>,
     ) {
         match made {
-            Some(made) => drop(self.acknowledgements.insert(fingerprint, made)),
+            Some(made) => {
+                let at_ms = made.made_at_ms;
+                self.news.push(News::Acknowledged { alert: fingerprint, at_ms });
+                self.acknowledgements.insert(fingerprint, made);
+            }
             None => drop(self.acknowledgements.remove(&fingerprint)),
         }
     }

@@ -32,6 +32,7 @@ impl Book {
             let mut held = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
             held.heard_at_ms = stored.heard_at_ms.unwrap_or(now_ms);
             held.has_acted = stored.has_acted;
+            held.kept_ms = self.flaps.kept_ms(fingerprint, now_ms);
             self.enter(fingerprint, held, now_ms);
         }
         let numbers = &self.numbers;
@@ -49,13 +50,16 @@ impl Book {
     pub(in crate::alert) fn accept(&mut self, alerts: Vec<Alert>, now_ms: i64) {
         for alert in alerts {
             let fingerprint = alert.fingerprint();
-            let later = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
+            let mut later = HeldAlert::spoken_of(alert, self.resolve_timeout_ms, now_ms);
+            if later.has_ended(now_ms) && !self.alerts.contains_key(&fingerprint) {
+                continue;
+            }
+            self.look_for_flapping(fingerprint, &mut later, now_ms);
             let known = self.alerts.get(&fingerprint);
             if later.is_resolved(now_ms) || known.is_some_and(|one| one.held.is_resolved(now_ms)) {
                 self.end_acknowledgement(fingerprint);
             }
             let held = match self.alerts.get_mut(&fingerprint) {
-                None if later.is_resolved(now_ms) => continue,
                 None => later,
                 Some(known) => {
                     let merged = known.held.merged(later);
@@ -82,15 +86,18 @@ impl Book {
             })
             .flatten()
             .collect();
-        let (mut groups, silences) = match self.alerts.remove(&fingerprint) {
-            Some(known) => (known.groups, known.silences),
-            None => (BTreeSet::new(), self.silences.matching(&held.alert.labels, now_ms)),
-        };
+        let before = self.alerts.remove(&fingerprint);
+        let mut known = before.unwrap_or_else(|| Known {
+            silences: self.silences.matching(&held.alert.labels, now_ms),
+            groups: BTreeSet::new(),
+            is_of_others: false,
+            held: held.clone(),
+        });
         for destination in destinations {
             let number = self.group_number(destination, now_ms);
             let Some(group) = self.groups.get_mut(&number) else { continue };
             group.alerts.insert(fingerprint);
-            groups.insert(number);
+            known.groups.insert(number);
             let waited_ms = now_ms.saturating_sub(held.alert.starts_at_ms);
             if let Some(held_back_ms) = group.held_back_ms {
                 let due_ms = held.heard_at_ms.saturating_add(held_back_ms).max(now_ms);
@@ -101,7 +108,7 @@ impl Book {
             self.schedule(number);
         }
         self.inhibition.enter(fingerprint, &held.alert.labels);
-        self.alerts.insert(fingerprint, Known { held, groups, silences });
+        self.alerts.insert(fingerprint, Known { held, ..known });
     }
 }
 

@@ -13,6 +13,7 @@ impl Book {
             shift(&mut known.held.updated_at_ms);
             shift(&mut known.held.heard_at_ms);
         }
+        self.flaps.clock_was_set(by_ms);
         for record in self.records.values_mut() {
             record.sent_at_ms.iter_mut().for_each(shift);
         }

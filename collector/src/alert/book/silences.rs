@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::Book;
 use crate::alert::silence::{Silence, Silences};
+use crate::ledger::News;
 
 impl Book {
     /// The silences that there are.
@@ -23,6 +24,22 @@ impl Book {
                 }
             }
             self.silences.insert(silence);
+        }
+    }
+
+    /// Reports which alerts of a group fire and are silenced at a moment at which people would be told.
+    pub(super) fn note_silenced(&mut self, number: u64, now_ms: i64) {
+        let Some(group) = self.groups.get(&number) else { return };
+        let silenced = group.alerts.iter().copied().filter(|fingerprint| {
+            self.alerts.get(fingerprint).is_some_and(|known| {
+                let mut silences = known.silences.iter();
+                !known.held.has_ended(now_ms)
+                    && silences.any(|id| self.silences.is_active(id, now_ms))
+            })
+        });
+        let alerts: Vec<_> = silenced.collect();
+        if !alerts.is_empty() {
+            self.news.push(News::Silenced { alerts });
         }
     }
 

@@ -2,7 +2,11 @@
 
 use super::{Book, Group, Known};
 use crate::alert::group::{Decision, Standing, decide, milliseconds};
-use crate::notify::{Fingerprint, Notification};
+use crate::ledger::News;
+use crate::notify::{Alert, Fingerprint, Notification};
+
+/// The annotation that says of an alert that it flaps.
+const FLAPPING: &str = "flapping";
 
 impl Book {
     pub(super) fn decision(
@@ -97,8 +101,8 @@ impl Book {
         now_ms: i64,
     ) -> Notification {
         let told = group.alerts.iter().filter(|one| !standing.muted.contains(&one.to_string()));
-        let known = told.filter_map(|fingerprint| self.alerts.get(fingerprint));
-        let mut alerts: Vec<_> = known.map(|known| known.held.to_alert(now_ms)).collect();
+        let mut alerts: Vec<_> =
+            told.filter_map(|fingerprint| self.told_alert(*fingerprint, now_ms)).collect();
         if !self.sends_resolved(&group.receiver, channel) {
             alerts.retain(|alert| !alert.is_resolved(now_ms));
         }
@@ -111,11 +115,33 @@ impl Book {
         });
         Notification {
             receiver: group.receiver.clone(),
+            subject: None,
             group_key: group.key.clone(),
             group_labels: group.labels.clone(),
             alerts,
             external_url: self.external_url.clone(),
             at_ms: now_ms,
+        }
+    }
+
+    /// An alert as people are told of it.
+    fn told_alert(&self, fingerprint: Fingerprint, now_ms: i64) -> Option<Alert> {
+        let mut alert = self.alerts.get(&fingerprint)?.held.to_alert(now_ms);
+        if let Some(words) =
+            self.flaps.words(fingerprint, now_ms).filter(|_| !alert.is_resolved(now_ms))
+        {
+            alert.annotations.set(FLAPPING, &words);
+        }
+        Some(alert)
+    }
+
+    /// Reports that a message arrived.
+    pub(super) fn note_told(&mut self, notification: &Notification) {
+        let firing =
+            notification.alerts.iter().filter(|alert| !alert.is_resolved(notification.at_ms));
+        let alerts: Vec<_> = firing.map(Alert::fingerprint).collect();
+        if !alerts.is_empty() {
+            self.news.push(News::Notified { alerts });
         }
     }
 

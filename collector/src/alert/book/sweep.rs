@@ -44,7 +44,7 @@ impl Book {
         }
         self.forget_told(&keys, &over.iter().map(Fingerprint::to_string).collect());
         for fingerprint in over {
-            self.leave(fingerprint, number);
+            self.leave(fingerprint, number, now_ms);
         }
         self.end_if_empty(number, keys);
     }
@@ -62,12 +62,16 @@ impl Book {
     }
 
     /// Takes an alert out of a group; one that is in none any more is forgotten.
-    fn leave(&mut self, fingerprint: Fingerprint, number: u64) {
+    fn leave(&mut self, fingerprint: Fingerprint, number: u64, now_ms: i64) {
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         known.groups.remove(&number);
-        if known.groups.is_empty() {
+        if !known.groups.is_empty() {
+            return;
+        }
+        self.note_end(fingerprint, now_ms);
+        if let Some(known) = self.alerts.remove(&fingerprint) {
             self.inhibition.leave(fingerprint, &known.held.alert.labels);
-            self.alerts.remove(&fingerprint);
+            self.note_forgotten(fingerprint, &known);
             self.end_acknowledgement(fingerprint);
             self.changes.remove(&fingerprint.to_string());
         }

@@ -1,5 +1,6 @@
 mod actions;
 mod escalation;
+mod flapping;
 mod muting;
 mod silences;
 mod views;
@@ -7,6 +8,7 @@ mod views;
 use upkeep_model::Matcher;
 
 use super::*;
+use crate::alert::flap::FlapSettings;
 use crate::alert::routing;
 use crate::alert::silence::SilenceDraft;
 use crate::notify::{Alert, Origin};
@@ -276,6 +278,7 @@ fn restart(world: &mut World, state: &crate::state::State, config: &str, now_ms:
     let outcome = world.outcome;
     *world = World::new(config);
     world.outcome = outcome;
+    world.book.restore_flapping(FlapSettings::default(), state.flapping().unwrap());
     world.book.restore(state.alerts().unwrap(), state.notifications().unwrap(), now_ms);
 }
 

@@ -62,7 +62,7 @@ impl Book {
         let view = AlertView {
             alert: held.alert.clone(),
             fingerprint,
-            expires_at_ms: held.ends_at_ms(),
+            expires_at_ms: held.counts_until_ms(),
             updated_at_ms: held.updated_at_ms,
             // Without a routing file there is a route, and nobody at its end.
             receivers: receivers
@@ -72,6 +72,7 @@ impl Book {
             silenced_by: silences.copied().collect(),
             inhibited_by: self.inhibitor(known, now_ms),
             acknowledgement: self.acknowledgement(fingerprint, now_ms).cloned(),
+            is_flapping: self.flaps.flapping(fingerprint, now_ms).is_some(),
         };
         filter.wants(&view).then_some(view)
     }

@@ -23,7 +23,7 @@ impl Dispatcher {
         let now_ms = self.clock.now_ms();
         match question {
             Question::Accept { alerts, reply } => {
-                self.book.accept(alerts, now_ms);
+                self.book.accept_of_others(alerts, now_ms);
                 // What the disk does not take is told all the same, and stored later.
                 self.save().await;
                 drop(reply.send(Ok(())));
@@ -55,6 +55,7 @@ impl Dispatcher {
             return;
         }
         self.forgot_at_ms = Some(now_ms);
+        self.book.forget_flapping(now_ms);
         let before_ms = now_ms.saturating_sub(KEEP_DELIVERIES_MS);
         // What cannot be forgotten now is forgotten the next time.
         drop(self.store(move |state| state.forget_deliveries(before_ms, MOST_DELIVERED)).await);

@@ -11,15 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use upkeep_store::Store;
 
-use super::world::{World, answer, dispatching, write_in};
+use super::world::{World, answer, digester, dispatching, write_in};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{
     BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, Meters, Readiness, ServeError,
     Services, serve,
 };
+use crate::ledger::Ledger;
 use crate::query::{Engine, Settings};
-use crate::rule::{Board, reloading};
+use crate::rule::reloading;
 use crate::state::{FILE_NAME, State};
 
 /// Sends raw bytes and returns everything that comes until the server closes.
@@ -135,14 +136,18 @@ async fn plain_http_beyond_loopback_is_refused() {
     let fleet = Arc::new(Fleet::load(&state, 0).unwrap());
     let (clock, shutdown) = (Clock::system(), CancellationToken::new());
     let (alerts, _dispatcher) = dispatching(&state, &clock, &shutdown);
+    let engine = Engine::new(Arc::clone(&store), Settings::default());
+    let (rules, ledger) = (Arc::default(), Ledger::default());
     let services = Services {
+        digester: digester(&rules, &ledger, &engine, &clock),
+        ledger,
         clock,
         alerts,
         write_in: write_in(&store, &state, &fleet),
         fleet,
         state,
-        engine: Engine::new(store, Settings::default()),
-        rules: Arc::new(Board::default()),
+        engine,
+        rules,
         reloader: reloading().0,
         alertmanagers: Default::default(),
         readiness: Arc::new(Readiness::default()),

@@ -9,5 +9,6 @@ mod outage;
 mod prometheus;
 mod rules;
 mod silences;
+mod usefulness;
 mod world;
 mod write;

@@ -14,6 +14,7 @@ use crate::yaml::{Fault, Faults, Place};
 fn rule(name: &str, kind: RuleKind, health: Health) -> RuleStatus {
     RuleStatus {
         name: name.to_owned(),
+        key: name.to_owned(),
         query: "up == 0".to_owned(),
         labels: Labels::new([("severity", "critical")]),
         kind,
@@ -34,7 +35,7 @@ fn alerting(muted: Option<Muted>, alerts: Vec<AlertStatus>) -> RuleKind {
     }
 }
 
-fn post(world: &World) {
+pub(super) fn post(world: &World) {
     let alert = AlertStatus {
         labels: Labels::new([("alertname", "HostSilent"), ("instance", "web1")]),
         annotations: [("summary", "web1")].into(),

@@ -20,9 +20,11 @@ use uuid::Uuid;
 
 use crate::alert::{self, Desk, Dispatcher};
 use crate::clock::Clock;
+use crate::digest::{self, Digester};
 use crate::fleet::Fleet;
 use crate::forward::Forwarding;
 use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
+use crate::ledger::{self, Ledger, Reporter};
 use crate::query::{Engine, Settings};
 use crate::remote::{self, Limits, WriteIn};
 use crate::rule::{Board, Reloaded, Reloader, reloading};
@@ -42,6 +44,8 @@ pub(super) struct World {
     pub(super) rules: Arc<Board>,
     /// What is wrong with the rule files when they are read again.
     pub(super) rule_faults: Arc<Mutex<Faults>>,
+    /// Tells the ledger what becomes of alerts.
+    pub(super) reporter: Reporter,
     pub(super) readiness: Arc<Readiness>,
     /// What the server takes for the time.
     pub(super) time_ms: Arc<AtomicI64>,
@@ -91,15 +95,22 @@ impl World {
         let shutdown = CancellationToken::new();
         let clock = Clock::new(move || clock.load(Ordering::Relaxed));
         let (desk, dispatcher) = dispatching(&state, &clock, &shutdown);
+        let engine = Engine::new(Arc::clone(&store), Settings::default())
+            .with_gaps(Arc::new(StateGaps::new(state.clone())));
+        let (reporter, ledger, keeper) =
+            ledger::open(state.clone(), clock.clone(), &mut registry).unwrap();
+        tokio::spawn(keeper.run(shutdown.clone()));
+        let digester = digester(&rules, &ledger, &engine, &clock);
         let services = Services {
             clock,
             state: state.clone(),
             fleet: Arc::clone(&fleet),
-            engine: Engine::new(Arc::clone(&store), Settings::default())
-                .with_gaps(Arc::new(StateGaps::new(state.clone()))),
+            engine,
             write_in: write_in(&store, &state, &fleet),
             rules: Arc::clone(&rules),
             reloader,
+            ledger,
+            digester,
             alerts: desk,
             alertmanagers: Forwarding::default(),
             readiness: Arc::clone(&readiness),
@@ -118,6 +129,7 @@ impl World {
             store,
             rules,
             rule_faults,
+            reporter,
             readiness,
             time_ms,
             address,
@@ -262,6 +274,23 @@ pub(super) fn dispatching(
     // Alerts come by the desk only.
     let (_, alerts) = mpsc::channel(1);
     (desk, tokio::spawn(dispatcher.run(alerts, stop.clone())))
+}
+
+/// Digests that nobody gets.
+pub(super) fn digester(
+    board: &Arc<Board>,
+    ledger: &Ledger,
+    engine: &Engine,
+    clock: &Clock,
+) -> Digester {
+    Digester::new(digest::Parts {
+        board: Arc::clone(board),
+        ledger: ledger.clone(),
+        engine: engine.clone(),
+        clock: clock.clone(),
+        courier: None,
+        external_url: String::new(),
+    })
 }
 
 /// What others write, within bounds that a test can reach.

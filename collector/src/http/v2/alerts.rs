@@ -41,6 +41,9 @@ pub(in crate::http) struct AlertView {
     /// Ours: the last action that it asked for, and what came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<RunView>,
+    /// Ours: whether it comes and goes too often for each time to be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flapping: bool,
 }
 
 #[derive(Serialize)]
@@ -81,13 +84,13 @@ pub(in crate::http) async fn list(
 
 /// Adds to alerts that may have asked for one what came of their last action.
 async fn add_actions(services: &Services, views: &mut [AlertView]) -> Result<(), ApiError> {
-    let asking = || views.iter().filter(|view| view.annotations.contains_key(PREDEFINED_ACTION));
+    let asking = || views.iter().filter(|view| view.annotations.get(PREDEFINED_ACTION).is_some());
     let fingerprints: Vec<_> = asking().map(|view| view.fingerprint.clone()).collect();
     if fingerprints.is_empty() {
         return Ok(());
     }
     let runs = services.ask_state(move |state| state.last_runs(&fingerprints)).await?;
-    let asking = views.iter_mut().filter(|view| view.annotations.contains_key(PREDEFINED_ACTION));
+    let asking = views.iter_mut().filter(|view| view.annotations.get(PREDEFINED_ACTION).is_some());
     for (view, run) in asking.zip(runs) {
         view.action = run.map(RunView::of);
     }
@@ -132,6 +135,7 @@ impl AlertView {
             labels: view.alert.labels,
             acknowledgement: view.acknowledgement.map(AcknowledgementView::of),
             action: None,
+            flapping: view.is_flapping,
         }
     }
 }

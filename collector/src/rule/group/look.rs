@@ -72,6 +72,7 @@ impl LiveGroup {
                     if !result.transitions.is_empty() {
                         unwritten.add(place, result.points);
                     }
+                    evaluation.news.extend(rule.news(&result.transitions, now_ms));
                     evaluation.transitions.extend(result.transitions);
                 }
                 Err(error) => rule.became(Health::Failed(error.to_string()), &self.key),

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::time;
 
 use super::*;
+use crate::ledger::{self, News, Origin};
 use crate::rule::memory::Memory;
 use crate::rule::reload::{Reloader, reloading};
 use crate::rule::snapshot::{AlertStatus, Health, Phase, RuleKind};
@@ -33,6 +34,8 @@ struct World {
     now: Arc<AtomicI64>,
     registry: Registry,
     meters: ReloadMeters,
+    reporter: Reporter,
+    news: mpsc::Receiver<Vec<News>>,
     folder: TempDir,
 }
 
@@ -48,7 +51,10 @@ struct Live {
 impl World {
     fn new(state: &State, now_ms: i64) -> Self {
         let mut registry = Registry::default();
+        let (reporter, news) = ledger::channel();
         let world = Self {
+            reporter,
+            news,
             memory: Arc::default(),
             state: state.clone(),
             board: Arc::default(),
@@ -78,6 +84,7 @@ impl World {
             recorder: self.memory.clone(),
             state: self.state.clone(),
             alerts,
+            reporter: self.reporter.clone(),
             board: Arc::clone(&self.board),
             clock,
             meters: self.meters.clone(),
@@ -141,7 +148,7 @@ impl World {
 #[tokio::test]
 async fn an_alert_waits_fires_and_survives_a_restart() {
     let (_folder, state) = state::temporary();
-    let world = World::new(&state, 1_000_000);
+    let mut world = World::new(&state, 1_000_000);
     world.memory.put("up", &[("instance", "web1"), ("job", "one")], 999_990, 0.0);
     assert!(world.run(1_000_500).await.is_empty(), "it waits");
     let told = world.run(1_010_000).await;
@@ -154,6 +161,24 @@ async fn an_alert_waits_fires_and_survives_a_restart() {
     let status = world.board.snapshot().groups[0].clone();
     assert!(matches!(status.rules[0].health, Health::Ok), "{status:?}");
     assert_eq!(world.alerts("hosts").len(), 1);
+
+    // The ledger hears once that it fires, and of nothing else yet.
+    let news = world.news.try_recv().unwrap();
+    let [News::Fired { origin, alert, at_ms }] = news.as_slice() else { panic!("{news:?}") };
+    let Origin::Rule { file, group, name } = &**origin else { panic!("{origin:?}") };
+    assert!(file.ends_with("/r.yml") && group == "hosts" && name == "HostDown", "{origin:?}");
+    assert_eq!((*alert, *at_ms), (told[0].fingerprint(), told[0].starts_at_ms));
+    assert!(world.news.try_recv().is_err());
+    let now_ms = world.now.load(Ordering::SeqCst);
+    world.memory.put("up", &[("instance", "web1"), ("job", "one")], now_ms, 1.0);
+    let over = world.run(1_030_000).await;
+    let news = world.news.try_recv().unwrap();
+    let ended = News::Resolved {
+        origin: Arc::clone(origin),
+        alert: *alert,
+        at_ms: over[0].ends_at_ms.unwrap(),
+    };
+    assert_eq!(news, [ended]);
 }
 
 const OTHER: &str = "
