@@ -58,3 +58,32 @@ fn unknown_receiver(config: &Config, routing: &Routing, file: &Path) -> Option<F
     let message = format!("digest.receiver: the routing file has no receiver `{wanted}`");
     Some(Fault { file: file.to_owned(), place: None, message })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_go_to_a_receiver_of_the_routing_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, routing) =
+            (folder.path().join("collector.toml"), folder.path().join("routing.yml"));
+        std::fs::write(&routing, "route: {receiver: ops}\nreceivers: [{name: ops}]\n").unwrap();
+        let check = |settings: &str, expect: Option<&str>| {
+            let text = format!("[alerts]\nrouting = {routing:?}\n{settings}");
+            std::fs::write(&file, text).unwrap();
+            let refused = run(&Config::load(&file).unwrap(), &file).err();
+            let refused = refused.map(|error| error.to_string());
+            match expect {
+                Some(part) => {
+                    assert!(refused.as_ref().is_some_and(|text| text.contains(part)), "{refused:?}")
+                }
+                None => assert_eq!(refused, None, "{settings}"),
+            }
+        };
+        check("", None);
+        check("[digest]\nreceiver = \"ops\"\n", None);
+        let unknown = "digest.receiver: the routing file has no receiver `boss`";
+        check("[digest]\nreceiver = \"boss\"\n", Some(unknown));
+    }
+}

@@ -25,9 +25,6 @@ const MOST_TALLIES: usize = 100_000;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// Alerts that fire, by their fingerprints; several rules may raise the same.
-type Open = BTreeMap<Fingerprint, BTreeMap<Arc<Origin>, Episode>>;
-
 /// One alert from when it began to fire until it is over.
 #[derive(Clone, Copy)]
 struct Episode {
@@ -36,14 +33,29 @@ struct Episode {
 }
 
 /// See the module's description.
-#[derive(Default)]
 pub(super) struct Entries {
     tallies: BTreeMap<(i64, Arc<Origin>), Tally>,
-    open: Open,
-    open_count: usize,
+    /// Alerts that fire; several rules may raise the same.
+    open: BTreeMap<(Fingerprint, Arc<Origin>), Episode>,
     outside: BTreeSet<Arc<Origin>>,
     changed_tallies: BTreeSet<(i64, Arc<Origin>)>,
     changed_open: BTreeSet<(Fingerprint, Arc<Origin>)>,
+    /// No origin comes before this one.
+    least: Arc<Origin>,
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        let [file, group, name] = [const { String::new() }; 3];
+        Self {
+            tallies: BTreeMap::new(),
+            open: BTreeMap::new(),
+            outside: BTreeSet::new(),
+            changed_tallies: BTreeSet::new(),
+            changed_open: BTreeSet::new(),
+            least: Arc::new(Origin::Rule { file, group, name }),
+        }
+    }
 }
 
 /// What an episode adds to its week.
@@ -76,9 +88,8 @@ impl Entries {
         }
         for UnendedAlert { fingerprint, origin, fired_at_ms, became } in unended {
             let Ok(number) = u64::from_str_radix(&fingerprint, 16) else { continue };
-            entries.open_count += 1;
-            let alike = entries.open.entry(Fingerprint(number)).or_default();
-            alike.insert(Arc::new(origin), Episode { fired_at_ms, became });
+            let key = (Fingerprint(number), Arc::new(origin));
+            entries.open.insert(key, Episode { fired_at_ms, became });
         }
         entries
     }
@@ -126,14 +137,11 @@ impl Entries {
         while is_too_much(&self.tallies) {
             self.changed_tallies.extend(self.tallies.pop_first().map(|(key, _)| key));
         }
-        let is_old = |episode: &Episode| week(episode.fired_at_ms) < first;
-        let old = self.open.iter().flat_map(|(alert, alike)| {
-            let old = alike.iter().filter(|(_, episode)| is_old(episode));
-            old.map(|(origin, _)| (*alert, Arc::clone(origin)))
-        });
-        for (alert, origin) in old.collect::<Vec<_>>() {
-            self.close(alert, &origin);
-        }
+        let is_old = |_: &(Fingerprint, Arc<Origin>), episode: &mut Episode| {
+            week(episode.fired_at_ms) < first
+        };
+        let old = self.open.extract_if(.., is_old).map(|(key, _)| key);
+        self.changed_open.extend(old);
     }
 
     /// At most so many of the rows that changed, to be stored.
@@ -150,16 +158,16 @@ impl Entries {
             }
         }
         for _ in 0..most {
-            let Some((alert, origin)) = self.changed_open.pop_first() else { break };
-            let (fingerprint, episode) = (alert.to_string(), self.open.get(&alert));
-            match episode.and_then(|alike| alike.get(&origin)) {
+            let Some(key) = self.changed_open.pop_first() else { break };
+            let (fingerprint, origin) = (key.0.to_string(), Origin::clone(&key.1));
+            match self.open.get(&key) {
                 Some(Episode { fired_at_ms, became }) => changes.unended.push(UnendedAlert {
                     fingerprint,
-                    origin: Origin::clone(&origin),
+                    origin,
                     fired_at_ms: *fired_at_ms,
                     became: *became,
                 }),
-                None => changes.ended.push((fingerprint, Origin::clone(&origin))),
+                None => changes.ended.push((fingerprint, origin)),
             }
         }
         changes
@@ -184,12 +192,11 @@ impl Entries {
         self.tally(week(at_ms), &origin).fired += 1;
         // Of one that is open already the end was lost.
         self.close(alert, &origin);
-        if self.open_count >= MOST_OPEN {
+        if self.open.len() >= MOST_OPEN {
             return;
         }
-        self.open_count += 1;
         let episode = Episode { fired_at_ms: at_ms, became: Became::default() };
-        self.open.entry(alert).or_default().insert(Arc::clone(&origin), episode);
+        self.open.insert((alert, Arc::clone(&origin)), episode);
         self.changed_open.insert((alert, origin));
     }
 
@@ -247,27 +254,25 @@ impl Entries {
             if became == before {
                 continue;
             }
-            let alike = self.open.get_mut(&alert);
-            if let Some(episode) = alike.and_then(|alike| alike.get_mut(&origin)) {
+            let key = (alert, origin);
+            if let Some(episode) = self.open.get_mut(&key) {
                 episode.became = became;
-                self.changed_open.insert((alert, origin));
+                self.changed_open.insert(key);
             }
         }
     }
 
     fn episodes(&self, alert: Fingerprint) -> Vec<(Arc<Origin>, Episode)> {
-        let alike = self.open.get(&alert).into_iter().flatten();
-        alike.map(|(origin, episode)| (Arc::clone(origin), *episode)).collect()
+        let from = self.open.range((alert, Arc::clone(&self.least))..);
+        from.take_while(|((other, _), _)| *other == alert)
+            .map(|((_, origin), episode)| (Arc::clone(origin), *episode))
+            .collect()
     }
 
     fn close(&mut self, alert: Fingerprint, origin: &Arc<Origin>) -> Option<Episode> {
-        let alike = self.open.get_mut(&alert)?;
-        let episode = alike.remove(origin)?;
-        if alike.is_empty() {
-            self.open.remove(&alert);
-        }
-        self.open_count = self.open_count.saturating_sub(1);
-        self.changed_open.insert((alert, Arc::clone(origin)));
+        let key = (alert, Arc::clone(origin));
+        let episode = self.open.remove(&key)?;
+        self.changed_open.insert(key);
         Some(episode)
     }
 

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::state::{Origin, State, StateError, Tally};
 
 /// How often what was entered is stored. A crash loses no more than this.
-const STORE_EVERY: Duration = Duration::from_secs(5);
+const STORE_EVERY: Duration = Duration::from_secs(15);
 
 /// How many rows are stored at a time, so that others get at the database in between.
 const ROWS_AT_ONCE: usize = 2_000;

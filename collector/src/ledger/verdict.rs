@@ -97,10 +97,13 @@ pub fn judge(tally: &Tally) -> Judgement {
 /// Of a rule that fires often and that nobody cares about.
 fn ignored(tally: &Tally) -> (Verdict, String) {
     let Tally { fired, told, cared_for, by_itself, .. } = *tally;
-    let cared_for = if cared_for == 0 { "none".to_owned() } else { cared_for.to_string() };
-    let said = format!(
-        "of {told} alerts that people were told of {cared_for} was acknowledged or acted on"
-    );
+    let cared_for = match cared_for {
+        0 => "none was".to_owned(),
+        1 => "one was".to_owned(),
+        _ => format!("{cared_for} were"),
+    };
+    let said =
+        format!("of {told} alerts that people were told of {cared_for} acknowledged or acted on");
     let half_ms = quantile_ms(&tally.lasted_by_itself, 0.5);
     match half_ms.filter(|half_ms| by_itself * 2 >= fired && *half_ms <= QUICKLY_MS) {
         Some(half_ms) => {
@@ -176,7 +179,7 @@ mod tests {
         );
         check([40, 40, 0, 0, 40], 9, Verdict::Demote, &demote);
         let demote = format!(
-            "{ignored} 2 was acknowledged or acted on; 38 of 60 ended by themselves, half of them \
+            "{ignored} 2 were acknowledged or acted on; 38 of 60 ended by themselves, half of them \
              within 45m"
         );
         check([60, 40, 2, 0, 38], 3_600, Verdict::Demote, &demote);
