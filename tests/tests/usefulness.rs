@@ -60,13 +60,13 @@ async fn rule(
     name: &str,
     is_wanted: impl Fn(&Value) -> bool,
 ) -> Result<Value> {
-    let found = until(&format!("the numbers of {name}"), SOON, || async {
+    until(&format!("the numbers of {name}"), SOON, || async {
         let answer = collector.json("/api/v1/rules/usefulness").await?;
         let rules = answer["data"]["rules"].as_array().context("no rules")?.clone();
         let rule = rules.into_iter().find(|rule| rule["rule"] == name);
         Ok(rule.filter(|rule| is_wanted(rule)))
-    });
-    found.await
+    })
+    .await
 }
 
 /// Runs a command with the API token in a file.

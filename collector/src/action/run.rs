@@ -16,8 +16,9 @@ use super::order::{Order, Orders};
 use super::settings::{Deed, Settings};
 use super::triage::{Refusal, Triage};
 use crate::clock::Clock;
+use crate::ledger::{News, Reporter};
 use crate::notify::{Notification, NotifyError, one_line};
-use crate::state::{By, EndedRun, NewRun, Outcome, RunAudit, State, StateError};
+use crate::state::{By, EndedRun, NewRun, Outcome, RunAudit, RunOutcome, State, StateError};
 
 /// So many run at once, so that alerts by the thousand do not start as many programs.
 const AT_ONCE: usize = 4;
@@ -68,12 +69,13 @@ struct Runner {
     external_url: String,
     state: State,
     clock: Clock,
+    reporter: Reporter,
     waiting: VecDeque<Planned>,
     running: JoinSet<(Planned, Done)>,
     said_ms: Option<i64>,
 }
 
-/// Carries out orders until `stop`. What an earlier run of the collector left unfinished is noted as
+/// Carries out orders until `stop`, and tells the ledger of usefulness of which alerts that went well. What an earlier run of the collector left unfinished is noted as
 /// interrupted first.
 ///
 /// # Errors
@@ -82,10 +84,10 @@ pub async fn run(
     settings: Vec<Settings>,
     external_url: String,
     mut orders: Orders,
-    (state, clock): (State, Clock),
+    kept: (State, Clock, Reporter),
     stop: CancellationToken,
 ) -> Result<(), ActionError> {
-    let mut runner = Runner::new(&settings, external_url, state, clock)?;
+    let mut runner = Runner::new(&settings, external_url, kept)?;
     let mut forgetting = time::interval(FORGET_EVERY);
     loop {
         runner.begin().await;
@@ -107,8 +109,7 @@ impl Runner {
     fn new(
         settings: &[Settings],
         external_url: String,
-        state: State,
-        clock: Clock,
+        (state, clock, reporter): (State, Clock, Reporter),
     ) -> Result<Self, ActionError> {
         let now_ms = clock.now_ms();
         state.interrupt_runs(&By { actor: ACTOR.to_owned(), at_ms: now_ms })?;
@@ -126,6 +127,7 @@ impl Runner {
             external_url,
             state,
             clock,
+            reporter,
             waiting: VecDeque::new(),
             running: JoinSet::new(),
             said_ms: None,
@@ -252,6 +254,9 @@ impl Runner {
         let Done { outcome, status, answer } = done;
         let (action, alert) = (order.action, one_line(order.alert.name()));
         tracing::info!(action, alert, outcome = outcome.name(), status, answer, "an action ended");
+        if outcome == RunOutcome::Done {
+            self.reporter.tell(vec![News::Acted { alert: order.fingerprint }]);
+        }
         let ended = EndedRun { id, action, outcome, status, answer };
         let by = By { actor: ACTOR.to_owned(), at_ms: self.clock.now_ms() };
         self.store(move |state| state.end_run_of_action(&ended, &by)).await;

@@ -71,7 +71,7 @@ pub(super) fn start_alerts(
     };
     let (state, clock) = (parts.state.clone(), parts.clock.clone());
     // Whoever orders actions ends before whoever runs them.
-    let actions = start_actions(stages, parts, config, external_url);
+    let actions = start_actions(stages, parts, config, external_url, reporter.clone());
     let (dispatcher, desk) = Dispatcher::new(routing, &settings, state, clock)?;
     let dispatcher = dispatcher.ordering_at(actions);
     let dispatcher = dispatcher.reporting_to(reporter);
@@ -113,11 +113,12 @@ fn start_actions(
     parts: &Parts,
     config: &Config,
     external_url: &str,
+    reporter: Reporter,
 ) -> action::Queue {
     let (queue, orders) = action::queue();
     // That nothing is wrong with them was seen when the configuration was read.
     let settings = config.actions().unwrap_or_default();
-    let kept = (parts.state.clone(), parts.clock.clone());
+    let kept = (parts.state.clone(), parts.clock.clone(), reporter);
     let external_url = external_url.to_owned();
     stages.start("the running of actions", |stop| async move {
         Ok(action::run(settings, external_url, orders, kept, stop).await?)

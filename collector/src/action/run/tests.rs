@@ -6,13 +6,15 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use upkeep_model::Labels;
 
 use super::super::order::{Queue, queue};
 use super::*;
+use crate::ledger;
 use crate::notify::{Alert, Annotations, HttpSettings, Origin, Secret};
-use crate::state::{self, RunOutcome, SeenRun};
+use crate::state::{self, SeenRun};
 
 fn command(name: &str, script: &str, limit: &str) -> Settings {
     let arguments = ["-c", script, "name", "{{ $labels.instance }}"];
@@ -43,6 +45,7 @@ fn order(action: &str, instance: &str) -> Order {
 struct Running {
     queue: Queue,
     state: State,
+    told: mpsc::Receiver<Vec<News>>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), ActionError>>,
 }
@@ -50,9 +53,10 @@ struct Running {
 fn start(settings: Vec<Settings>, state: &State) -> Running {
     let (queue, orders) = queue();
     let stop = CancellationToken::new();
-    let kept = (state.clone(), Clock::system());
+    let (reporter, told) = ledger::channel();
+    let kept = (state.clone(), Clock::system(), reporter);
     let task = tokio::spawn(run(settings, String::new(), orders, kept, stop.clone()));
-    Running { queue, state: state.clone(), stop, task }
+    Running { queue, state: state.clone(), told, stop, task }
 }
 
 impl Running {
@@ -75,9 +79,11 @@ impl Running {
             .await
     }
 
-    async fn end(self) {
+    /// Ends it, and gives what the ledger was told.
+    async fn end(mut self) -> Vec<News> {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
+        std::iter::from_fn(|| self.told.try_recv().ok()).flatten().collect()
     }
 }
 
@@ -120,7 +126,8 @@ async fn a_command_gets_its_arguments_and_its_end_is_kept() {
     check("other", "web6", (RunOutcome::Refused, None, unknown)).await;
     let option = "the label `instance` begins with a character that could make it an option";
     check("tell", "-rf", (RunOutcome::Refused, None, option)).await;
-    running.end().await;
+    let acted = News::Acted { alert: order("", "$(id) *").fingerprint };
+    assert_eq!(running.end().await, [acted], "only what went well counts as acted on");
 }
 
 #[tokio::test]
