@@ -70,6 +70,13 @@ async fn acted(collector: &Collector, name: &str) -> Result<Value> {
     .await
 }
 
+/// How many alerts of a rule the ledger of usefulness counts as acted on.
+async fn acted_on(collector: &Collector, name: &str) -> Result<Option<u64>> {
+    let rules = collector.json("/api/v1/rules/usefulness").await?["data"]["rules"].clone();
+    let rules = rules.as_array().context("no rules")?;
+    Ok(rules.iter().find(|rule| rule["rule"] == name).and_then(|rule| rule["acted_on"].as_u64()))
+}
+
 async fn audit(collector: &Collector) -> Result<Vec<String>> {
     let entries = collector.json("/api/v1/audit").await?["data"]["entries"].clone();
     let entries = entries.as_array().context("no audit log")?.clone();
@@ -98,6 +105,11 @@ async fn a_rule_has_a_command_run_once_and_its_result_is_shown_on_the_alert() ->
     assert!(reason.contains("could make it an option"), "{reason}");
     let told = || std::fs::read_to_string(folder.path().join("told"));
     assert_eq!(told()?, "<--about=Full>\n<web1; rm -rf $HOME>\n");
+    until("the ledger's word of the action", SOON, || async {
+        Ok((acted_on(&collector, "Full").await? == Some(1)).then_some(()))
+    })
+    .await?;
+    assert_eq!(acted_on(&collector, "Hostile").await?, Some(0));
 
     // Somebody else's alert asks for nothing.
     let outside = serde_json::json!([{

@@ -77,7 +77,8 @@ fn run(collector: &Collector, arguments: &[&str]) -> Result<String> {
     collector.command(&[arguments, &["--token-file", &token]].concat())?.success()
 }
 
-#[tokio::test]
+// The command that sends a digest waits for the webhook, which this program serves meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_knows_what_became_of_an_alert_and_the_digest_is_sent() -> Result<()> {
     let hook = WebhookServer::start().await?;
     let settings = "[digest]\nreceiver = \"hook\"\nzone = \"Europe/Berlin\"\n";
