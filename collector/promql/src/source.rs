@@ -15,6 +15,14 @@ pub trait Source {
     /// When the samples cannot be read, or a limit of the selection is passed; a source finds that
     /// as early as it can, so that no query takes more memory or time than it may.
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError>;
+
+    /// The same for several selections; a source may do those together that have something in common.
+    ///
+    /// # Errors
+    /// As for one selection; none has a result then.
+    fn select_all(&self, selections: &[Selection]) -> Result<Vec<Vec<SeriesSamples>>, SourceError> {
+        selections.iter().map(|selection| self.select(selection)).collect()
+    }
 }
 
 /// What one selector of an expression needs.

@@ -23,25 +23,37 @@ impl StoreSource {
 
     /// The samples of a selection, in the shape that suits what becomes of them.
     pub(super) fn find(&self, selection: &Selection) -> Result<Found, SourceError> {
-        let Selection { matchers, after_ms, through_ms, max_samples, deadline, hint } = selection;
-        let reading = Reading {
-            max_samples: *max_samples,
-            deadline: *deadline,
-            shape: shape_of(*hint),
-            only_last: hint.takes_last && hint.step_ms == 0,
-            ..Reading::of(matchers, *after_ms, *through_ms)
-        };
-        self.store.read_noting(&reading).map_err(|error| match error {
-            StoreError::TooManySamples { .. } => SourceError::TooManySamples,
-            StoreError::Timeout => SourceError::Timeout,
-            error => SourceError::Failed(error.to_string()),
-        })
+        self.store.read_noting(&reading_of(selection)).map_err(source_error)
     }
 }
 
 impl Source for StoreSource {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
         self.find(selection).map(|found| found.series)
+    }
+
+    fn select_all(&self, selections: &[Selection]) -> Result<Vec<Vec<SeriesSamples>>, SourceError> {
+        let readings: Vec<_> = selections.iter().map(reading_of).collect();
+        self.store.read_all(&readings).map_err(source_error)
+    }
+}
+
+fn reading_of(selection: &Selection) -> Reading<'_> {
+    let Selection { matchers, after_ms, through_ms, max_samples, deadline, hint } = selection;
+    Reading {
+        max_samples: *max_samples,
+        deadline: *deadline,
+        shape: shape_of(*hint),
+        only_last: hint.takes_last && hint.step_ms == 0,
+        ..Reading::of(matchers, *after_ms, *through_ms)
+    }
+}
+
+fn source_error(error: StoreError) -> SourceError {
+    match error {
+        StoreError::TooManySamples { .. } => SourceError::TooManySamples,
+        StoreError::Timeout => SourceError::Timeout,
+        error => SourceError::Failed(error.to_string()),
     }
 }
 

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use upkeep_model::{Labels, METRIC_NAME, stale_marker};
+use upkeep_model::{Labels, stale_marker};
 use upkeep_promql::{EvalError, Limits, Source};
 
+use super::ahead::{Ahead, Habit, accepts_any};
 use super::alert_rule::{self, AlertRule, Transition};
 use super::file::{Group, INFORMATIONAL, Kind, Rule, SEVERITY};
 use super::record::{RecordError, RecordedPoint, Recorder};
@@ -80,6 +81,8 @@ pub(super) struct LiveGroup {
     interval: Duration,
     surroundings: Surroundings,
     rules: Vec<LiveRule>,
+    /// The names of the series that it writes.
+    own: BTreeSet<String>,
     last_evaluation_ms: Option<i64>,
     evaluation_time: Duration,
     pub(super) missed: u64,
@@ -94,6 +97,7 @@ struct LiveRule {
     require_outcome: bool,
     /// Whether it can be evaluated for some hosts alone.
     is_local: bool,
+    habit: Habit,
     generator_url: Arc<str>,
     alerts: AlertRule,
     /// The series that the last evaluation wrote; those that the next one lacks are ended.
@@ -123,13 +127,15 @@ impl LiveGroup {
             let origin = news::origin(&definition, &key);
             LiveRule::new(rule, (key, origin), require_outcome, &surroundings.external_url)
         });
-        let rules = rules.collect();
+        let rules: Vec<_> = rules.collect();
+        let own = rules.iter().flat_map(|rule| outcome::names(&rule.definition)).collect();
         Self {
             key: definition.key(),
             definition,
             interval,
             surroundings,
             rules,
+            own,
             last_evaluation_ms: None,
             evaluation_time: Duration::ZERO,
             missed: 0,
@@ -184,21 +190,28 @@ impl LiveGroup {
     /// Evaluates every rule for the given moment.
     pub(super) fn evaluate(&mut self, now_ms: i64) -> Evaluation {
         let started = Instant::now();
-        let surroundings = self.surroundings.clone();
+        let mut surroundings = self.surroundings.clone();
         let at_ms = now_ms.saturating_sub(milliseconds(self.definition.query_offset));
         let look = Look { now_ms, at_ms, hosts: None };
         let ask = ask(&surroundings, at_ms);
+        let ahead = surroundings.read_ahead(at_ms);
+        let mut prepared = 0;
         let mut evaluation = Evaluation::default();
         let mut unwritten = Unwritten::default();
         for place in 0..self.rules.len() {
             if self.rules.get(place).is_some_and(|rule| unwritten.is_read_by(&rule.definition)) {
                 self.write(&mut unwritten);
             }
+            if place == prepared {
+                let habits = self.rules.iter().skip(place).map(|rule| &rule.habit);
+                prepared += ahead.prepare(habits, &self.own);
+            }
             let Some(rule) = self.rules.get_mut(place) else { continue };
             let rule_started = Instant::now();
             let limit = self.definition.limit;
             let changes = &mut evaluation.changes;
             let result = rule.evaluate(&surroundings, &ask, limit, look, changes);
+            ahead.teach(&mut rule.habit);
             rule.last_evaluation_ms = Some(now_ms);
             rule.evaluation_time = rule_started.elapsed();
             match result {
@@ -278,14 +291,8 @@ impl Unwritten {
         if self.names.is_empty() {
             return false;
         }
-        let accepts = |matchers: &[upkeep_model::Matcher]| {
-            self.names.iter().any(|name| {
-                let mut on_name = matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME);
-                on_name.all(|matcher| matcher.accepts(name))
-            })
-        };
         matches!(rule.kind, Kind::Alert(_) if rule.asks())
-            || rule.query.selectors().iter().any(|matchers| accepts(matchers))
+            || rule.query.selectors().iter().any(|matchers| accepts_any(matchers, &self.names))
     }
 }
 
@@ -312,6 +319,7 @@ impl LiveRule {
             muted: definition.muted(require_outcome),
             require_outcome,
             is_local: look::is_local(&definition),
+            habit: Habit::default(),
             generator_url: generator_url(external_url, &definition.query.to_string()).into(),
             alerts: AlertRule::new(hold, keep_firing),
             definition,
@@ -452,6 +460,14 @@ impl LiveRule {
 }
 
 impl Surroundings {
+    /// From now on reads through what it gives back.
+    fn read_ahead(&mut self, at_ms: i64) -> Arc<Ahead> {
+        let deadline = self.limits_from_now().deadline;
+        let ahead = Arc::new(Ahead::new(Arc::clone(&self.source), at_ms, deadline));
+        self.source = Arc::clone(&ahead) as Arc<dyn Source + Send + Sync>;
+        ahead
+    }
+
     fn limits_from_now(&self) -> Limits {
         Limits { deadline: Instant::now().checked_add(self.timeout), ..self.limits.clone() }
     }

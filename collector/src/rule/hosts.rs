@@ -53,13 +53,22 @@ impl Narrowed {
     ) -> Result<Self, MatcherError> {
         Ok(Self { source, matcher: hosts.matcher()? })
     }
+
+    fn narrowed(&self, selection: &Selection) -> Selection {
+        let mut narrowed = selection.clone();
+        narrowed.matchers.push(self.matcher.clone());
+        narrowed
+    }
 }
 
 impl Source for Narrowed {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesSamples>, SourceError> {
-        let mut narrowed = selection.clone();
-        narrowed.matchers.push(self.matcher.clone());
-        self.source.select(&narrowed)
+        self.source.select(&self.narrowed(selection))
+    }
+
+    fn select_all(&self, selections: &[Selection]) -> Result<Vec<Vec<SeriesSamples>>, SourceError> {
+        let narrowed: Vec<_> = selections.iter().map(|one| self.narrowed(one)).collect();
+        self.source.select_all(&narrowed)
     }
 }
 

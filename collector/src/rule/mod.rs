@@ -4,6 +4,7 @@
 //! each group on its interval, and some rules as samples arrive, until it is stopped; a [`Board`] shows at any time how they do, and a
 //! [`Reloader`] has changed files taken up.
 
+mod ahead;
 mod alert_rule;
 mod arrival;
 mod check;

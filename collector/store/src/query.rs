@@ -42,6 +42,15 @@ pub(crate) type Wanted = Vec<(SeriesRef, usize)>;
 struct Sought {
     homes: BTreeMap<HostId, Wanted>,
     labels: Vec<Labels>,
+    /// Which places each reading wants, ascending.
+    lists: Vec<Vec<usize>>,
+}
+
+/// What readings that are done in one pass found.
+struct Passed {
+    /// One entry a reading.
+    lists: Vec<Vec<SeriesSamples>>,
+    summaries: Option<Summaries>,
 }
 
 /// One home to be read.
@@ -70,12 +79,41 @@ struct Work<'a> {
 
 impl Core {
     pub(crate) fn read(&self, reading: &Reading<'_>) -> Result<Found, StoreError> {
-        let stretch = Stretch { after_ms: reading.after_ms, through_ms: reading.through_ms };
-        if stretch.is_empty() {
-            return Ok(Found::default());
+        let Passed { lists, summaries } = self.pass(reading, &[reading])?;
+        Ok(Found { series: lists.into_iter().next().unwrap_or_default(), summaries })
+    }
+
+    /// Does those in one pass that can be.
+    pub(crate) fn read_all(
+        &self,
+        readings: &[Reading<'_>],
+    ) -> Result<Vec<Vec<SeriesSamples>>, StoreError> {
+        let mut found = vec![Vec::new(); readings.len()];
+        let mut left: Vec<usize> = (0..readings.len()).collect();
+        while let Some(first) = left.first().and_then(|number| readings.get(*number)) {
+            let goes_along = |number: &mut usize| {
+                readings.get(*number).is_some_and(|reading| reading.goes_along_with(first))
+            };
+            let along: Vec<usize> = left.extract_if(.., goes_along).collect();
+            let together: Vec<_> = along.iter().filter_map(|one| readings.get(*one)).collect();
+            let passed = self.pass(first, &together)?;
+            for (number, series) in along.into_iter().zip(passed.lists) {
+                if let Some(slot) = found.get_mut(number) {
+                    *slot = series;
+                }
+            }
         }
-        let bounds = Bounds::of(reading);
-        let Sought { homes, labels } = self.find(reading, &bounds)?;
+        Ok(found)
+    }
+
+    /// Does readings that differ in their matchers only, by the bounds of the first.
+    fn pass(&self, first: &Reading<'_>, readings: &[&Reading<'_>]) -> Result<Passed, StoreError> {
+        let stretch = Stretch { after_ms: first.after_ms, through_ms: first.through_ms };
+        if stretch.is_empty() {
+            return Ok(Passed { lists: vec![Vec::new(); readings.len()], summaries: None });
+        }
+        let bounds = Bounds::of(first);
+        let Sought { homes, labels, lists } = self.find(readings, &bounds)?;
         // Sealing commits before it empties the head; so what is taken from the head first and
         // then from the database, under the head's lock, misses nothing.
         let (jobs, snapshot) = {
@@ -88,7 +126,7 @@ impl Core {
         };
         let next = AtomicUsize::default();
         let (done, met) = (Mutex::default(), Mutex::default());
-        let Reading { shape, only_last, .. } = *reading;
+        let Reading { shape, only_last, .. } = *first;
         let work = Work {
             core: self,
             snapshot,
@@ -101,26 +139,41 @@ impl Core {
             met: &met,
             done,
         };
-        let series = in_places(labels, work.finish()?);
-        Ok(Found { series, summaries: met.into_inner().unwrap_or_else(PoisonError::into_inner) })
+        let lists = in_lists(lists, in_places(labels, work.finish()?));
+        Ok(Passed { lists, summaries: met.into_inner().unwrap_or_else(PoisonError::into_inner) })
     }
 
-    fn find(&self, reading: &Reading<'_>, bounds: &Bounds) -> Result<Sought, StoreError> {
+    fn find(&self, readings: &[&Reading<'_>], bounds: &Bounds) -> Result<Sought, StoreError> {
         let index = self.index();
         let mut found = Sought::default();
-        let selected = index.select(reading.matchers);
-        let mut places: HashMap<_, usize> = HashMap::with_capacity(selected.len());
-        for number in selected {
-            bounds.look()?;
-            let Some(series) = index.get(number) else { continue };
-            if reading.home.is_some_and(|home| home != series.home) {
-                continue;
+        let mut places: HashMap<_, usize> = HashMap::new();
+        for reading in readings {
+            let selected = index.select(reading.matchers);
+            let mut list = Vec::with_capacity(selected.len());
+            places.reserve(selected.len());
+            for number in selected {
+                bounds.look()?;
+                let Some(series) = index.get(number) else { continue };
+                if reading.home.is_some_and(|home| home != series.home) {
+                    continue;
+                }
+                let place = *places.entry(Arc::clone(&series.labels)).or_insert_with(|| {
+                    found.labels.push(index.labels(series));
+                    found.labels.len() - 1
+                });
+                found.homes.entry(series.home).or_default().push((number, place));
+                list.push(place);
             }
-            let place = *places.entry(Arc::clone(&series.labels)).or_insert_with(|| {
-                found.labels.push(index.labels(series));
-                found.labels.len() - 1
-            });
-            found.homes.entry(series.home).or_default().push((number, place));
+            // Two homes may have the same label set.
+            list.sort_unstable();
+            list.dedup();
+            found.lists.push(list);
+        }
+        if readings.len() > 1 {
+            for wanted in found.homes.values_mut() {
+                wanted.sort_unstable();
+                wanted.dedup();
+            }
         }
         Ok(found)
     }
@@ -317,7 +370,7 @@ impl From<StoreError> for Unread {
 fn in_places(
     labels: Vec<Labels>,
     found: impl Iterator<Item = (usize, Gathered)>,
-) -> Vec<SeriesSamples> {
+) -> Vec<Option<SeriesSamples>> {
     let mut places: Vec<Option<Gathered>> = Vec::new();
     places.resize_with(labels.len(), || None);
     for (place, gathered) in found {
@@ -327,9 +380,32 @@ fn in_places(
             Some(before) => before.with(&gathered),
         });
     }
-    let samples = labels.into_iter().zip(places).filter_map(|(labels, gathered)| {
-        let Gathered { timestamps, values } = gathered?;
+    let samples = labels.into_iter().zip(places).map(|(labels, gathered)| {
+        let Gathered { timestamps, values } = gathered.filter(|found| !found.values.is_empty())?;
         Some(SeriesSamples { labels, timestamps, values })
     });
-    samples.filter(|series| !series.values.is_empty()).collect()
+    samples.collect()
+}
+
+/// Gives each reading the series that it wants.
+fn in_lists(
+    lists: Vec<Vec<usize>>,
+    mut places: Vec<Option<SeriesSamples>>,
+) -> Vec<Vec<SeriesSamples>> {
+    if lists.len() == 1 {
+        return vec![places.into_iter().flatten().collect()];
+    }
+    let mut left = vec![0_usize; places.len()];
+    for place in lists.iter().flatten() {
+        if let Some(left) = left.get_mut(*place) {
+            *left += 1;
+        }
+    }
+    let mut take = |place: usize| {
+        let left = left.get_mut(place)?;
+        *left -= 1;
+        let series = places.get_mut(place)?;
+        if *left == 0 { series.take() } else { series.clone() }
+    };
+    lists.into_iter().map(|list| list.into_iter().filter_map(&mut take).collect()).collect()
 }

@@ -73,6 +73,13 @@ impl<'a> Reading<'a> {
             only_last: false,
         }
     }
+
+    /// Whether both can be done in one pass: they differ in their matchers at most.
+    pub(crate) fn goes_along_with(&self, other: &Self) -> bool {
+        let time = |one: &Self| (one.after_ms, one.through_ms, one.deadline);
+        let use_of = |one: &Self| (one.home, one.shape, one.only_last, one.max_samples);
+        time(self) == time(other) && use_of(self) == use_of(other)
+    }
 }
 
 /// A stretch of time: milliseconds, the first excluded, the second included.

@@ -276,6 +276,18 @@ impl Store {
         self.core.read(reading)
     }
 
+    /// Does several readings. Those that differ in their matchers only are done in one pass, which decodes
+    /// once what several of them need; their bounds hold for all of them together.
+    ///
+    /// # Errors
+    /// As for [`Store::read`]; none has a result then.
+    pub fn read_all(
+        &self,
+        readings: &[Reading<'_>],
+    ) -> Result<Vec<Vec<SeriesSamples>>, StoreError> {
+        self.core.read_all(readings)
+    }
+
     /// The same, of one host's series only: those that it had under other names, too.
     ///
     /// # Errors

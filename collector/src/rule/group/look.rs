@@ -56,11 +56,19 @@ impl LiveGroup {
             }
         };
         let ask = ask(&surroundings, now_ms);
+        let ahead = surroundings.read_ahead(now_ms);
         let look = Look { now_ms, at_ms: now_ms, hosts: Some(hosts) };
         let limit = self.definition.limit;
         let mut unwritten = Unwritten::default();
-        let local = self.rules.iter_mut().enumerate().filter(|(_, rule)| rule.is_local);
-        for (place, rule) in local {
+        let mut prepared = 0;
+        let local = self.rules.iter().enumerate().filter(|(_, rule)| rule.is_local);
+        let places: Vec<usize> = local.map(|(place, _)| place).collect();
+        for (turn, &place) in places.iter().enumerate() {
+            if turn == prepared {
+                let to_come = places.iter().skip(turn).filter_map(|place| self.rules.get(*place));
+                prepared += ahead.prepare(to_come.map(|rule| &rule.habit), &self.own);
+            }
+            let Some(rule) = self.rules.get_mut(place) else { continue };
             let started = Instant::now();
             let result = rule.evaluate(&surroundings, &ask, limit, look, &mut evaluation.changes);
             rule.last_evaluation_ms = Some(now_ms);

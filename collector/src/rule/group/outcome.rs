@@ -9,7 +9,7 @@ use upkeep_promql::{Point, Value};
 use super::{RuleError, Surroundings};
 use crate::notify::{ALERT_NAME, Annotations};
 use crate::rule::alert_rule::Candidate;
-use crate::rule::file::{AlertKind, Rule};
+use crate::rule::file::{AlertKind, Kind, Rule};
 use crate::rule::template::{Ask, Context, Site, Template};
 
 /// Answers templates that ask at the given moment.
@@ -32,6 +32,14 @@ pub(super) fn vector(value: Value) -> Result<Vec<Point>, RuleError> {
         }
         Value::Text { .. } => Err(RuleError::Type("string")),
         Value::Matrix(_) => Err(RuleError::Type("range vector")),
+    }
+}
+
+/// The names of the series that a rule writes.
+pub(super) fn names(rule: &Rule) -> Vec<String> {
+    match &rule.kind {
+        Kind::Record { name } => vec![name.clone()],
+        Kind::Alert(_) => vec!["ALERTS".to_owned(), "ALERTS_FOR_STATE".to_owned()],
     }
 }
 

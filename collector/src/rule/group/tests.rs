@@ -1,3 +1,5 @@
+mod ahead;
+
 use std::path::Path;
 
 use super::*;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 use upkeep_codec::{Encoder, KeyFrame, decode};
+use upkeep_model::MatchOperator::Equal;
 use upkeep_model::{Epoch, HostId, Labels, Matcher, SeriesSamples, StreamKey};
 use upkeep_store::{Append, Options, Reading, Store};
 use uuid::Uuid;
@@ -94,6 +95,27 @@ impl Model {
             let reading = Reading { only_last: true, ..Reading::of(&[], i64::MIN, through_ms) };
             let expect = last_of_each(self.select(&[], i64::MIN, through_ms));
             assert_eq!(last_of_each(samples(store.read(&reading).unwrap())), expect);
+        }
+        self.check_together(store, middle_ms);
+    }
+
+    /// Holds readings that are done together, some of which want the same, against those done alone.
+    fn check_together(&self, store: &Store, middle_ms: i64) {
+        let names: BTreeSet<&str> = self.0.keys().filter_map(Labels::metric_name).take(3).collect();
+        let equal = |name: &&str| vec![Matcher::new("__name__", Equal, *name).unwrap()];
+        let mut wanted: Vec<Vec<Matcher>> = names.iter().map(equal).collect();
+        wanted.insert(wanted.len() / 2, Vec::new());
+        let mut readings = Vec::new();
+        for matchers in wanted.iter().chain(wanted.first()) {
+            for (after_ms, through_ms) in [(i64::MIN, middle_ms), (middle_ms, i64::MAX)] {
+                readings.push(Reading::of(matchers, after_ms, through_ms));
+            }
+        }
+        let found = store.read_all(&readings).unwrap();
+        assert_eq!(found.len(), readings.len());
+        for (reading, found) in readings.into_iter().zip(found) {
+            let Reading { matchers, after_ms, through_ms, .. } = reading;
+            assert_eq!(samples(found), self.select(matchers, after_ms, through_ms), "{matchers:?}");
         }
     }
 }
