@@ -87,13 +87,25 @@ impl HeadPart {
 
 impl<'a> Picked<'a> {
     fn of(series: &'a [SeriesRef], wanted: &Wanted) -> Self {
-        let (mut columns, mut runs) = (Vec::new(), Vec::new());
-        for (column, number) in series.iter().enumerate() {
-            if let Ok(run) = wanted.binary_search_by_key(number, |(wanted, _)| *wanted) {
-                columns.push(column);
-                runs.push(run);
-            }
-        }
+        let (columns, runs) =
+            if wanted.len() < series.len() && series.is_sorted_by(|one, next| one < next) {
+                // Both ascend, as they do where series were described in the order of their numbers.
+                let mut from = 0;
+                let wanted = wanted.iter().enumerate();
+                let places = wanted.filter_map(|(run, (number, _))| {
+                    let rest = series.get(from..).unwrap_or_default();
+                    from += rest.partition_point(|one| one < number);
+                    (series.get(from) == Some(number)).then_some((from, run))
+                });
+                places.unzip()
+            } else {
+                let columns = series.iter().enumerate();
+                let places = columns.filter_map(|(column, number)| {
+                    let run = wanted.binary_search_by_key(number, |(wanted, _)| *wanted).ok()?;
+                    Some((column, run))
+                });
+                places.unzip()
+            };
         Self { series, columns, runs }
     }
 }
