@@ -35,11 +35,14 @@ use crate::forward::Forwarding;
 use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest::{self, Arrivals};
 use crate::query::Engine;
+use crate::reload::Reloader;
 use crate::remote::{self, WriteIn};
-use crate::rule::{ArrivalMeters, Board, ReloadMeters, Reloader};
+use crate::rule::{ArrivalMeters, Board, ReloadMeters};
 use crate::state::{self, Ending, Occurrence, State};
 
-use alerting::{external_url, start_alerts, start_forwarding, start_heartbeat, start_rules};
+use alerting::{
+    external_url, reloader, start_alerts, start_forwarding, start_heartbeat, start_rules,
+};
 use retention::Retention;
 use signals::Signals;
 use stage::Stages;
@@ -148,10 +151,12 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let url = external_url(config, &parts, http_address)?;
     let (alerts, desk) = start_alerts(&mut stages, &parts, config, &url)?;
     let (arrivals, arrived) = Arrivals::register(&mut registry);
-    let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
+    let reload_meters = ReloadMeters::register(&mut registry);
+    let meters = (reload_meters.clone(), ArrivalMeters::register(&mut registry));
     let (forwarded, forwarding) = start_forwarding(&mut stages, &parts, config, alerts.clone())?;
     let out = (forwarded, Arc::clone(&board), meters);
-    let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
+    let rules = start_rules(&mut stages, &parts, config, url.clone(), out, arrived)?;
+    let reloader = reloader(config, &url, (rules, desk.clone()), reload_meters);
     start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);

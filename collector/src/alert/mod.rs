@@ -23,7 +23,7 @@ use std::time::Duration;
 use upkeep_model::Matcher;
 
 pub use desk::{Desk, DeskError, Facts, SeenSilence};
-pub use dispatcher::{Dispatcher, DispatcherError};
+pub use dispatcher::{Dispatcher, DispatcherError, Ready};
 pub use explain::{Escalates, Explanation, Inhibitor, Way};
 pub use inhibit::InhibitRule;
 pub use interval::{Hours, NamedInterval, TimeInterval};

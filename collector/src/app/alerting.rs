@@ -15,8 +15,9 @@ use crate::forward::Forwarding;
 use crate::heartbeat;
 use crate::notify::Alert;
 use crate::query::StoreSource;
+use crate::reload::{self, Reloader};
 use crate::rule::schedule::{self, ALERT_QUEUE};
-use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, Reloader, RequireOutcome};
+use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, RequireOutcome};
 
 /// Starts telling people, and gives the queue that rules put their alerts into, and the desk where
 /// everybody else asks and acts.
@@ -28,12 +29,7 @@ pub(super) fn start_alerts(
 ) -> Result<(mpsc::Sender<Vec<Alert>>, Desk)> {
     let (queue, alerts) = mpsc::channel(ALERT_QUEUE);
     let file = config.alerts.routing_file();
-    let settings = alert::Settings {
-        routing: file.clone().unwrap_or_default(),
-        external_url: external_url.to_owned(),
-        allowed: config.alerts.allowed(),
-        keep_silences: config.alerts.keep_silences.0,
-    };
+    let settings = alert_settings(config, external_url);
     let routing = if file.is_some() {
         alert::load(&settings)?
     } else {
@@ -50,6 +46,32 @@ pub(super) fn start_alerts(
         Ok(())
     });
     Ok((queue, desk))
+}
+
+fn alert_settings(config: &Config, external_url: &str) -> alert::Settings {
+    alert::Settings {
+        routing: config.alerts.routing_file().unwrap_or_default(),
+        external_url: external_url.to_owned(),
+        allowed: config.alerts.allowed(),
+        keep_silences: config.alerts.keep_silences.0,
+    }
+}
+
+/// What has rules and routing read again.
+pub(super) fn reloader(
+    config: &Config,
+    external_url: &str,
+    (rules, desk): (rule::Reloader, Desk),
+    meters: ReloadMeters,
+) -> Reloader {
+    let (of_rules, of_alerts) = (config.rules.clone(), config.alerts.clone());
+    let sources = reload::Sources {
+        rules: Arc::new(move || of_rules.folder_if_any()),
+        actions: config.action_names(),
+        routing: Arc::new(move || of_alerts.routing_file()),
+        settings: alert_settings(config, external_url),
+    };
+    Reloader::new(rules, desk, sources, meters)
 }
 
 /// Starts running the actions that rules ask for, and gives the queue where they are ordered.
@@ -99,7 +121,7 @@ pub(super) fn start_rules(
     external_url: String,
     (alerts, board, meters): (mpsc::Sender<Vec<Alert>>, Arc<Board>, (ReloadMeters, ArrivalMeters)),
     arrived: mpsc::Receiver<String>,
-) -> Result<Reloader> {
+) -> Result<rule::Reloader> {
     let rules = config.rules.clone();
     let files = rules.folder_if_any();
     if files.is_empty() {

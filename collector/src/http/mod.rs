@@ -58,8 +58,9 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::forward::Forwarding;
 use crate::query::Engine;
+use crate::reload::Reloader;
 use crate::remote::WriteIn;
-use crate::rule::{Board, Reloader};
+use crate::rule::Board;
 use crate::state::{By, State, StateError};
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
@@ -89,7 +90,7 @@ pub struct Services {
     pub write_in: Arc<WriteIn>,
     /// What the rules last said.
     pub rules: Arc<Board>,
-    /// Has the rule files read again.
+    /// Has rules and routing read again.
     pub reloader: Reloader,
     /// Where alerts and silences are asked about and changed.
     pub alerts: Desk,
