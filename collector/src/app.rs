@@ -37,13 +37,14 @@ use crate::http::{self, Meters, Readiness, StateGaps};
 use crate::ingest::{self, Arrivals};
 use crate::ledger::Ledger;
 use crate::query::Engine;
+use crate::reload::Reloader;
 use crate::remote::{self, WriteIn};
-use crate::rule::{ArrivalMeters, Board, ReloadMeters, Reloader};
+use crate::rule::{ArrivalMeters, Board, ReloadMeters};
 use crate::state::{self, Ending, Occurrence, State};
 
 use alerting::{
-    Alerting, external_url, start_alerts, start_digests, start_forwarding, start_heartbeat,
-    start_ledger, start_rules,
+    Alerting, external_url, reloader, start_alerts, start_digests, start_forwarding,
+    start_heartbeat, start_ledger, start_rules,
 };
 use retention::Retention;
 use signals::Signals;
@@ -165,11 +166,13 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     });
     start_digests(&mut stages, &parts, config, digester.clone());
     let (arrivals, arrived) = Arrivals::register(&mut registry);
-    let meters = (ReloadMeters::register(&mut registry), ArrivalMeters::register(&mut registry));
+    let reload_meters = ReloadMeters::register(&mut registry);
+    let meters = (reload_meters.clone(), ArrivalMeters::register(&mut registry));
     let (forwarded, forwarding) = start_forwarding(&mut stages, &parts, config, alerts.clone())?;
     let told = (forwarded, reporter);
     let shown = (Arc::clone(&board), meters);
-    let reloader = start_rules(&mut stages, &parts, config, url, told, shown, arrived)?;
+    let rules = start_rules(&mut stages, &parts, config, url.clone(), told, shown, arrived)?;
+    let reloader = reloader(config, &url, (rules, desk.clone()), reload_meters);
     start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);

@@ -23,6 +23,7 @@ pub mod notify;
 pub mod outbound;
 pub mod process;
 pub mod query;
+pub mod reload;
 pub mod remote;
 pub mod rule;
 pub mod state;

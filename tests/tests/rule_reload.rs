@@ -52,7 +52,7 @@ async fn changed_rules_are_taken_up_and_alerts_go_on_waiting() -> Result<()> {
     let answer: Value = answer.json().await?;
     assert_eq!(
         answer["data"],
-        serde_json::json!({"unchanged": 0, "changed": 1, "added": 0, "removed": 1})
+        serde_json::json!({"unchanged": 0, "changed": 1, "added": 0, "removed": 1, "routing_changed": false})
     );
     assert_eq!(groups(&collector).await?, ["waiting"]);
     assert_eq!(active_since(&collector).await?.as_ref(), Some(&since));

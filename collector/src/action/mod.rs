@@ -1,6 +1,6 @@
 //! Actions of the configuration that rules ask for: a command of the allow-list, or a webhook.
 //!
-//! Whoever looks after alerts puts [`Order`]s into a bounded [`Queue`]; [`run`] takes them, judges each
+//! Whoever looks after alerts puts [`Order`]s into a bounded [`Queue`]; [`run()`] takes them, judges each
 //! by the action's limit and arguments, notes it in the audit log and beside the alert, and only then
 //! begins. An order that cannot be noted is not carried out, and none is carried out twice: what a crash
 //! interrupts is told as interrupted.

@@ -11,6 +11,7 @@ mod actions;
 mod flapping;
 mod intake;
 mod outside;
+mod reroute;
 mod retry;
 mod set_clock;
 mod silences;
@@ -19,15 +20,15 @@ mod sweep;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use upkeep_model::Labels;
 use uuid::Uuid;
 
+pub(super) use self::reroute::Routes;
 use self::retry::pause_ms;
 use super::flap::Flaps;
 use super::group::{Decision, HeldAlert, Reason, Standing, milliseconds};
-use super::inhibit::{InhibitRule, Inhibition};
+use super::inhibit::Inhibition;
 use super::interval::Hours;
 use super::route::{Route, Timing};
 use super::silence::Silences;
@@ -157,19 +158,13 @@ enum Attempt {
 }
 
 impl Book {
-    pub(super) fn new(
-        root: Route,
-        channels: Channels,
-        resolve_timeout: Duration,
-        external_url: String,
-        inhibit_rules: Vec<InhibitRule>,
-    ) -> Self {
+    pub(super) fn new(routes: Routes, external_url: String) -> Self {
         Self {
-            root,
-            channels,
-            resolve_timeout_ms: milliseconds(resolve_timeout),
+            root: routes.root,
+            channels: routes.channels,
+            resolve_timeout_ms: milliseconds(routes.resolve_timeout),
             external_url,
-            inhibition: Inhibition::new(inhibit_rules),
+            inhibition: Inhibition::new(routes.inhibit_rules),
             silences: Silences::default(),
             acknowledgements: BTreeMap::new(),
             flaps: Flaps::default(),
@@ -234,8 +229,12 @@ impl Book {
                 next = Attempt::Pausing { until_ms, failures };
             }
         }
-        self.changes.tell(job.key.clone(), record.clone());
-        self.records.insert(job.key.clone(), record);
+        // Whoever is not told of this group any more, since the routes changed, is remembered no more.
+        let group = self.groups.get(&job.group);
+        if group.is_some_and(|group| job.key.channel < group.attempts.len()) {
+            self.changes.tell(job.key.clone(), record.clone());
+            self.records.insert(job.key.clone(), record);
+        }
         self.set_attempt(job.group, job.key.channel, next);
         self.sweep(job.group, now_ms);
         let mut jobs = Vec::new();
@@ -248,29 +247,15 @@ impl Book {
     }
 
     fn group_number(&mut self, destination: Destination, now_ms: i64) -> u64 {
-        let Destination { key, labels, receiver, timing, hours, held_back_ms } = destination;
-        let id = (receiver.clone(), key.clone());
+        let id = (destination.receiver.clone(), destination.key.clone());
         if let Some(number) = self.numbers.get(&id) {
             return *number;
         }
         let number = self.next_number;
         self.next_number += 1;
-        let channels = self.channels.get(&receiver).map_or(0, Vec::len);
-        let next_flush_ms = now_ms.saturating_add(milliseconds(timing.group_wait));
-        let group = Group {
-            key,
-            labels,
-            receiver,
-            timing,
-            hours,
-            held_back_ms,
-            alerts: BTreeSet::new(),
-            has_flushed: false,
-            next_flush_ms,
-            agenda_ms: next_flush_ms,
-            attempts: vec![Attempt::Idle; channels],
-        };
-        self.agenda.insert((next_flush_ms, number));
+        let channels = self.channels.get(&id.0).map_or(0, Vec::len);
+        let group = Group::new(destination, channels, now_ms);
+        self.agenda.insert((group.agenda_ms, number));
         self.groups.insert(number, group);
         self.numbers.insert(id, number);
         number
@@ -367,6 +352,14 @@ impl Book {
 }
 
 impl Destination {
+    /// Every group that an alert of these labels belongs into.
+    fn all(root: &Route, labels: &Labels) -> Vec<Self> {
+        let routes = root.matching(labels).into_iter();
+        let destinations = routes
+            .flat_map(|route| [Some(Self::of(route, labels)), Self::of_escalation(route, labels)]);
+        destinations.flatten().collect()
+    }
+
     fn of(route: &Route, labels: &Labels) -> Self {
         let labels = route.group_labels(labels);
         Self {
@@ -394,6 +387,25 @@ impl Destination {
 }
 
 impl Group {
+    /// A group without alerts, to be looked at when they have waited for more.
+    fn new(destination: Destination, channels: usize, now_ms: i64) -> Self {
+        let Destination { key, labels, receiver, timing, hours, held_back_ms } = destination;
+        let next_flush_ms = now_ms.saturating_add(milliseconds(timing.group_wait));
+        Self {
+            key,
+            labels,
+            receiver,
+            timing,
+            hours,
+            held_back_ms,
+            alerts: BTreeSet::new(),
+            has_flushed: false,
+            next_flush_ms,
+            agenda_ms: next_flush_ms,
+            attempts: vec![Attempt::Idle; channels],
+        }
+    }
+
     fn notification_key(&self, channel: usize) -> NotificationKey {
         NotificationKey { receiver: self.receiver.clone(), channel, group: self.key.clone() }
     }

@@ -1,23 +1,46 @@
 //! Tells a receiver something that is no alert, and so takes no route: an operator asked for it, and
 //! neither silences nor hours keep it back.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::FutureExt;
 
 use crate::notify::{Channel, Notification, NotifyError};
 
-/// A receiver and the ways by which it is told.
+/// The ways by which each receiver is told, by its name.
+type Ways = BTreeMap<String, Vec<Arc<Channel>>>;
+
+/// All receivers, which the dispatcher replaces when the routing file is read again.
+#[derive(Clone, Default)]
+pub(super) struct Receivers(Arc<RwLock<Ways>>);
+
+impl Receivers {
+    pub(super) fn new(ways: Ways) -> Self {
+        Self(Arc::new(RwLock::new(ways)))
+    }
+
+    pub(super) fn replace(&self, ways: Ways) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ways;
+    }
+
+    fn channels(&self, receiver: &str) -> Option<Vec<Arc<Channel>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(receiver).cloned()
+    }
+}
+
+/// A receiver, told by the ways that the routing file names at the time.
 #[derive(Clone)]
 pub struct Courier {
     receiver: String,
-    channels: Vec<Arc<Channel>>,
+    receivers: Receivers,
 }
 
 impl Courier {
-    pub(super) fn new(receiver: &str, channels: &[Arc<Channel>]) -> Self {
-        Self { receiver: receiver.to_owned(), channels: channels.to_vec() }
+    /// `None` if there is no receiver of that name.
+    pub(super) fn new(receiver: &str, receivers: Receivers) -> Option<Self> {
+        receivers.channels(receiver).map(|_| Self { receiver: receiver.to_owned(), receivers })
     }
 
     /// The receiver's name.
@@ -27,7 +50,8 @@ impl Courier {
 
     /// What each of its channels is called, in order.
     pub fn kinds(&self) -> Vec<String> {
-        self.channels.iter().map(|channel| channel.kind().to_owned()).collect()
+        let channels = self.receivers.channels(&self.receiver).unwrap_or_default();
+        channels.iter().map(|channel| channel.kind().to_owned()).collect()
     }
 
     /// Tells by one of the channels.
@@ -39,7 +63,10 @@ impl Courier {
         channel: usize,
         notification: &Notification,
     ) -> Result<(), NotifyError> {
-        let Some(channel) = self.channels.get(channel) else { return Ok(()) };
+        let channels = self.receivers.channels(&self.receiver).unwrap_or_default();
+        let Some(channel) = channels.get(channel) else {
+            return Err(NotifyError::Message("the routing file names no such way".to_owned()));
+        };
         let (receiver, kind) = (&self.receiver, channel.kind());
         let sending = AssertUnwindSafe(channel.send(notification)).catch_unwind().await;
         let result =

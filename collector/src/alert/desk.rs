@@ -1,7 +1,7 @@
 //! The desk: through it the API asks about alerts and silences, and changes them. The dispatcher
 //! answers between two turns, so that nothing is ever decided on half of a change.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 use uuid::Uuid;
 
+use super::dispatcher::Ready;
 use super::silence::{Silence, SilenceDraft, SilenceError, SilenceState};
 use super::view::{AlertFilter, AlertView, GroupView};
 use crate::notify::{Alert, Fingerprint};
@@ -24,10 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Desk {
     questions: mpsc::Sender<Question>,
-    facts: Arc<Facts>,
+    facts: Shown,
 }
 
-/// What does not change while the dispatcher runs.
+/// What is shown, which the dispatcher replaces when the routing file changes.
+pub(super) type Shown = Arc<RwLock<Arc<Facts>>>;
+
+/// What only the routing file changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The names of those who can be told, in the order of the routing file.
@@ -71,6 +75,7 @@ pub(super) enum Question {
     Silences { reply: Reply<Vec<SeenSilence>> },
     PutSilence { draft: SilenceDraft, by: By, reply: Reply<Uuid> },
     ExpireSilence { id: Uuid, by: By, reply: Reply<()> },
+    Reload { ready: Box<Ready>, reply: Reply<bool> },
     Acknowledge { alert: Fingerprint, made: Option<Acknowledgement>, by: By, reply: Reply<()> },
 }
 
@@ -78,12 +83,26 @@ impl Desk {
     /// A desk, and where what is asked there arrives.
     pub(super) fn open(facts: Facts) -> (Self, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(QUESTIONS);
-        (Self { questions, facts: Arc::new(facts) }, asked)
+        (Self { questions, facts: Arc::new(RwLock::new(Arc::new(facts))) }, asked)
     }
 
-    /// What does not change while the dispatcher runs.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    /// What only the routing file changes.
+    pub fn facts(&self) -> Arc<Facts> {
+        Arc::clone(&self.facts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where that is shown.
+    pub(super) fn shown(&self) -> Shown {
+        Arc::clone(&self.facts)
+    }
+
+    /// Has the dispatcher go by another routing file, and says whether it is another one. Nobody is told
+    /// again because of that.
+    ///
+    /// # Errors
+    /// When the dispatcher does not answer.
+    pub async fn reload(&self, ready: Ready) -> Result<bool, DeskError> {
+        self.ask(|reply| Question::Reload { ready: Box::new(ready), reply }).await
     }
 
     /// Hands in alerts; they are stored when this returns, as far as the disk takes them.

@@ -2,8 +2,9 @@
 //! at its desk.
 
 mod answer;
+mod ready;
+mod said;
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,14 @@ use tokio::task::{self, JoinSet};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
+pub use ready::Ready;
+
+use said::Said;
+
 use super::Settings;
 use super::book::{Book, Job, Outcome};
-use super::courier::Courier;
-use super::desk::{Desk, Facts, Question};
+use super::courier::{Courier, Receivers};
+use super::desk::{Desk, Question, Shown};
 use super::group::milliseconds;
 use super::routing::Routing;
 use super::silence::{Silence, SilenceError};
@@ -54,13 +59,19 @@ pub enum DispatcherError {
 /// Tells receivers of alerts.
 pub struct Dispatcher {
     book: Book,
-    channels: BTreeMap<String, Vec<Arc<Channel>>>,
+    ready: Ready,
+    /// Whom others than the routes may tell.
+    receivers: Receivers,
+    /// What the desk shows of the routing file.
+    shown: Shown,
     state: State,
     clock: Clock,
     clock_watch: ClockWatch,
     /// Changes that could not be stored yet.
     unsaved: AlertChanges,
     sending: JoinSet<(Job, Outcome)>,
+    /// What the log said of receivers that cannot be told.
+    said: Said,
     questions: mpsc::Receiver<Question>,
     /// Who runs actions, if anybody does, and what is to be run as soon as it is stored that it is.
     actions: Option<Queue>,
@@ -82,60 +93,26 @@ impl Dispatcher {
         state: State,
         clock: Clock,
     ) -> Result<(Self, Desk), DispatcherError> {
-        for warning in &routing.warnings {
-            tracing::warn!("{warning}");
-        }
-        let (now_ms, names) = (clock.now_ms(), routing.receivers.iter());
-        let (desk, questions) = Desk::open(Facts {
-            receivers: names.map(|receiver| receiver.name.clone()).collect(),
-            routing: routing.shown,
-            since_ms: now_ms,
-        });
-        let mut channels = BTreeMap::new();
-        for receiver in routing.receivers {
-            if receiver.channels.is_empty() {
-                tracing::info!(
-                    receiver = receiver.name,
-                    "the receiver is told nothing: it names no way"
-                );
-            }
-            let ready = receiver
-                .channels
-                .into_iter()
-                .map(|settings| Channel::new(settings).map(Arc::new))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|source| DispatcherError::Channel {
-                    receiver: receiver.name.clone(),
-                    source,
-                })?;
-            channels.insert(receiver.name, ready);
-        }
-        let sends_resolved = channels
-            .iter()
-            .map(|(name, channels)| {
-                let sends = channels.iter().map(|channel| channel.sends_resolved()).collect();
-                (name.clone(), sends)
-            })
-            .collect();
-        let mut book = Book::new(
-            routing.root,
-            sends_resolved,
-            routing.resolve_timeout,
-            settings.external_url.clone(),
-            routing.inhibit_rules,
-        );
+        let ready = Ready::new(routing)?;
+        ready.warn();
+        let now_ms = clock.now_ms();
+        let (desk, questions) = Desk::open(ready.facts(now_ms));
+        let mut book = Book::new(ready.routes(), settings.external_url.clone());
         book.take_silences(silences(&state)?);
         book.restore_flapping(settings.flapping, state.flapping()?);
         book.restore(state.alerts()?, state.notifications()?, now_ms);
         book.restore_acknowledgements(state.acknowledgements()?);
         let dispatcher = Self {
             book,
-            channels,
+            receivers: Receivers::new(ready.channels.clone()),
+            ready,
+            shown: desk.shown(),
             clock_watch: ClockWatch::begin(&clock),
             state,
             clock,
             unsaved: AlertChanges::default(),
             sending: JoinSet::new(),
+            said: Said::default(),
             questions,
             actions: None,
             orders: Vec::new(),
@@ -160,7 +137,7 @@ impl Dispatcher {
 
     /// Somebody who can be told what is no alert; `None` if there is no receiver of that name.
     pub fn courier(&self, receiver: &str) -> Option<Courier> {
-        Some(Courier::new(receiver, self.channels.get(receiver)?))
+        Courier::new(receiver, self.receivers.clone())
     }
 
     /// Tells of alerts as they come, until `stop`.
@@ -235,7 +212,7 @@ impl Dispatcher {
             }
         }
         for job in jobs {
-            let channels = self.channels.get(&job.key.receiver);
+            let channels = self.ready.channels.get(&job.key.receiver);
             let Some(channel) = channels.and_then(|channels| channels.get(job.key.channel)) else {
                 continue;
             };
@@ -266,6 +243,7 @@ impl Dispatcher {
         match ended {
             Ok((job, outcome)) => {
                 let now_ms = self.clock.now_ms();
+                self.say(&job, &outcome, now_ms);
                 self.unsaved.deliver(self.delivery(&job, &outcome, now_ms));
                 self.book.settle(&job, outcome, now_ms)
             }
@@ -276,9 +254,21 @@ impl Dispatcher {
         }
     }
 
+    /// Says in the log that a message did not arrive, unless it said so of its receiver just now.
+    fn say(&mut self, job: &Job, outcome: &Outcome, now_ms: i64) {
+        let (what, error) = match outcome {
+            Outcome::Told => return,
+            Outcome::Failed { reason, .. } => ("telling failed and is tried again", reason),
+            Outcome::Refused { reason } => ("telling was refused", reason),
+        };
+        let Some(left_out) = self.said.admit(&job.key.receiver, now_ms) else { return };
+        let (receiver, group) = (&job.key.receiver, one_line(&job.key.group));
+        tracing::warn!(receiver, channel = job.key.channel, group, error, left_out, "{what}");
+    }
+
     /// What is kept of how a message ended.
     fn delivery(&self, job: &Job, outcome: &Outcome, now_ms: i64) -> Delivery {
-        let channels = self.channels.get(&job.key.receiver);
+        let channels = self.ready.channels.get(&job.key.receiver);
         let channel = channels.and_then(|channels| channels.get(job.key.channel));
         let (outcome, answer) = match outcome {
             Outcome::Told => (DeliveryOutcome::Told, ""),
@@ -354,14 +344,8 @@ async fn send(job: Job, channel: Arc<Channel>) -> (Job, Outcome) {
             tracing::info!(receiver, kind, group, alerts, ?reason, "told");
             Outcome::Told
         }
-        Err(error) if error.is_permanent() => {
-            tracing::warn!(receiver, kind, group, %error, "telling was refused");
-            Outcome::Refused { reason: error.to_string() }
-        }
-        Err(error) => {
-            tracing::warn!(receiver, kind, group, %error, "telling failed and is tried again");
-            Outcome::Failed { reason: error.to_string(), random: rand::random() }
-        }
+        Err(error) if error.is_permanent() => Outcome::Refused { reason: error.to_string() },
+        Err(error) => Outcome::Failed { reason: error.to_string(), random: rand::random() },
     };
     (job, outcome)
 }

@@ -26,7 +26,7 @@ use upkeep_model::Matcher;
 
 pub use courier::Courier;
 pub use desk::{Desk, DeskError, Facts, SeenSilence};
-pub use dispatcher::{Dispatcher, DispatcherError};
+pub use dispatcher::{Dispatcher, DispatcherError, Ready};
 pub use explain::{Escalates, Explanation, Inhibitor, Way};
 pub use flap::FlapSettings;
 pub use inhibit::InhibitRule;

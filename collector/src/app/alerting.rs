@@ -18,8 +18,9 @@ use crate::heartbeat;
 use crate::ledger::{self, Ledger, Reporter};
 use crate::notify::Alert;
 use crate::query::StoreSource;
+use crate::reload::{self, Reloader};
 use crate::rule::schedule::{self, ALERT_QUEUE};
-use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, Reloader, RequireOutcome};
+use crate::rule::{self, ArrivalMeters, Board, ReloadMeters, RequireOutcome};
 
 /// Starts the ledger of usefulness, and gives whom to tell and where to look.
 pub(super) fn start_ledger(
@@ -56,13 +57,7 @@ pub(super) fn start_alerts(
 ) -> Result<Alerting> {
     let (queue, alerts) = mpsc::channel(ALERT_QUEUE);
     let file = config.alerts.routing_file();
-    let settings = alert::Settings {
-        routing: file.clone().unwrap_or_default(),
-        external_url: external_url.to_owned(),
-        allowed: config.alerts.allowed(),
-        keep_silences: config.alerts.keep_silences.0,
-        flapping: config.alerts.flapping.settings(),
-    };
+    let settings = alert_settings(config, external_url);
     let routing = if file.is_some() {
         alert::load(&settings)?
     } else {
@@ -105,6 +100,34 @@ pub(super) fn start_digests(
         digest::run(digester, schedule, state, clock, stop).await;
         Ok(())
     });
+}
+
+fn alert_settings(config: &Config, external_url: &str) -> alert::Settings {
+    alert::Settings {
+        routing: config.alerts.routing_file().unwrap_or_default(),
+        external_url: external_url.to_owned(),
+        allowed: config.alerts.allowed(),
+        keep_silences: config.alerts.keep_silences.0,
+        flapping: config.alerts.flapping.settings(),
+    }
+}
+
+/// What has rules and routing read again.
+pub(super) fn reloader(
+    config: &Config,
+    external_url: &str,
+    (rules, desk): (rule::Reloader, Desk),
+    meters: ReloadMeters,
+) -> Reloader {
+    let (of_rules, of_alerts) = (config.rules.clone(), config.alerts.clone());
+    let sources = reload::Sources {
+        rules: Arc::new(move || of_rules.folder_if_any()),
+        actions: config.action_names(),
+        routing: Arc::new(move || of_alerts.routing_file()),
+        settings: alert_settings(config, external_url),
+        digests_to: config.digest.receiver.clone(),
+    };
+    Reloader::new(rules, desk, sources, meters)
 }
 
 /// Starts running the actions that rules ask for, and gives the queue where they are ordered.
@@ -156,7 +179,7 @@ pub(super) fn start_rules(
     (alerts, reporter): (mpsc::Sender<Vec<Alert>>, Reporter),
     (board, meters): (Arc<Board>, (ReloadMeters, ArrivalMeters)),
     arrived: mpsc::Receiver<String>,
-) -> Result<Reloader> {
+) -> Result<rule::Reloader> {
     let rules = config.rules.clone();
     let files = rules.folder_if_any();
     if files.is_empty() {

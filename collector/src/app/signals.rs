@@ -3,9 +3,9 @@
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::rule::Reloader;
+use crate::reload::Reloader;
 
-/// The signals that end the server, and the one that has rule files read again.
+/// The signals that end the server, and the one that has rules and routing read again.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -22,15 +22,15 @@ impl Signals {
     }
 
     /// The next signal that ends the server.
-    pub(super) async fn next(&mut self, rules: &Reloader) -> &'static str {
+    pub(super) async fn next(&mut self, files: &Reloader) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => {
-                    let rules = rules.clone();
-                    // The schedule logs how it went, and a signal has nobody else to tell.
-                    tokio::spawn(async move { drop(rules.reload().await) });
+                    let files = files.clone();
+                    // The log has how it went, and a signal has nobody else to tell.
+                    tokio::spawn(async move { drop(files.reload().await) });
                 }
             }
         }

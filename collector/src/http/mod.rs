@@ -62,8 +62,9 @@ use crate::fleet::Fleet;
 use crate::forward::Forwarding;
 use crate::ledger::Ledger;
 use crate::query::Engine;
+use crate::reload::Reloader;
 use crate::remote::WriteIn;
-use crate::rule::{Board, Reloader};
+use crate::rule::Board;
 use crate::state::{By, State, StateError};
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
@@ -93,7 +94,7 @@ pub struct Services {
     pub write_in: Arc<WriteIn>,
     /// What the rules last said.
     pub rules: Arc<Board>,
-    /// Has the rule files read again.
+    /// Has rules and routing read again.
     pub reloader: Reloader,
     /// What became of alerts.
     pub ledger: Ledger,

@@ -83,7 +83,7 @@ impl ReloadMeters {
     /// Meters that show in the registry.
     pub fn register(registry: &mut Registry) -> Self {
         let meters = Self::default();
-        let help = "Whether the rule files were good when they were last read";
+        let help = "Whether the rule and routing files were good when they were last read";
         let name = "upkeep_collector_config_last_reload_successful";
         registry.register(name, help, meters.successful.clone());
         let help = "When good rule files were last read, in seconds since 1970";
@@ -98,7 +98,8 @@ impl ReloadMeters {
         self.succeeded_at.set(now_ms as f64 / 1000.0);
     }
 
-    pub(super) fn failed(&self) {
+    /// The files could not be used.
+    pub fn failed(&self) {
         self.successful.set(0);
     }
 }

@@ -32,14 +32,10 @@ use crate::clock::Clock;
 use crate::ledger::Reporter;
 use crate::notify::Alert;
 use crate::state::{State, StateError};
-use crate::yaml::Faults;
 
 /// How many evaluations' alerts may wait to be taken. A group whose alerts find no place waits,
 /// and its next evaluation comes later.
 pub const ALERT_QUEUE: usize = 64;
-
-/// Of the faults of rule files so many are logged; the answer to who asked has them all.
-const FAULTS_LOGGED: usize = 20;
 
 /// What the schedule works with.
 #[derive(Clone)]
@@ -203,7 +199,6 @@ impl Schedule {
             Ok(groups) => groups,
             Err(faults) => {
                 self.parts.meters.failed();
-                log_refusal(&faults);
                 return Ok(Err(faults.into()));
             }
         };
@@ -383,14 +378,6 @@ fn name_muted(group: &Group, require_outcome: bool) {
             }
         }
     }
-}
-
-fn log_refusal(Faults(faults): &Faults) {
-    for fault in faults.iter().take(FAULTS_LOGGED) {
-        tracing::error!("{fault}");
-    }
-    let faults = faults.len();
-    tracing::error!(faults, "the rules stay as they were: their files cannot be used");
 }
 
 #[cfg(test)]

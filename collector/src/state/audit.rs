@@ -23,7 +23,8 @@ CREATE INDEX audit_at ON audit (at_ms);
 /// Who asks for a change, and when; every change carries it into the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
-    /// Such as `command-line:root`, `api-token:grafana`, `host:<uuid>`, `enrollment:<token id>`.
+    /// Such as `command-line:root`, `api-token:grafana`, `host:<uuid>`, `enrollment:<token id>`,
+    /// `alert:<fingerprint>`.
     pub actor: String,
     /// The collector's clock, milliseconds since 1970.
     pub at_ms: i64,

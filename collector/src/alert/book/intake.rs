@@ -35,6 +35,11 @@ impl Book {
             held.kept_ms = self.flaps.kept_ms(fingerprint, now_ms);
             self.enter(fingerprint, held, now_ms);
         }
+        self.forget_records();
+    }
+
+    /// Forgets what was told about groups that are no more.
+    pub(super) fn forget_records(&mut self) {
         let numbers = &self.numbers;
         let is_known = |key: &NotificationKey| {
             numbers.contains_key(&(key.receiver.clone(), key.group.clone()))
@@ -76,16 +81,8 @@ impl Book {
     }
 
     /// Puts an alert where it belongs.
-    fn enter(&mut self, fingerprint: Fingerprint, held: HeldAlert, now_ms: i64) {
-        let routes = self.root.matching(&held.alert.labels).into_iter();
-        let labels = &held.alert.labels;
-        let destinations: Vec<_> = routes
-            .flat_map(|route| {
-                let usual = Destination::of(route, labels);
-                [Some(usual), Destination::of_escalation(route, labels)]
-            })
-            .flatten()
-            .collect();
+    pub(super) fn enter(&mut self, fingerprint: Fingerprint, held: HeldAlert, now_ms: i64) {
+        let destinations = Destination::all(&self.root, &held.alert.labels);
         let before = self.alerts.remove(&fingerprint);
         let mut known = before.unwrap_or_else(|| Known {
             silences: self.silences.matching(&held.alert.labels, now_ms),

@@ -2,8 +2,11 @@ mod actions;
 mod escalation;
 mod flapping;
 mod muting;
+mod reroute;
 mod silences;
 mod views;
+
+use std::time::Duration;
 
 use upkeep_model::Matcher;
 
@@ -32,13 +35,13 @@ impl World {
         let channels = routing.receivers.iter().map(|receiver| {
             (receiver.name.clone(), receiver.channels.iter().map(sends_resolved).collect())
         });
-        let book = Book::new(
-            routing.root,
-            channels.collect(),
-            routing.resolve_timeout,
-            "url".to_owned(),
-            routing.inhibit_rules,
-        );
+        let routes = Routes {
+            root: routing.root,
+            channels: channels.collect(),
+            resolve_timeout: routing.resolve_timeout,
+            inhibit_rules: routing.inhibit_rules,
+        };
+        let book = Book::new(routes, "url".to_owned());
         Self { book, sent: Vec::new(), outcome: |_| Outcome::Told }
     }
 

@@ -1,10 +1,12 @@
 //! What the dispatcher answers at its desk. A silence is stored before it holds, and holds before
 //! whoever wanted it is told so.
 
+use std::sync::{Arc, PoisonError};
+
 use tokio::task;
 use uuid::Uuid;
 
-use super::Dispatcher;
+use super::{Dispatcher, Ready};
 use crate::alert::desk::{DeskError, Question, SeenSilence};
 use crate::alert::silence::{Silence, SilenceDraft};
 use crate::notify::Fingerprint;
@@ -41,10 +43,30 @@ impl Dispatcher {
             Question::ExpireSilence { id, by, reply } => {
                 drop(reply.send(self.expire_silence(id, by).await));
             }
+            Question::Reload { ready, reply } => drop(reply.send(Ok(self.reload(*ready).await))),
             Question::Acknowledge { alert, made, by, reply } => {
                 drop(reply.send(self.acknowledge(alert, made, by).await));
             }
         }
+    }
+
+    /// Goes by another routing file, and says whether it is another one. The channels are new in any
+    /// case, since files that they need may have changed.
+    async fn reload(&mut self, ready: Ready) -> bool {
+        let is_changed = ready.routing != self.ready.routing;
+        if is_changed {
+            ready.warn();
+            let now_ms = self.clock.now_ms();
+            let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+            let since_ms = shown.since_ms;
+            *shown = Arc::new(ready.facts(since_ms));
+            drop(shown);
+            self.book.reroute(ready.routes(), now_ms);
+        }
+        self.receivers.replace(ready.channels.clone());
+        self.ready = ready;
+        self.save().await;
+        is_changed
     }
 
     /// Forgets what is old, if it was not done just now: silences that have been over for long, and

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use upkeep_store::Store;
 
-use super::world::{World, answer, digester, dispatching, write_in};
+use super::world::{World, answer, digester, dispatching, reloader, write_in};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::http::{
@@ -142,13 +142,13 @@ async fn plain_http_beyond_loopback_is_refused() {
         digester: digester(&rules, &ledger, &engine, &clock),
         ledger,
         clock,
+        reloader: reloader(reloading().0, &alerts),
         alerts,
         write_in: write_in(&store, &state, &fleet),
         fleet,
         state,
         engine,
         rules,
-        reloader: reloading().0,
         alertmanagers: Default::default(),
         readiness: Arc::new(Readiness::default()),
         registry: Arc::new(registry),

@@ -163,9 +163,14 @@ async fn groups_come_in_pages() {
 async fn rules_are_read_again_on_demand_and_faults_are_answered() {
     let world = World::plain().await;
     let reload = || answer(world.request(Method::POST, "/-/reload", Some("operate")));
-    let counts = json!({"unchanged": 1, "changed": 2, "added": 3, "removed": 4});
-    let expect = json!({"status": "success", "data": counts});
-    assert_eq!(reload().await, (StatusCode::OK, expect));
+    let expect = |routing_changed: bool| {
+        let data = json!({"unchanged": 1, "changed": 2, "added": 3, "removed": 4,
+            "routing_changed": routing_changed});
+        (StatusCode::OK, json!({"status": "success", "data": data}))
+    };
+    // Here nobody is told once the routing file was looked for, and did not exist before either.
+    assert_eq!(reload().await, expect(true));
+    assert_eq!(reload().await, expect(false));
 
     let fault = |line, message: &str| Fault {
         file: "/etc/upkeep/rules.d/a.yml".into(),
@@ -174,7 +179,7 @@ async fn rules_are_read_again_on_demand_and_faults_are_answered() {
     };
     *world.rule_faults.lock().unwrap() = Faults(vec![fault(3, "no name"), fault(9, "no `expr`")]);
     let (status, body) = reload().await;
-    let why = "the rules stay as they were: /etc/upkeep/rules.d/a.yml:3:7: no name\n\
+    let why = "rules and routing stay as they were: /etc/upkeep/rules.d/a.yml:3:7: no name\n\
                /etc/upkeep/rules.d/a.yml:9:7: no `expr`";
     assert_eq!((status.as_u16(), &body["error"]), (500, &json!(why)));
 }

@@ -1,5 +1,6 @@
 //! A server of its own for each test.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,8 +27,9 @@ use crate::forward::Forwarding;
 use crate::http::{Meters, Readiness, ServeError, Services, StateGaps, serve};
 use crate::ledger::{self, Ledger, Reporter};
 use crate::query::{Engine, Settings};
+use crate::reload::{Reloader, Sources};
 use crate::remote::{self, Limits, WriteIn};
-use crate::rule::{Board, Reloaded, Reloader, reloading};
+use crate::rule::{self, Board, ReloadMeters, Reloaded, reloading};
 use crate::state::{
     By, EnrollmentAttempt, EventRecord, FILE_NAME, NewApiToken, NewEnrollmentToken, Scope,
     SecretHash, State,
@@ -87,7 +89,7 @@ impl World {
         let store = Arc::new(store);
         let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
         let rule_faults = Arc::default();
-        let reloader = reloader(Arc::clone(&rule_faults));
+        let rule_reloader = rule_reloader(Arc::clone(&rule_faults));
         let mut registry = Registry::default();
         let meters = Meters::register(&mut registry);
         let time_ms = Arc::new(AtomicI64::new(START_MS));
@@ -108,7 +110,7 @@ impl World {
             engine,
             write_in: write_in(&store, &state, &fleet),
             rules: Arc::clone(&rules),
-            reloader,
+            reloader: reloader(rule_reloader, &desk),
             ledger,
             digester,
             alerts: desk,
@@ -230,7 +232,7 @@ pub(super) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Stands for a schedule whose files have the given faults, or are good.
-fn reloader(faults: Arc<Mutex<Faults>>) -> Reloader {
+fn rule_reloader(faults: Arc<Mutex<Faults>>) -> rule::Reloader {
     let (reloader, mut requests) = reloading();
     tokio::spawn(async move {
         while let Some(answering) = requests.next().await {
@@ -241,6 +243,18 @@ fn reloader(faults: Arc<Mutex<Faults>>) -> Reloader {
         }
     });
     reloader
+}
+
+/// Where no files are, neither of rules nor of routing.
+pub(super) fn reloader(rules: rule::Reloader, desk: &Desk) -> Reloader {
+    let sources = Sources {
+        rules: Arc::new(Vec::new),
+        actions: BTreeSet::new(),
+        routing: Arc::new(|| None),
+        settings: alert::Settings::default(),
+        digests_to: None,
+    };
+    Reloader::new(rules, desk.clone(), sources, ReloadMeters::default())
 }
 
 /// A routing file whose receiver can be told nothing, and two routes.

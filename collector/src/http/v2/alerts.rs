@@ -1,5 +1,6 @@
 //! `/api/v2/alerts`: the alerts that fire, and the way in for those of others.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use upkeep_model::Labels;
+use upkeep_model::{Labels, MAX_LABEL_VALUE_BYTES};
 
 use super::super::Services;
 use super::super::acknowledgements::AcknowledgementView;
@@ -20,6 +21,12 @@ use super::moment::{self, Moment};
 use super::status::ReceiverView;
 use crate::alert;
 use crate::notify::{Alert, Annotations, Origin, PREDEFINED_ACTION};
+
+/// The bounds of an alert of others. Labels beyond them are refused: cut, they would be those of another
+/// alert. Annotations are cut, as those of our own rules are.
+const MAX_PAIRS: usize = 64;
+const MAX_NAME_BYTES: usize = 256;
+const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 /// One alert, here and within its group.
 #[derive(Serialize)]
@@ -152,6 +159,18 @@ impl PostedAlert {
         if labels.contains_key("") || annotations.get("").is_some() {
             return Err("the name of a label or annotation is empty");
         }
+        let of_annotations = annotations.iter().map(|(name, _)| name);
+        let mut names = labels.keys().map(String::as_str).chain(of_annotations);
+        if names.any(|name| name.len() > MAX_NAME_BYTES) {
+            return Err("the name of a label or annotation has more than 256 bytes");
+        }
+        if labels.values().any(|value| value.len() > MAX_LABEL_VALUE_BYTES) {
+            return Err("the value of a label has more than 4096 bytes");
+        }
+        if labels.len() > MAX_PAIRS || annotations.len() > MAX_PAIRS {
+            return Err("there are more than 64 labels or annotations");
+        }
+        let annotations = annotations.iter().map(|(name, text)| (name, cut(text))).collect();
         let starts_at_ms = self.starts_at.0.or(self.ends_at.0).unwrap_or(now_ms);
         if self.ends_at.0.is_some_and(|ends_at_ms| ends_at_ms < starts_at_ms) {
             return Err("start time must be before end time");
@@ -169,6 +188,14 @@ impl PostedAlert {
             generator_url: self.generator_url.filter(is_link).unwrap_or_default().into(),
             origin: Origin::Outside,
         })
+    }
+}
+
+/// The beginning of a text that is too long; what is cut of it identifies nothing.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)) {
+        Some(begin) if begin.len() < text.len() => format!("{begin}…").into(),
+        _ => text.into(),
     }
 }
 
@@ -205,6 +232,33 @@ mod tests {
         check("{\"labels\":{}}", Err("at least one label pair required"));
         check("{\"labels\":{\"a\":\"\"}}", Err("at least one label pair required"));
         check("{\"labels\":{\"\":\"x\"}}", Err("the name of a label or annotation is empty"));
+    }
+
+    #[test]
+    fn labels_of_others_are_bounded_and_their_texts_cut() {
+        let check = |labels: &[(String, usize)], texts: usize, expect: Result<usize, &str>| {
+            let pairs = |pairs: &[(String, usize)]| -> BTreeMap<String, String> {
+                pairs.iter().map(|(name, length)| (name.clone(), "é".repeat(length / 2))).collect()
+            };
+            let posted = serde_json::json!({
+                "labels": pairs(labels),
+                "annotations": pairs(&[("a".to_owned(), texts)]),
+            });
+            let posted: PostedAlert = serde_json::from_value(posted).unwrap();
+            let read = posted.read(0).map(|alert| alert.annotations.get("a").map_or(0, str::len));
+            assert_eq!(read, expect, "{} labels, {texts}", labels.len());
+        };
+        let named = |name: &str, length: usize| vec![(name.to_owned(), length)];
+        let many = |count: usize| (0..count).map(|at| (format!("n{at}"), 2)).collect::<Vec<_>>();
+        let whole = Ok(16 * 1024);
+        check(&named(&"n".repeat(256), 4096), 16 * 1024, whole);
+        check(&many(64), 16 * 1024, whole);
+        check(&named("n", 2), 1_000_000, Ok(16 * 1024 + "…".len()));
+        check(&named("n", 2), 16 * 1024 + 2, Ok(16 * 1024 + "…".len()));
+        let long_name = "the name of a label or annotation has more than 256 bytes";
+        check(&named(&"n".repeat(257), 2), 2, Err(long_name));
+        check(&named("n", 4098), 2, Err("the value of a label has more than 4096 bytes"));
+        check(&many(65), 2, Err("there are more than 64 labels or annotations"));
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub(in crate::http) async fn receivers(
     State(services): State<Services>,
     parameters: Parameters,
 ) -> Result<Json<Vec<ReceiverView>>, ApiError> {
-    let names = services.alerts.facts().receivers.iter();
-    let views = names.map(|name| ReceiverView { name: name.clone() });
+    let facts = services.alerts.facts();
+    let views = facts.receivers.iter().map(|name| ReceiverView { name: name.clone() });
     let are_wanted = filter::wants_receivers(&parameters)?;
     Ok(Json(views.filter(|_| are_wanted).collect()))
 }

@@ -95,7 +95,9 @@ fn groups_are_shown_with_those_of_their_alerts_that_are_wanted() {
 fn without_a_routing_file_alerts_are_shown_and_forgotten() {
     let nobody = crate::alert::Routing::nobody();
     let channels = BTreeMap::new();
-    let book = Book::new(nobody.root, channels, nobody.resolve_timeout, String::new(), Vec::new());
+    let (root, resolve_timeout) = (nobody.root, nobody.resolve_timeout);
+    let routes = Routes { root, channels, resolve_timeout, inhibit_rules: Vec::new() };
+    let book = Book::new(routes, String::new());
     let mut world = World { book, sent: Vec::new(), outcome: |_| Outcome::Told };
     world.push(0, vec![alert("A", 0, None)]);
     let shown = world.book.alerts(&AlertFilter::default(), 1_000);
