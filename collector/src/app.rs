@@ -8,6 +8,7 @@ mod retention;
 mod signals;
 mod stage;
 mod store_meters;
+mod tolerance;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -37,12 +38,14 @@ use crate::query::Engine;
 use crate::remote::{self, WriteIn};
 use crate::rule::{ArrivalMeters, Board, ReloadMeters, Reloader};
 use crate::state::{self, Ending, Occurrence, State};
+use crate::tolerance::ChartBoard;
 
 use alerting::{external_url, start_alerts, start_heartbeat, start_rules};
 use retention::Retention;
 use signals::Signals;
 use stage::Stages;
 use store_meters::StoreMeters;
+use tolerance::start_tolerance;
 
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -151,12 +154,18 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let out = (alerts.clone(), Arc::clone(&board), meters);
     let reloader = start_rules(&mut stages, &parts, config, url, out, arrived)?;
     start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
+    let charts = start_tolerance(&mut stages, &parts, config, desk.clone())?;
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
     let readiness_of_http = Arc::clone(&readiness);
-    let shown =
-        Shown { rules: board, reloader: reloader.clone(), desk, readiness: readiness_of_http };
+    let shown = Shown {
+        rules: board,
+        reloader: reloader.clone(),
+        desk,
+        charts,
+        readiness: readiness_of_http,
+    };
     start_http(&mut stages, &parts, config, http, shown, registry)?;
     readiness.release("start");
 
@@ -322,6 +331,7 @@ struct Shown {
     rules: Arc<Board>,
     reloader: Reloader,
     desk: Desk,
+    charts: Arc<ChartBoard>,
     readiness: Arc<Readiness>,
 }
 
@@ -360,6 +370,7 @@ fn start_http(
         rules: shown.rules,
         reloader: shown.reloader,
         alerts: shown.desk,
+        charts: shown.charts,
         readiness: shown.readiness,
         registry: Arc::new(registry),
         meters,

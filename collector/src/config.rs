@@ -1,6 +1,7 @@
 //! The collector's settings, `/etc/upkeep/collector.toml` and `conf.d/*.toml` beside it.
 
 mod alerts;
+mod tolerance;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,6 +13,7 @@ use upkeep_config::{ConfigError, Fault};
 use upkeep_store::{Downsampling, Options};
 
 pub use alerts::{Alerts, DEFAULT_ROUTING, Heartbeat};
+pub use tolerance::{OwnSignal, Tolerance};
 
 use crate::query::Settings;
 use crate::remote::TargetSettings;
@@ -46,6 +48,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// The request that stops when the way of the data is broken.
     pub heartbeat: Heartbeat,
+    /// Control charts.
+    pub tolerance: Tolerance,
     /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
@@ -65,6 +69,7 @@ impl Default for Config {
             rules: Rules::default(),
             alerts: Alerts::default(),
             heartbeat: Heartbeat::default(),
+            tolerance: Tolerance::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
             remote_write: Vec::new(),
@@ -339,9 +344,8 @@ impl Config {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
-        for (key, message) in
-            self.storage.downsampling_faults().into_iter().chain(self.heartbeat.faults())
-        {
+        let of_parts = [self.heartbeat.faults(), self.tolerance.faults()].concat();
+        for (key, message) in self.storage.downsampling_faults().into_iter().chain(of_parts) {
             faults.push(Fault::of_key(main, key, &message));
         }
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {

@@ -22,4 +22,5 @@ pub mod query;
 pub mod remote;
 pub mod rule;
 pub mod state;
+pub mod tolerance;
 pub mod yaml;

@@ -12,6 +12,7 @@ mod body;
 mod bounds;
 mod buffered;
 mod build_info;
+mod charts;
 mod damage;
 mod deliveries;
 pub mod error;
@@ -58,6 +59,7 @@ use crate::query::Engine;
 use crate::remote::WriteIn;
 use crate::rule::{Board, Reloader};
 use crate::state::{By, State, StateError};
+use crate::tolerance::ChartBoard;
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
@@ -90,6 +92,8 @@ pub struct Services {
     pub reloader: Reloader,
     /// Where alerts and silences are asked about and changed.
     pub alerts: Desk,
+    /// How the control charts stand.
+    pub charts: Arc<ChartBoard>,
     /// What is not ready yet.
     pub readiness: Arc<Readiness>,
     /// What the collector counts about itself.

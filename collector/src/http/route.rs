@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::{ApiError, ErrorType};
 use super::{
-    Services, acknowledgements, alerts, audit, availability, bounds, build_info, damage,
+    Services, acknowledgements, alerts, audit, availability, bounds, build_info, charts, damage,
     deliveries, events, expressions, gaps, health, hosts, inventory, labels, metadata, own_metrics,
     patches, processes, query, reload, rules, series, targets, v2, write,
 };
@@ -136,6 +136,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/hosts/{host}/processes", Needs(Read), processes::show),
         Route::new(Get, "/api/v1/inventory", Needs(Read), inventory::list),
         Route::new(Get, "/api/v1/events", Needs(Read), events::list),
+        Route::new(Get, "/api/v1/charts", Needs(Read), charts::list),
+        Route::new(Get, "/api/v1/charts/{host}/{signal}", Needs(Read), charts::show),
         Route::new(Get, "/api/v1/damage", Needs(Read), damage::list),
         Route::new(Get, "/api/v1/audit", Needs(Admin), audit::list),
         Route::new(Get, "/api/v2/status", Needs(Read), v2::status::show),

@@ -7,9 +7,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::failing::Failing;
 use super::{
-    StateError, acknowledgements, alerts, api_tokens, audit, changes, check, damage, deliveries,
-    enrollments, events, hosts, lives, metadata, occurrences, packages, presence, processes,
-    remote_positions, row_sum, rule_alerts, runs, silences, tokens, updates,
+    StateError, acknowledgements, alerts, api_tokens, audit, changes, charts, check, damage,
+    deliveries, enrollments, events, hosts, lives, metadata, occurrences, packages, presence,
+    processes, remote_positions, row_sum, rule_alerts, runs, silences, tokens, updates,
 };
 
 /// One step of the schema.
@@ -49,6 +49,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "acknowledgements", sql: acknowledgements::SCHEMA },
     Migration { name: "since when alerts are heard of", sql: alerts::SCHEMA_HEARD },
     Migration { name: "what was sent to whom", sql: deliveries::SCHEMA },
+    Migration { name: "what charts have learned", sql: charts::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

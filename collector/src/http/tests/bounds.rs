@@ -144,6 +144,7 @@ async fn plain_http_beyond_loopback_is_refused() {
         engine: Engine::new(store, Settings::default()),
         rules: Arc::new(Board::default()),
         reloader: reloading().0,
+        charts: Arc::default(),
         readiness: Arc::new(Readiness::default()),
         registry: Arc::new(registry),
         meters,

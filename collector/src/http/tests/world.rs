@@ -29,6 +29,7 @@ use crate::state::{
     By, EnrollmentAttempt, EventRecord, FILE_NAME, NewApiToken, NewEnrollmentToken, Scope,
     SecretHash, State,
 };
+use crate::tolerance::ChartBoard;
 use crate::yaml::Faults;
 
 /// The instant at which the samples of the tests begin, in milliseconds since 1970.
@@ -39,6 +40,7 @@ pub(super) struct World {
     pub(super) fleet: Arc<Fleet>,
     pub(super) store: Arc<Store>,
     pub(super) rules: Arc<Board>,
+    pub(super) charts: Arc<ChartBoard>,
     /// What is wrong with the rule files when they are read again.
     pub(super) rule_faults: Arc<Mutex<Faults>>,
     pub(super) readiness: Arc<Readiness>,
@@ -81,7 +83,7 @@ impl World {
         let store = Store::open(&folder.path().join("samples"), Default::default()).unwrap();
         let store = Arc::new(store);
         let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
-        let rule_faults = Arc::default();
+        let (rule_faults, charts) = (Arc::default(), Arc::new(ChartBoard::default()));
         let reloader = reloader(Arc::clone(&rule_faults));
         let mut registry = Registry::default();
         let meters = Meters::register(&mut registry);
@@ -100,6 +102,7 @@ impl World {
             rules: Arc::clone(&rules),
             reloader,
             alerts: desk,
+            charts: Arc::clone(&charts),
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
             meters,
@@ -115,6 +118,7 @@ impl World {
             fleet,
             store,
             rules,
+            charts,
             rule_faults,
             readiness,
             time_ms,
