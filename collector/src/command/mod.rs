@@ -4,6 +4,7 @@ mod alert;
 mod api;
 mod api_token;
 mod backup;
+mod chart;
 mod check_config;
 mod held;
 mod host;
@@ -87,6 +88,9 @@ pub enum Command {
     /// What fires, who takes care of it and who was told, by the HTTP API.
     #[command(subcommand)]
     Alert(alert::Command),
+    /// What is out of tolerance by the control charts, by the HTTP API.
+    #[command(subcommand)]
+    Chart(chart::Command),
     /// Check the configuration and say what it comes to.
     CheckConfig,
 }
@@ -194,6 +198,7 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
         Command::Routing(command) => routing::run(command, || Ok(Config::load(&line.config)?)),
         Command::Silence(command) => silence::run(&line.config, command),
         Command::Alert(command) => alert::run(&line.config, command),
+        Command::Chart(command) => chart::run(&line.config, command),
         Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
         Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
         Command::Token(command) => token::run(&config_of_owner(line)?, command),
