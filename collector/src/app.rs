@@ -8,6 +8,7 @@ mod retention;
 mod signals;
 mod stage;
 mod store_meters;
+mod tolerance;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use crate::reload::Reloader;
 use crate::remote::{self, WriteIn};
 use crate::rule::{ArrivalMeters, Board, ReloadMeters};
 use crate::state::{self, Ending, Occurrence, State};
+use crate::tolerance::ChartBoard;
 
 use alerting::{
     Alerting, external_url, reloader, start_alerts, start_digests, start_forwarding,
@@ -50,6 +52,7 @@ use retention::Retention;
 use signals::Signals;
 use stage::Stages;
 use store_meters::StoreMeters;
+use tolerance::start_tolerance;
 
 /// The file in the data folder that tells where the running server listens.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -174,6 +177,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     let rules = start_rules(&mut stages, &parts, config, url.clone(), told, shown, arrived)?;
     let reloader = reloader(config, &url, (rules, desk.clone()), reload_meters);
     start_heartbeat(&mut stages, &parts, config, alerts, Arc::clone(&board));
+    let charts = start_tolerance(&mut stages, &parts, config, desk.clone())?;
     start_remote_write(&mut stages, &parts, config, remote::OutMeters::register(&mut registry));
     let told = (arrivals, failure);
     start_ingest(&mut stages, &parts, config, grpc, &mut registry, told)?;
@@ -186,6 +190,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
         digester,
         engine,
         desk,
+        charts,
         readiness: readiness_of_http,
     };
     start_http(&mut stages, &parts, config, http, shown, registry)?;
@@ -357,6 +362,7 @@ struct Shown {
     engine: Engine,
     desk: Desk,
     forwarding: Forwarding,
+    charts: Arc<ChartBoard>,
     readiness: Arc<Readiness>,
 }
 
@@ -397,6 +403,7 @@ fn start_http(
         digester: shown.digester,
         alerts: shown.desk,
         alertmanagers: shown.forwarding,
+        charts: shown.charts,
         readiness: shown.readiness,
         registry: Arc::new(registry),
         meters,

@@ -6,6 +6,7 @@ mod alerts;
 mod digest;
 mod flapping;
 mod query;
+mod tolerance;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +24,7 @@ pub use alerts::{Alerts, DEFAULT_ROUTING, Heartbeat};
 pub use digest::{Day, Digest};
 pub use flapping::Flapping;
 pub use query::Query;
+pub use tolerance::{OwnSignal, Tolerance};
 
 use crate::action;
 use crate::forward;
@@ -64,6 +66,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Who reads digests, and when.
     pub digest: Digest,
+    /// Control charts.
+    pub tolerance: Tolerance,
     /// What one host or sender may ask of the collector.
     pub limits: Limits,
     /// The certificates of hosts.
@@ -86,6 +90,7 @@ impl Default for Config {
             alertmanagers: Vec::new(),
             heartbeat: Heartbeat::default(),
             digest: Digest::default(),
+            tolerance: Tolerance::default(),
             limits: Limits::default(),
             certificates: Certificates::default(),
             remote_write: Vec::new(),
@@ -354,9 +359,9 @@ impl Config {
                 faults.push(Fault::of_key(main, key, &"it must not be 0"));
             }
         }
-        let of_alerts = self.heartbeat.faults().into_iter().chain(self.alerts.flapping.faults());
-        let of_alerts = of_alerts.chain(self.digest.faults());
-        for (key, message) in self.storage.downsampling_faults().into_iter().chain(of_alerts) {
+        let of_alerts = [self.heartbeat.faults(), self.alerts.flapping.faults()].concat();
+        let of_parts = [of_alerts, self.digest.faults(), self.tolerance.faults()].concat();
+        for (key, message) in self.storage.downsampling_faults().into_iter().chain(of_parts) {
             faults.push(Fault::of_key(main, key, &message));
         }
         if self.certificates.host_lifetime.0 < SHORTEST_LIFETIME {

@@ -27,4 +27,5 @@ pub mod reload;
 pub mod remote;
 pub mod rule;
 pub mod state;
+pub mod tolerance;
 pub mod yaml;

@@ -113,7 +113,7 @@ impl Silence {
     ///
     /// # Errors
     /// When its recurrence cannot be read, such as for a zone that this machine no longer knows.
-    pub(super) fn of(record: SilenceRecord) -> Result<Self, SilenceError> {
+    pub fn of(record: SilenceRecord) -> Result<Self, SilenceError> {
         let recurrence = record.recurrence.as_deref().map(Recurrence::parse).transpose()?;
         Ok(Self { record, recurrence })
     }

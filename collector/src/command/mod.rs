@@ -4,6 +4,7 @@ mod alert;
 mod api;
 mod api_token;
 mod backup;
+mod chart;
 mod check_config;
 mod digest;
 mod held;
@@ -92,6 +93,9 @@ pub enum Command {
     /// What people read now and then instead of being alerted of it, by the HTTP API.
     #[command(subcommand)]
     Digest(digest::Command),
+    /// What is out of tolerance by the control charts, by the HTTP API.
+    #[command(subcommand)]
+    Chart(chart::Command),
     /// Check the configuration and say what it comes to.
     CheckConfig,
 }
@@ -200,6 +204,7 @@ pub fn run(line: &CommandLine) -> Result<(), CommandError> {
         Command::Silence(command) => silence::run(&line.config, command),
         Command::Alert(command) => alert::run(&line.config, command),
         Command::Digest(command) => digest::run(&line.config, command),
+        Command::Chart(command) => chart::run(&line.config, command),
         Command::Query(arguments) => Ok(query::run(&line.config, arguments)?),
         Command::Init(arguments) => init::run(&config_of_owner(line)?, arguments),
         Command::Token(command) => token::run(&config_of_owner(line)?, command),

@@ -14,6 +14,7 @@ mod body;
 mod bounds;
 mod buffered;
 mod build_info;
+mod charts;
 mod damage;
 mod deliveries;
 mod digest;
@@ -66,6 +67,7 @@ use crate::reload::Reloader;
 use crate::remote::WriteIn;
 use crate::rule::Board;
 use crate::state::{By, State, StateError};
+use crate::tolerance::ChartBoard;
 
 pub use bounds::{BODY_TIMEOUT, MAX_BODY_BYTES};
 pub use health::Readiness;
@@ -104,6 +106,8 @@ pub struct Services {
     pub alerts: Desk,
     /// Whom alerts are sent on to.
     pub alertmanagers: Forwarding,
+    /// How the control charts stand.
+    pub charts: Arc<ChartBoard>,
     /// What is not ready yet.
     pub readiness: Arc<Readiness>,
     /// What the collector counts about itself.

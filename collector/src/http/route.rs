@@ -12,9 +12,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::error::{ApiError, ErrorType};
 use super::{
     Services, acknowledgements, actions, alertmanagers, alerts, audit, availability, bounds,
-    build_info, damage, deliveries, digest, events, expressions, gaps, health, hosts, inventory,
-    labels, metadata, own_metrics, patches, processes, query, reload, rules, series, targets,
-    usefulness, v2, write,
+    build_info, charts, damage, deliveries, digest, events, expressions, gaps, health, hosts,
+    inventory, labels, metadata, own_metrics, patches, processes, query, reload, rules, series,
+    targets, usefulness, v2, write,
 };
 use crate::auth::{self, Scope};
 
@@ -142,6 +142,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/api/v1/hosts/{host}/processes", Needs(Read), processes::show),
         Route::new(Get, "/api/v1/inventory", Needs(Read), inventory::list),
         Route::new(Get, "/api/v1/events", Needs(Read), events::list),
+        Route::new(Get, "/api/v1/charts", Needs(Read), charts::list),
+        Route::new(Get, "/api/v1/charts/{host}/{signal}", Needs(Read), charts::show),
         Route::new(Get, "/api/v1/damage", Needs(Read), damage::list),
         Route::new(Get, "/api/v1/audit", Needs(Admin), audit::list),
         Route::new(Get, "/api/v2/status", Needs(Read), v2::status::show),

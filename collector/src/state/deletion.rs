@@ -1,10 +1,11 @@
-//! Deletion of a host: every row that is about it goes, but those of the audit log.
+//! Deletion of a host: every row that is about it goes, but those of the audit log. Its charts are found
+//! by its name: others than hosts have some, too.
 
 use rusqlite::{Transaction, params};
 use upkeep_model::HostId;
 
 use super::audit::{self, Action, By, Outcome};
-use super::{HostChange, State, StateError, hosts, row_sum};
+use super::{HostChange, State, StateError, charts, hosts, row_sum};
 
 impl State {
     /// How many rows of each table are about a host; tables without any are left out.
@@ -17,10 +18,12 @@ impl State {
             for table in tables_about_hosts(transaction)? {
                 let sql = format!("SELECT COUNT(*) FROM {table} WHERE host = ?1");
                 let count: i64 = transaction.query_row(&sql, [id.to_string()], |row| row.get(0))?;
-                if count > 0 {
-                    counts.push((table, count.unsigned_abs()));
-                }
+                counts.push((table, count.unsigned_abs()));
             }
+            if let Some(host) = hosts::by_id(transaction, id)? {
+                counts.push(("charts".to_owned(), charts::count_of(transaction, &host.instance)?));
+            }
+            counts.retain(|(_, count)| *count > 0);
             Ok(counts)
         })
     }
@@ -38,6 +41,7 @@ impl State {
                 let sql = format!("DELETE FROM {table} WHERE host = ?1");
                 transaction.execute(&sql, [id.to_string()])?;
             }
+            charts::forget_of(transaction, &host.instance)?;
             transaction.execute("DELETE FROM hosts WHERE id = ?1", params![id.to_string()])?;
             let subject = id.to_string();
             let (action, outcome) = (Action::HostDelete, Outcome::Done);
@@ -62,8 +66,13 @@ fn tables_about_hosts(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{enrolled_host, numbered_event, temporary};
+    use crate::state::{KeptChart, enrolled_host, numbered_event, temporary};
     use upkeep_model::{Epoch, Life, StreamKey};
+
+    fn chart(signal: &str, instance: &str) -> KeptChart {
+        let (signal, instance) = (signal.to_owned(), instance.to_owned());
+        KeptChart { signal, instance, through_ms: 1, memory: "{}".to_owned(), slots: Vec::new() }
+    }
 
     #[test]
     fn nothing_of_a_deleted_host_is_left_but_the_audit_log() {
@@ -75,6 +84,8 @@ mod tests {
             let events: Vec<_> =
                 (1..=10).map(|number| numbered_event(number, "text".to_owned())).collect();
             state.commit_events(stream, &events, 5).unwrap();
+            let name = state.host(host).unwrap().unwrap().instance;
+            state.keep_charts(&["swap_in", "load"].map(|signal| chart(signal, &name))).unwrap();
         }
         let [gone, stays] = hosts;
         let before = state.rows_of_host(stays).unwrap();
@@ -85,6 +96,8 @@ mod tests {
         assert_eq!(state.delete_host(gone, &by).unwrap(), HostChange::NoSuchHost);
         assert_eq!(state.rows_of_host(gone).unwrap(), []);
         assert_eq!(state.rows_of_host(stays).unwrap(), before);
+        let charts = state.charts().unwrap().into_iter().map(|chart| chart.instance);
+        assert_eq!(charts.collect::<Vec<_>>(), ["web2", "web2"]);
         let names: Vec<_> = state.hosts().unwrap().into_iter().map(|host| host.instance).collect();
         assert_eq!(names, ["web2"]);
         let audited = state.audit(None, 9).unwrap();

@@ -7,10 +7,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::failing::Failing;
 use super::{
-    StateError, acknowledgements, action_runs, alerts, api_tokens, audit, changes, check, damage,
-    deliveries, digests, enrollments, events, flapping, hosts, lives, metadata, occurrences,
-    packages, presence, processes, remote_positions, row_sum, rule_alerts, runs, silences, tokens,
-    updates, usefulness,
+    StateError, acknowledgements, action_runs, alerts, api_tokens, audit, changes, charts, check,
+    damage, deliveries, digests, enrollments, events, flapping, hosts, lives, metadata,
+    occurrences, packages, presence, processes, remote_positions, row_sum, rule_alerts, runs,
+    silences, tokens, updates, usefulness,
 };
 
 /// One step of the schema.
@@ -55,6 +55,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "what became of alerts", sql: usefulness::SCHEMA },
     Migration { name: "alerts that flap", sql: flapping::SCHEMA },
     Migration { name: "digests", sql: digests::SCHEMA },
+    Migration { name: "what charts have learned", sql: charts::SCHEMA },
 ];
 
 /// Where the steps that were done are written.

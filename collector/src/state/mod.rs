@@ -19,6 +19,7 @@ mod alerts;
 mod api_tokens;
 mod audit;
 mod changes;
+mod charts;
 mod check;
 mod column;
 mod copy;
@@ -77,6 +78,7 @@ pub use alerts::{AlertChanges, NotificationKey, NotificationRecord, StoredAlert}
 pub use api_tokens::{ApiToken, NewApiToken, Scope, UnknownScope};
 pub use audit::{Action, AuditEntry, By, Outcome};
 pub use changes::{ChangeFilter, SeenChange};
+pub use charts::KeptChart;
 pub use damage::{DamagedPart, FoundDamage};
 pub use deliveries::{Delivery, DeliveryOutcome, SeenDelivery};
 pub use enrollments::{

@@ -13,6 +13,7 @@ use crate::state::Scope;
 fn filled(path: &str) -> String {
     path.replace("{name}", "job")
         .replace("{host}", "web1")
+        .replace("{signal}", "swap_in")
         .replace("{fingerprint}", "00000000000000ff")
         .replace("{id}", "00000000-0000-0000-0000-000000000001")
 }

@@ -150,6 +150,7 @@ async fn plain_http_beyond_loopback_is_refused() {
         engine,
         rules,
         alertmanagers: Default::default(),
+        charts: Arc::default(),
         readiness: Arc::new(Readiness::default()),
         registry: Arc::new(registry),
         meters,

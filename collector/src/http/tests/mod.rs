@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod charts;
 mod clients;
 mod fleet;
 mod inventory;

@@ -34,6 +34,7 @@ use crate::state::{
     By, EnrollmentAttempt, EventRecord, FILE_NAME, NewApiToken, NewEnrollmentToken, Scope,
     SecretHash, State,
 };
+use crate::tolerance::ChartBoard;
 use crate::yaml::Faults;
 
 /// The instant at which the samples of the tests begin, in milliseconds since 1970.
@@ -44,6 +45,7 @@ pub(super) struct World {
     pub(super) fleet: Arc<Fleet>,
     pub(super) store: Arc<Store>,
     pub(super) rules: Arc<Board>,
+    pub(super) charts: Arc<ChartBoard>,
     /// What is wrong with the rule files when they are read again.
     pub(super) rule_faults: Arc<Mutex<Faults>>,
     /// Tells the ledger what becomes of alerts.
@@ -88,7 +90,7 @@ impl World {
         let store = Store::open(&folder.path().join("samples"), Default::default()).unwrap();
         let store = Arc::new(store);
         let (rules, readiness) = (Arc::new(Board::default()), Arc::new(Readiness::default()));
-        let rule_faults = Arc::default();
+        let (rule_faults, charts) = (Arc::default(), Arc::new(ChartBoard::default()));
         let rule_reloader = rule_reloader(Arc::clone(&rule_faults));
         let mut registry = Registry::default();
         let meters = Meters::register(&mut registry);
@@ -115,6 +117,7 @@ impl World {
             digester,
             alerts: desk,
             alertmanagers: Forwarding::default(),
+            charts: Arc::clone(&charts),
             readiness: Arc::clone(&readiness),
             registry: Arc::new(registry),
             meters,
@@ -130,6 +133,7 @@ impl World {
             fleet,
             store,
             rules,
+            charts,
             rule_faults,
             reporter,
             readiness,
