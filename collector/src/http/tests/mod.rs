@@ -8,6 +8,7 @@ mod inventory;
 mod outage;
 mod prometheus;
 mod rules;
+mod runbooks;
 mod silences;
 mod world;
 mod write;
