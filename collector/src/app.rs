@@ -26,7 +26,7 @@ use upkeep_store::{Options, Store};
 
 use crate::alert::Desk;
 use crate::archive::STORE_FOLDER;
-use crate::ca::{Authority, ServerKey, agents_config, browsers_config};
+use crate::ca::{self, Authority, ServerKey, agents_config, browsers_config};
 use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::control::{self, Held};
@@ -152,6 +152,7 @@ async fn run(config: &Config, parts: Parts) -> Result<()> {
     registry.register_collector(Box::new(StoreMeters(Arc::clone(&parts.store))));
     start_fleet(&mut stages, &parts);
     start_damage(&mut stages, &parts, damage::Meters::register(&mut registry));
+    start_certificate(&mut stages, &parts, ca::Meters::register(&mut registry));
     start_control(&mut stages, &parts, &config.data_dir);
     start_upkeep(&mut stages, &parts, Retention::load(&config.data_dir));
     let url = external_url(config, &parts, http_address)?;
@@ -249,6 +250,14 @@ fn start_damage(stages: &mut Stages, parts: &Parts, meters: damage::Meters) {
     let Parts { declarer, clock, .. } = parts.clone();
     stages.start("the watch for damage", |stop| async move {
         damage::watch(declarer, meters, clock, stop).await;
+        Ok(())
+    });
+}
+
+fn start_certificate(stages: &mut Stages, parts: &Parts, meters: ca::Meters) {
+    let Parts { server_key, store, clock, .. } = parts.clone();
+    stages.start("the watch over the certificate", |stop| async move {
+        ca::watch(server_key, store, meters, clock, stop).await;
         Ok(())
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use upkeep_tests::{
     Agent, AgentOptions, Collector, CollectorOptions, FakeHost, SmtpServer, WebhookServer, until,
 };
@@ -22,6 +22,7 @@ groups:
           summary: 'Load on {{ $labels.instance }} is {{ $value }}'
           action: 'Find the process that uses the processor.'
           outcome: 'Customers do not wait for answers.'
+          runbook_url: '{{ externalURL }}/runbooks/HostLoadHigh'
       - alert: LoadNoted
         expr: node_load1 > 4
         labels: { severity: warning }
@@ -93,6 +94,31 @@ async fn a_crossed_threshold_reaches_the_webhook_firing_and_then_resolved() -> R
     assert_eq!(told.len(), 2, "{told:#?}");
     assert!(!format!("{told:?}").contains("LoadNoted"), "a rule that only informs told someone");
     Ok(())
+}
+
+#[tokio::test]
+async fn the_link_in_a_message_leads_to_the_page_by_the_address_that_people_use() -> Result<()> {
+    let check = async |configured: Option<&str>| -> Result<()> {
+        let hook = WebhookServer::start().await?;
+        let mut options = options(webhook_routing(hook.url()));
+        if let Some(url) = configured {
+            options.settings.push_str(&format!("external_url = \"{url}/\"\n"));
+        }
+        let collector = Collector::start(&options).await?;
+        let (host, _agent) = loaded_host(&collector).await?;
+        host.set_load(9.5)?;
+        let (_, firing) = hook.await_alert("LoadHigh", "firing", SOON).await?;
+        let link = firing["annotations"]["runbook_url"].as_str().context("no link")?;
+        let own = collector.url("");
+        let begin = configured.unwrap_or(&own);
+        let path = link.strip_prefix(begin).with_context(|| format!("{link} is not on {begin}"))?;
+        let page = collector.get_unauthorized(path).send().await?.error_for_status()?;
+        let text = page.text().await?;
+        assert!(text.starts_with("# HostLoadHigh\n"), "{text}");
+        Ok(())
+    };
+    check(None).await?;
+    check(Some("https://upkeep.example.org/behind/a/proxy")).await
 }
 
 #[tokio::test]

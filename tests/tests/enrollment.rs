@@ -175,3 +175,28 @@ async fn a_revoked_host_delivers_no_more() -> Result<()> {
     assert!(agent.is_running()?);
     Ok(())
 }
+
+#[tokio::test]
+async fn the_ends_of_both_certificates_are_series() -> Result<()> {
+    let settings = "[certificates]\nhost_lifetime = \"3days\"\n".to_owned();
+    let collector =
+        Collector::start(&CollectorOptions { settings, ..CollectorOptions::default() }).await?;
+    let host = FakeHost::new("web1")?;
+    let options = AgentOptions { replay: Some(host.path().into()), ..AgentOptions::default() };
+    let _agent = Agent::start(&collector, &options)?;
+    let of_collector = "upkeep_collector_certificate_not_after_timestamp_seconds";
+    for (series, days) in [
+        ("upkeep_agent_certificate_not_after_timestamp_seconds{instance=\"web1\"}", "3"),
+        ("upkeep_agent_certificate_not_before_timestamp_seconds{instance=\"web1\"}", "0"),
+        (of_collector, "90"),
+    ] {
+        let left = format!("abs(round(({series} - time()) / 86400))");
+        let told =
+            until(series, SOON, || async { Ok(collector.query(&left).await?.into_iter().next()) })
+                .await?;
+        assert_eq!(told["value"][1], days, "{series}");
+    }
+    let page = collector.get("/metrics").send().await?.text().await?;
+    assert!(page.contains(&format!("\n{of_collector} ")), "{page}");
+    Ok(())
+}

@@ -7,6 +7,7 @@ mod arguments;
 mod as_user;
 #[cfg(unix)]
 mod as_user;
+mod certificate;
 mod enroll;
 mod life;
 #[cfg(target_os = "linux")]

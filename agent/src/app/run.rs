@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::certificate::CertificateProbe;
 use super::{BUFFER_FOLDER, VERSION, life, now_ms, status};
 use crate::buffer::{Buffer, KeepFree, Options, SharedBuffer};
 use crate::config::Config;
@@ -73,13 +74,16 @@ async fn serve(
     let (link, link_seen) = watch::channel(Link::Starting);
     let (held, held_seen) = watch::channel(None);
 
+    let mut probes = probe::chosen(probes);
+    probes.push(Box::new(CertificateProbe(folder.clone())));
+
     let stop_uplink = CancellationToken::new();
     let deliver = uplink::run(settings, folder, buffer.clone(), link, held, stop_uplink.clone());
     let mut uplink = tokio::spawn(deliver);
     let ended = CancellationToken::new();
     let scheduler = Scheduler::start(
         &host,
-        probe::chosen(probes),
+        probes,
         &buffer,
         &scheduler::Settings {
             interval: config.interval.0,

@@ -25,6 +25,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -39,6 +40,7 @@ pub use enrollment::{EnrollmentService, RenewalError, renew};
 pub use identity::{PeerIdentity, identify};
 pub use request::{HostRequest, RequestError};
 pub use tls::{ServerKey, agents_config, browsers_config};
+pub use watch::{Meters, watch};
 
 use issue::{Intermediate, IssuedServer};
 

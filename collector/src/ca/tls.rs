@@ -8,7 +8,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Authority, CaError, ServerCertificate};
+use super::{Authority, CaError, ServerCertificate, identity};
 
 /// The collector's key and chain as handshakes take them; it can be replaced while they go on.
 #[derive(Debug)]
@@ -30,6 +30,12 @@ impl ServerKey {
     pub fn replace(&self, certificate: ServerCertificate) -> Result<(), CaError> {
         self.0.store(Arc::new(certified(certificate)?));
         Ok(())
+    }
+
+    /// When the first certificate of the chain ends, milliseconds since 1970: from then on nobody
+    /// accepts what is shown in handshakes.
+    pub(super) fn ends_at_ms(&self) -> Option<i64> {
+        self.0.load().cert.iter().filter_map(identity::expires_at_ms).min()
     }
 }
 

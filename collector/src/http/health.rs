@@ -1,4 +1,4 @@
-//! Whether the collector lives, and whether it is ready: the two pages that need no token.
+//! Whether the collector lives, and whether it is ready: two pages that need no token.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! The HTTP API: Prometheus' own and ours beside it, over TLS, every route behind a token's scope.
+//! The HTTP API: Prometheus' own and ours beside it, over TLS, every route behind a token's scope
+//! but those that hold nothing of a fleet.
 //!
 //! A resource is one file with its handlers and one line in the table of [`routes`]. Handlers parse
 //! parameters, ask one of the [`Services`], and shape the answer; SQL, samples and judgement are
@@ -40,6 +41,7 @@ mod query;
 mod reload;
 mod route;
 mod rules;
+mod runbooks;
 mod series;
 mod story;
 mod targets;

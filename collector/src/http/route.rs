@@ -13,15 +13,15 @@ use super::error::{ApiError, ErrorType};
 use super::{
     Services, acknowledgements, actions, alertmanagers, alerts, audit, availability, bounds,
     build_info, charts, damage, deliveries, digest, events, expressions, gaps, health, hosts,
-    inventory, labels, metadata, own_metrics, patches, processes, query, reload, rules, series,
-    targets, usefulness, v2, write,
+    inventory, labels, metadata, own_metrics, patches, processes, query, reload, rules, runbooks,
+    series, targets, usefulness, v2, write,
 };
 use crate::auth::{self, Scope};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody: only what tells that the process lives.
+    /// Everybody: what tells that the process lives, and pages that are the same everywhere.
     Open,
     /// Whoever has a token of a scope that covers this one.
     Needs(Scope),
@@ -95,6 +95,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/-/healthy", Open, health::healthy),
         Route::new(Get, "/-/ready", Open, health::ready),
         Route::new(Post, "/-/reload", Needs(Operate), reload::reload),
+        Route::new(Get, "/runbooks", Open, runbooks::index),
+        Route::new(Get, "/runbooks/{page}", Open, runbooks::show),
         Route::new(Get, "/metrics", Needs(Read), own_metrics::show),
         Route::new(Get, "/api/v1/query", Needs(Read), query::instant),
         Route::new(Post, "/api/v1/query", Needs(Read), query::instant),

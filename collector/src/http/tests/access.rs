@@ -14,6 +14,7 @@ fn filled(path: &str) -> String {
     path.replace("{name}", "job")
         .replace("{host}", "web1")
         .replace("{signal}", "swap_in")
+        .replace("{page}", "HostSilent")
         .replace("{fingerprint}", "00000000000000ff")
         .replace("{id}", "00000000-0000-0000-0000-000000000001")
 }
@@ -44,7 +45,7 @@ async fn every_route_wants_a_token_of_its_scope() {
             assert_eq!(is_refused, !covers(held, needed), "{path} with {held}: {status}");
         }
     }
-    assert_eq!(open, ["/-/healthy", "/-/ready"]);
+    assert_eq!(open, ["/-/healthy", "/-/ready", "/runbooks", "/runbooks/{page}"]);
 }
 
 #[tokio::test]

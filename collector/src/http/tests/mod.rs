@@ -9,6 +9,7 @@ mod inventory;
 mod outage;
 mod prometheus;
 mod rules;
+mod runbooks;
 mod silences;
 mod usefulness;
 mod world;
