@@ -210,6 +210,7 @@ async fn the_command_line_silences_acknowledges_and_shows_what_was_sent() -> Res
     assert!(list.contains("me: on my way") && list.contains("suppressed"), "{list}");
     let sent = json(&["alert", "deliveries", fingerprint])?;
     assert_eq!((&sent[0]["outcome"], &sent[0]["receiver"]), (&"told".into(), &"hook".into()));
+    assert_eq!(sent[0]["answer"], "200");
     run(&["alert", "unacknowledge", fingerprint])?;
     assert!(!run(&["alert", "list"])?.contains("on my way"));
 

@@ -101,10 +101,24 @@ pub(super) struct Book {
 /// An alert, the groups that it is in, and the silences that are about it.
 struct Known {
     held: HeldAlert,
-    groups: BTreeSet<u64>,
+    /// Ascending. Most alerts are in one group, and there may be many alerts.
+    groups: Vec<u64>,
     silences: BTreeSet<Uuid>,
     /// Whether others sent it, or may have: of one from before a restart it is not known.
     is_of_others: bool,
+}
+
+impl Known {
+    fn join(&mut self, group: u64) {
+        if let Err(at) = self.groups.binary_search(&group) {
+            self.groups.reserve_exact(1);
+            self.groups.insert(at, group);
+        }
+    }
+
+    fn leave(&mut self, group: u64) {
+        self.groups.retain(|one| *one != group);
+    }
 }
 
 /// The group that a route puts an alert into.

@@ -73,9 +73,9 @@ impl Courier {
             sending.unwrap_or_else(|_| Err(NotifyError::Message("a fault here".to_owned())));
         let title = notification.title();
         match &result {
-            Ok(()) => tracing::info!(receiver, kind, title, "told"),
+            Ok(_) => tracing::info!(receiver, kind, title, "told"),
             Err(error) => tracing::warn!(receiver, kind, title, %error, "telling failed"),
         }
-        result
+        result.map(drop)
     }
 }

@@ -56,6 +56,14 @@ pub enum DispatcherError {
     },
 }
 
+/// A message that ended.
+struct Sent {
+    job: Job,
+    outcome: Outcome,
+    /// What was answered, or why it did not arrive.
+    answer: String,
+}
+
 /// Tells receivers of alerts.
 pub struct Dispatcher {
     book: Book,
@@ -69,7 +77,7 @@ pub struct Dispatcher {
     clock_watch: ClockWatch,
     /// Changes that could not be stored yet.
     unsaved: AlertChanges,
-    sending: JoinSet<(Job, Outcome)>,
+    sending: JoinSet<Sent>,
     /// What the log said of receivers that cannot be told.
     said: Said,
     questions: mpsc::Receiver<Question>,
@@ -230,7 +238,7 @@ impl Dispatcher {
     }
 
     /// Takes how a message ended, and those that ended meanwhile; what can be sent next comes back.
-    fn settle_all(&mut self, first: Result<(Job, Outcome), task::JoinError>) -> Vec<Job> {
+    fn settle_all(&mut self, first: Result<Sent, task::JoinError>) -> Vec<Job> {
         let mut jobs = self.settle(first);
         while let Some(ended) = self.sending.try_join_next() {
             jobs.extend(self.settle(ended));
@@ -238,14 +246,14 @@ impl Dispatcher {
         jobs
     }
 
-    fn settle(&mut self, ended: Result<(Job, Outcome), task::JoinError>) -> Vec<Job> {
+    fn settle(&mut self, ended: Result<Sent, task::JoinError>) -> Vec<Job> {
         self.follow_clock();
         match ended {
-            Ok((job, outcome)) => {
+            Ok(sent) => {
                 let now_ms = self.clock.now_ms();
-                self.say(&job, &outcome, now_ms);
-                self.unsaved.deliver(self.delivery(&job, &outcome, now_ms));
-                self.book.settle(&job, outcome, now_ms)
+                self.say(&sent, now_ms);
+                self.unsaved.deliver(self.delivery(&sent, now_ms));
+                self.book.settle(&sent.job, sent.outcome, now_ms)
             }
             Err(error) => {
                 tracing::error!(%error, "sending a message broke down");
@@ -255,11 +263,11 @@ impl Dispatcher {
     }
 
     /// Says in the log that a message did not arrive, unless it said so of its receiver just now.
-    fn say(&mut self, job: &Job, outcome: &Outcome, now_ms: i64) {
-        let (what, error) = match outcome {
+    fn say(&mut self, Sent { job, outcome, answer: error }: &Sent, now_ms: i64) {
+        let what = match outcome {
             Outcome::Told => return,
-            Outcome::Failed { reason, .. } => ("telling failed and is tried again", reason),
-            Outcome::Refused { reason } => ("telling was refused", reason),
+            Outcome::Failed { .. } => "telling failed and is tried again",
+            Outcome::Refused { .. } => "telling was refused",
         };
         let Some(left_out) = self.said.admit(&job.key.receiver, now_ms) else { return };
         let (receiver, group) = (&job.key.receiver, one_line(&job.key.group));
@@ -267,13 +275,13 @@ impl Dispatcher {
     }
 
     /// What is kept of how a message ended.
-    fn delivery(&self, job: &Job, outcome: &Outcome, now_ms: i64) -> Delivery {
+    fn delivery(&self, Sent { job, outcome, answer }: &Sent, now_ms: i64) -> Delivery {
         let channels = self.ready.channels.get(&job.key.receiver);
         let channel = channels.and_then(|channels| channels.get(job.key.channel));
-        let (outcome, answer) = match outcome {
-            Outcome::Told => (DeliveryOutcome::Told, ""),
-            Outcome::Failed { reason, .. } => (DeliveryOutcome::Failed, reason.as_str()),
-            Outcome::Refused { reason } => (DeliveryOutcome::Refused, reason.as_str()),
+        let outcome = match outcome {
+            Outcome::Told => DeliveryOutcome::Told,
+            Outcome::Failed { .. } => DeliveryOutcome::Failed,
+            Outcome::Refused { .. } => DeliveryOutcome::Refused,
         };
         let Notification { alerts, at_ms, .. } = &job.notification;
         let alerts =
@@ -286,7 +294,7 @@ impl Dispatcher {
             group: job.key.group.clone(),
             reason: job.reason.name().to_owned(),
             outcome,
-            answer: answer.to_owned(),
+            answer: answer.clone(),
             alerts: alerts.collect(),
         }
     }
@@ -333,13 +341,14 @@ fn silences(state: &State) -> Result<Vec<Silence>, StateError> {
     Ok(understood.collect())
 }
 
-async fn send(job: Job, channel: Arc<Channel>) -> (Job, Outcome) {
+async fn send(job: Job, channel: Arc<Channel>) -> Sent {
     let (receiver, group, reason) = (&job.key.receiver, one_line(&job.key.group), job.reason);
     let kind = channel.kind();
     let sending = AssertUnwindSafe(channel.send(&job.notification)).catch_unwind().await;
     let result = sending.unwrap_or_else(|_| Err(NotifyError::Message("a fault here".to_owned())));
+    let answer = result.as_ref().map_or_else(ToString::to_string, Clone::clone);
     let outcome = match result {
-        Ok(()) => {
+        Ok(_) => {
             let alerts = job.notification.alerts.len();
             tracing::info!(receiver, kind, group, alerts, ?reason, "told");
             Outcome::Told
@@ -347,7 +356,7 @@ async fn send(job: Job, channel: Arc<Channel>) -> (Job, Outcome) {
         Err(error) if error.is_permanent() => Outcome::Refused { reason: error.to_string() },
         Err(error) => Outcome::Failed { reason: error.to_string(), random: rand::random() },
     };
-    (job, outcome)
+    Sent { job, outcome, answer }
 }
 
 #[cfg(test)]

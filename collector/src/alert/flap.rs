@@ -153,6 +153,8 @@ fn take(record: &mut FlapRecord, fires: bool, at_ms: i64, settings: FlapSettings
         record.since_ms = None;
     }
     record.fires = fires;
+    // Most alerts never have more than a change or two, and there may be many alerts.
+    record.changes_ms.reserve_exact(1);
     record.changes_ms.push(at_ms);
     let window_ms = milliseconds(settings.window);
     record.changes_ms.retain(|changed_ms| at_ms.saturating_sub(*changed_ms) <= window_ms);

@@ -21,7 +21,7 @@ const ROOT_KEY: &str = "root-a.key";
 const AGENTS: &str = "agents";
 const SERVERS: &str = "servers";
 const SERVER: &str = "server.pem";
-const SERVER_NAMES: &str = "server.names";
+pub(super) const SERVER_NAMES: &str = "server.names";
 
 /// Writes a new authority.
 pub(super) fn create(

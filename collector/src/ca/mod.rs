@@ -178,20 +178,31 @@ impl Authority {
     }
 
     /// The collector's certificate; a new one is made and kept where the present one is near its
-    /// end.
+    /// end. As long as that one holds, a failure to do so is logged, and it goes on being used.
     ///
     /// # Errors
-    /// When the file cannot be read, or a new one cannot be made or kept.
+    /// When the file cannot be read, or what it holds is of no use and no new one can be made or kept.
     pub fn server_certificate(&self, now_ms: i64) -> Result<ServerCertificate, CaError> {
         let mut certificate = folder::read_server(&self.folder)?;
         if issue::is_due(certificate.begins_at_ms, certificate.expires_at_ms, now_ms) {
-            let names = folder::server_names(&self.folder)?;
-            let IssuedServer { pem } = issue::make_server(&self.servers, &names, now_ms)?;
-            folder::replace_server(&self.folder, &pem)?;
-            certificate = ServerCertificate { renewed: true, ..folder::read_server(&self.folder)? };
+            let holds = (certificate.begins_at_ms..certificate.expires_at_ms).contains(&now_ms);
+            match self.renewed_server(now_ms) {
+                Ok(renewed) => certificate = renewed,
+                Err(error) if holds => {
+                    tracing::error!(%error, "the collector's certificate cannot be renewed yet");
+                }
+                Err(error) => return Err(error),
+            }
         }
         // A host that enrolls has the root's fingerprint and not the root, so the chain brings it.
         certificate.chain.extend(self.roots.iter().cloned());
         Ok(certificate)
+    }
+
+    fn renewed_server(&self, now_ms: i64) -> Result<ServerCertificate, CaError> {
+        let names = folder::server_names(&self.folder)?;
+        let IssuedServer { pem } = issue::make_server(&self.servers, &names, now_ms)?;
+        folder::replace_server(&self.folder, &pem)?;
+        Ok(ServerCertificate { renewed: true, ..folder::read_server(&self.folder)? })
     }
 }

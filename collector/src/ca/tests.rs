@@ -146,6 +146,21 @@ fn the_collector_renews_its_own_certificate_near_its_end() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_renewed_is_used_for_as_long_as_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = authority(folder.path());
+    let names = folder.path().join("ca").join(folder::SERVER_NAMES);
+    let aside = names.with_extension("aside");
+    std::fs::rename(&names, &aside).unwrap();
+    let kept = authority.server_certificate(NOW + 61 * DAY_MS).unwrap();
+    assert!(!kept.renewed);
+    let error = authority.server_certificate(kept.expires_at_ms).err().unwrap();
+    assert!(error.to_string().contains(folder::SERVER_NAMES), "{error}");
+    std::fs::rename(&aside, &names).unwrap();
+    assert!(authority.server_certificate(kept.expires_at_ms).unwrap().renewed);
+}
+
+#[test]
 fn a_certificate_that_was_made_under_a_clock_far_ahead_is_replaced_when_it_is_set_right() {
     let folder = tempfile::tempdir().unwrap();
     let authority = authority(folder.path());

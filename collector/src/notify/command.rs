@@ -51,7 +51,7 @@ impl Command {
     ///
     /// # Errors
     /// When it cannot be run, takes too long, or ends with another code than 0.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let CommandSettings { program, arguments, timeout, .. } = &self.settings;
         let input = payload::json(notification, 0)?;
         let failed = |reason: String, is_permanent: bool| NotifyError::Command {
@@ -63,9 +63,11 @@ impl Command {
             .await
             .map_err(|error| failed(format!("cannot be run: {error}"), true))?;
         let said = one_line(&ran.output, DETAIL_CHARACTERS);
+        if ran.end == End::Code(0) {
+            return Ok(said);
+        }
         let said = if said.is_empty() { said } else { format!(": {said}") };
         match ran.end {
-            End::Code(0) => Ok(()),
             End::Code(code) => {
                 let is_permanent = USELESS.contains(&code) && code != TRY_AGAIN;
                 Err(failed(format!("ended with code {code}{said}"), is_permanent))
@@ -94,7 +96,8 @@ mod tests {
     async fn a_command_gets_the_payload() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("got");
-        shell(&format!("cat > {}", file.display())).send(&sample()).await.unwrap();
+        let script = format!("cat > {}; echo noted", file.display());
+        assert_eq!(shell(&script).send(&sample()).await.unwrap(), "noted");
         let got: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         assert_eq!(got["alerts"][0]["labels"]["instance"], "web1");
         assert_eq!((&got["version"], &got["status"]), (&"4".into(), &"firing".into()));

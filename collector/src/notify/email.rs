@@ -83,12 +83,16 @@ impl Email {
     ///
     /// # Errors
     /// When the mail server does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let message = self.message(notification)?;
         let transport = self.transport().await?;
         let destination = format!("smtp://{}:{}", self.settings.host, self.settings.port);
         match transport.send(message).await {
-            Ok(_) => Ok(()),
+            Ok(answer) => {
+                let said: Vec<&str> = answer.message().collect();
+                let text = format!("{}: {}", answer.code(), said.join(" "));
+                Ok(super::one_line(&text))
+            }
             Err(error) => Err(match error.status() {
                 Some(code) if error.is_permanent() => NotifyError::Answer {
                     destination,

@@ -4,6 +4,7 @@
 //! of an answer, and keeps still for as long as it was asked to. No error of it shows a secret, even
 //! if the answer repeats one.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -111,6 +112,17 @@ pub struct Receipt {
     pub status: u16,
     /// The beginning of what was said, in one line and without secrets.
     pub said: String,
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, said } = self;
+        if said.is_empty() {
+            write!(formatter, "{status}")
+        } else {
+            write!(formatter, "{status}: {said}")
+        }
+    }
 }
 
 impl HttpClient {

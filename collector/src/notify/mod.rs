@@ -154,11 +154,11 @@ impl Channel {
         }
     }
 
-    /// Tells.
+    /// Tells, and gives what was answered, in one line without secrets.
     ///
     /// # Errors
     /// When it did not arrive; [`NotifyError::is_permanent`] says whether to try again.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         match self {
             Self::Webhook(webhook) => webhook.send(notification).await,
             Self::Email(email) => email.send(notification).await,

@@ -46,14 +46,14 @@ impl Teams {
     ///
     /// # Errors
     /// When the address may not be sent to or does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let url = parse_url(&self.settings.url.read().await?)?;
         let body = message(notification).to_string().into_bytes();
         let answer = self.client.post(url, body, &[]).await?;
         // Behind a connector the true answer stands in the text of one that says 200.
         let is_limited = answer.is_success() && answer.text.contains("HTTP error 429");
         let answer = if is_limited { answer.with_status(429) } else { answer };
-        self.client.judge(answer).map(drop)
+        self.client.receipt(answer).map(|receipt| receipt.to_string())
     }
 }
 

@@ -58,12 +58,12 @@ impl Ntfy {
     ///
     /// # Errors
     /// When the server may not be sent to or does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let url = parse_url(&self.settings.url)?;
         let topic = self.settings.topic.read().await?;
         let body = self.message(notification, &topic).to_string().into_bytes();
         let answer = self.client.post(url, body, &[&topic]).await?;
-        self.client.judge(answer).map(drop)
+        self.client.receipt(answer).map(|receipt| receipt.to_string())
     }
 
     fn message(&self, notification: &Notification, topic: &str) -> Value {

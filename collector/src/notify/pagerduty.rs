@@ -65,12 +65,12 @@ impl PagerDuty {
     ///
     /// # Errors
     /// When the address may not be sent to or does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let url = parse_url(&self.settings.url)?;
         let routing_key = self.settings.routing_key.read().await?;
         let body = self.event(notification, &routing_key).to_string().into_bytes();
         let answer = self.client.post(url, body, &[&routing_key]).await?;
-        self.client.judge(answer).map(drop)
+        self.client.receipt(answer).map(|receipt| receipt.to_string())
     }
 
     fn event(&self, notification: &Notification, routing_key: &str) -> Value {

@@ -55,12 +55,12 @@ impl Slack {
     ///
     /// # Errors
     /// When the address may not be sent to or does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let url = parse_url(&self.settings.url.read().await?)?;
         let body = self.message(notification).to_string().into_bytes();
         let answer = self.client.post(url, body, &[]).await?;
         let answer = truly(answer);
-        self.client.judge(answer).map(drop)
+        self.client.receipt(answer).map(|receipt| receipt.to_string())
     }
 
     fn message(&self, notification: &Notification) -> Value {

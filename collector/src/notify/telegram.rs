@@ -60,7 +60,7 @@ impl Telegram {
     ///
     /// # Errors
     /// When the address may not be sent to or does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
         let token = self.settings.token.read().await?;
         let chat = self.settings.chat.read().await?;
         let base = self.settings.url.trim_end_matches('/');
@@ -73,7 +73,7 @@ impl Telegram {
         answer.retry_after = wait.map(Duration::from_secs).or(answer.retry_after);
         let is_refused = answer.is_success() && text.get("ok") == Some(&Value::Bool(false));
         let answer = if is_refused { answer.with_status(400) } else { answer };
-        self.client.judge(answer).map(drop)
+        self.client.receipt(answer).map(|receipt| receipt.to_string())
     }
 
     fn message(&self, notification: &Notification, chat: &str) -> Value {

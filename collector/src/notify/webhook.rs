@@ -41,8 +41,8 @@ impl Webhook {
     ///
     /// # Errors
     /// When the address may not be sent to or does not take it.
-    pub async fn send(&self, notification: &Notification) -> Result<(), NotifyError> {
-        self.call(notification).await.map(drop)
+    pub async fn send(&self, notification: &Notification) -> Result<String, NotifyError> {
+        self.call(notification).await.map(|receipt| receipt.to_string())
     }
 
     /// Sends a notification, and gives what was answered.

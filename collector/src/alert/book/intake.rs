@@ -1,6 +1,6 @@
 //! What comes in: alerts as they are told to us, and as they were known before a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Book, Destination, Known};
@@ -86,7 +86,7 @@ impl Book {
         let before = self.alerts.remove(&fingerprint);
         let mut known = before.unwrap_or_else(|| Known {
             silences: self.silences.matching(&held.alert.labels, now_ms),
-            groups: BTreeSet::new(),
+            groups: Vec::new(),
             is_of_others: false,
             held: held.clone(),
         });
@@ -94,7 +94,7 @@ impl Book {
             let number = self.group_number(destination, now_ms);
             let Some(group) = self.groups.get_mut(&number) else { continue };
             group.alerts.insert(fingerprint);
-            known.groups.insert(number);
+            known.join(number);
             let waited_ms = now_ms.saturating_sub(held.alert.starts_at_ms);
             if let Some(held_back_ms) = group.held_back_ms {
                 let due_ms = held.heard_at_ms.saturating_add(held_back_ms).max(now_ms);

@@ -64,7 +64,7 @@ impl Book {
     /// Takes an alert out of a group; one that is in none any more is forgotten.
     fn leave(&mut self, fingerprint: Fingerprint, number: u64, now_ms: i64) {
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
-        known.groups.remove(&number);
+        known.leave(number);
         if !known.groups.is_empty() {
             return;
         }

@@ -176,7 +176,7 @@ async fn nothing_is_lost_or_told_twice_over_a_restart() {
     let sent = state.deliveries(&fingerprint, None, 9).unwrap();
     let sent: Vec<_> =
         sent.iter().map(|one| (one.channel, one.outcome.name(), one.answer.as_str())).collect();
-    assert!(sent.contains(&(0, "told", "")), "{sent:?}");
+    assert!(sent.contains(&(0, "told", "200")), "{sent:?}");
     let refused = format!("http://{} answered 503", ill.address);
     assert!(sent.contains(&(1, "failed", refused.as_str())) && sent.len() == 2, "{sent:?}");
     let failure = |record: &NotificationRecord| record.failure.clone();

@@ -151,7 +151,8 @@ async fn a_message_goes_by_tls_to_everybody_with_what_to_do() {
     let password = server.folder.path().join("password");
     std::fs::write(&password, "s3cret\n").unwrap();
     settings.credentials = Some(("upkeep".to_owned(), Secret::File(password)));
-    Email::new(settings).unwrap().send(&sample()).await.unwrap();
+    let answer = Email::new(settings).unwrap().send(&sample()).await.unwrap();
+    assert_eq!(answer, "250: taken");
     let commands = server.commands();
     let at = |start: &str| commands.iter().position(|command| command.starts_with(start)).unwrap();
     assert!(at("STARTTLS") < at("AUTH PLAIN") && at("STARTTLS") < at("MAIL"), "{commands:?}");

@@ -79,7 +79,8 @@ fn webhook(address: SocketAddr) -> Webhook {
 #[tokio::test]
 async fn the_payload_is_alertmanagers() {
     let receiver = Receiver::start(&[]).await;
-    webhook(receiver.address).send(&sample()).await.unwrap();
+    let answer = webhook(receiver.address).send(&sample()).await.unwrap();
+    assert_eq!(answer, "200");
     let got = receiver.got.lock().unwrap();
     let (headers, payload) = &got[0];
     assert_eq!(headers["content-type"], "application/json");
