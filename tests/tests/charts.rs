@@ -29,7 +29,7 @@ groups:
 
 /// How many processes the host has: around 200, now a few more, now a few less, and 60 more in the end.
 fn processes(end_ms: i64, days: i64, host: &str, more: f64) -> TimeSeries {
-    let labels = [("__name__", "node_processes_pids"), ("instance", host), ("job", "node")];
+    let labels = [("__name__", "upkeep_processes"), ("instance", host), ("job", "node")];
     let sample = |step: i64| {
         let at_ms = end_ms - step * STEP_MS;
         let noise = (at_ms / STEP_MS).rem_euclid(7) as f64 - 3.0;

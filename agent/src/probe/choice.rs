@@ -6,8 +6,8 @@ use super::{
     CpuVulnerabilitiesProbe, DiskProbe, DmiProbe, EdacProbe, EntropyProbe, FileFdProbe,
     FilesystemProbe, GraphicsProbe, HwmonProbe, InterruptsProbe, LoadProbe, MdadmProbe,
     MemoryNumaProbe, MemoryProbe, NetClassProbe, NetstatProbe, NetworkProbe, NvmeProbe, OsProbe,
-    PowerSupplyProbe, PressureProbe, ProcessesProbe, RaplProbe, SchedstatProbe, SmartProbe,
-    SockstatProbe, SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, SystemdDetail,
+    PowerSupplyProbe, PressureProbe, ProcessCountProbe, ProcessesProbe, RaplProbe, SchedstatProbe,
+    SmartProbe, SockstatProbe, SoftirqsProbe, SoftnetProbe, StatProbe, SysctlProbe, SystemdDetail,
     SystemdProbe, TcpstatProbe, TextfileProbe, ThermalProbe, TimeProbe, TimexProbe, UdpQueuesProbe,
     UnameProbe, VmstatProbe, WatchdogProbe, XfsProbe, ZfsProbe,
 };
@@ -69,6 +69,7 @@ fn usual(settings: &Settings) -> Vec<Box<dyn Probe>> {
         Box::new(MemoryProbe),
         Box::new(LoadProbe),
         Box::new(PressureProbe),
+        Box::new(ProcessCountProbe),
         Box::new(StatProbe { softirq: settings.stat_softirq || settings.all }),
         Box::new(VmstatProbe),
         Box::new(SchedstatProbe),

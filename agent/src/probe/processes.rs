@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use upkeep_model::Observation;
 
+use super::device::is_number;
 use super::{Faults, Probe, ProbeError};
 use crate::host::{Host, HostError, Text, Tree};
 
@@ -174,10 +175,6 @@ fn is_no_such_process(error: &std::io::Error) -> bool {
 #[cfg(not(unix))]
 fn is_no_such_process(_error: &std::io::Error) -> bool {
     false
-}
-
-fn is_number(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

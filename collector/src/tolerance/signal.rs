@@ -76,7 +76,7 @@ pub const SHIPPED: &[SignalText<'static>] = &[
     },
     SignalText {
         name: "process_count",
-        expr: "max by (instance) (avg_over_time(node_processes_pids[5m]))",
+        expr: "max by (instance) (avg_over_time(upkeep_processes[5m]))",
         unit: "processes",
         floor: 10.0,
     },
