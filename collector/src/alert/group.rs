@@ -94,6 +94,11 @@ impl HeldAlert {
         if let (Some(before), Some(after)) = (self.alert.ends_at_ms, merged.alert.ends_at_ms) {
             merged.alert.ends_at_ms = Some(before.max(after));
         }
+        // Whoever said until when it fires knows better than who says nothing, or less.
+        let fires_on = self.alert.ends_at_ms.is_none() && self.alert.holds_for.is_some();
+        if fires_on && merged.alert.ends_at_ms.is_none() {
+            merged.expires_at_ms = merged.expires_at_ms.max(self.expires_at_ms);
+        }
         merged
     }
 }
@@ -340,5 +345,21 @@ mod tests {
         check((10, Some(60)), (40, None), (10, None));
         check((10, Some(60)), (61, None), (61, None));
         check((10, None), (311, None), (311, None));
+        // Seconds for which each says that it fires on, and until when it does after the second word at 100 s.
+        let check = |before: Option<u64>, after: Option<u64>, expect| {
+            let spoken_of = |holds_s: Option<u64>, at_ms| {
+                let holds_for = holds_s.map(Duration::from_secs);
+                let alert = Alert { holds_for, ..held(0, None, "new").alert };
+                HeldAlert::spoken_of(alert, 300_000, at_ms)
+            };
+            let merged = spoken_of(before, 0).merged(spoken_of(after, 100_000));
+            assert_eq!(merged.ends_at_ms(), expect, "{before:?} {after:?}");
+        };
+        check(None, None, 400_000);
+        check(Some(900), None, 900_000);
+        check(Some(900), Some(200), 900_000);
+        check(Some(200), Some(900), 1_000_000);
+        check(Some(200), None, 400_000);
+        check(None, Some(50), 150_000);
     }
 }
